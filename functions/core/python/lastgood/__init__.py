@@ -1,0 +1,1 @@
+"""Lastgood: a last good recovery point for every instance and volume that a policy selects."""

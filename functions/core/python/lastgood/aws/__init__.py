@@ -1,0 +1,1 @@
+"""AWS, spoken to through boto3. Its dictionaries and error codes end in here."""

@@ -1,0 +1,119 @@
+"""EventBridge: what Lastgood tells, and what EBS tells it."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from lastgood.aws.faults import SOON, translated
+from lastgood.codec import unstructure
+from lastgood.domain.ended import Ended, SnapshotsEnded
+from lastgood.domain.model import MemberState, Point, PointStatus
+from lastgood.domain.names import instant
+from lastgood.errors import MalformedMessage, Unavailable
+
+SOURCE = "lastgood"
+DETAIL_TYPES = {
+    PointStatus.AVAILABLE: "Recovery Point Available",
+    PointStatus.FAILED: "Recovery Point Failed",
+}
+
+
+class EventBus:
+    """``Bus`` on one EventBridge bus."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def announce(self, point: Point) -> None:
+        entry = {
+            "EventBusName": self._name,
+            "Source": SOURCE,
+            "DetailType": DETAIL_TYPES[point.status],
+            "Resources": [
+                f"arn:{self._client.meta.partition}:ec2:{point.source.region}::snapshot/{member.snapshot}"
+                for member in point.members
+            ],
+            "Detail": json.dumps(detail(point)),
+        }
+        with translated(f"announce {point.id}"):
+            reply = self._client.put_events(Entries=[entry])
+        if reply["FailedEntryCount"]:
+            raise Unavailable(f"announce {point.id}: {reply['Entries'][0]['ErrorCode']}", SOON)
+
+
+def detail(point: Point) -> dict[str, Any]:
+    """All that a subscriber needs to copy, report or restore the point, and to drop a repeat.
+
+    ``point`` and ``status`` together tell a repeat. Times are ISO 8601, UTC. ``seconds`` is from
+    the slot to the end. ``cause`` is null unless it failed.
+    """
+    settled = point.settled_at or point.slot
+    return {
+        "point": point.id,
+        "status": point.status.value,
+        "policy": point.policy,
+        "run": point.run,
+        "slot": instant(point.slot),
+        "source": unstructure(point.source) | {"kind": point.source.kind.value},
+        "method": point.method.value,
+        "members": [unstructure(member) for member in point.members],
+        "taken_at": instant(point.taken_at) if point.taken_at else None,
+        "settled_at": instant(settled),
+        "seconds": int((settled - point.slot).total_seconds()),
+        "cause": point.cause,
+        "notes": list(point.notes),
+    }
+
+
+def ebs_event(envelope: Mapping[str, Any]) -> SnapshotsEnded:
+    """Read "EBS Snapshot Notification" or "EBS Multi-Volume Snapshots Completion Status".
+
+    Source: EBS User Guide, "EventBridge events for Amazon EBS". Keys that AWS adds are passed
+    over; keys that are needed and missing are not.
+
+    Raises:
+        MalformedMessage: it is not such an event.
+    """
+    try:
+        detail = envelope["detail"]
+        kind = envelope["detail-type"]
+        if kind == "EBS Multi-Volume Snapshots Completion Status":
+            snapshots = tuple(
+                _ended(one["snapshot_id"], one["status"], detail["cause"])
+                for one in detail["snapshots"]
+            )
+        elif kind == "EBS Snapshot Notification":
+            snapshots = (_ended(detail["snapshot_id"], detail["result"], detail["cause"]),)
+        else:
+            raise MalformedMessage(f"not an event of EBS about snapshots: {kind}")
+        if not snapshots:
+            raise MalformedMessage("an event of EBS about no snapshot")
+        return SnapshotsEnded(
+            account=envelope["account"],
+            region=envelope["region"],
+            at=_time(detail.get("endTime") or envelope["time"]),
+            started_at=_time(detail.get("startTime") or envelope["time"]),
+            snapshots=snapshots,
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise MalformedMessage(
+            f"not an event of EBS about snapshots: {type(error).__name__} {error}"
+        ) from error
+
+
+def _ended(arn: str, result: str, cause: str) -> Ended:
+    good = result in ("succeeded", "completed")
+    return Ended(
+        snapshot=arn.rsplit("/", 1)[-1],
+        state=MemberState.COMPLETED if good else MemberState.ERROR,
+        cause=None if good else cause or "EBS gave no cause",
+    )
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"a time without a zone: {text}")
+    return time

@@ -1,0 +1,21 @@
+"""boto3 clients, one for each service, Region and way of retrying."""
+
+from functools import lru_cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+_BASE = Config(connect_timeout=5, read_timeout=20)
+"""Seconds. A CreateSnapshots call for 128 volumes answers within a few."""
+
+PATIENT = _BASE.merge(Config(retries={"mode": "standard", "total_max_attempts": 5}))
+"""For what may be said twice: reads, conditional writes, sends."""
+
+ONCE = _BASE.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+"""For what has no client token: a second try after a lost reply would make a second set."""
+
+
+@lru_cache(maxsize=64)
+def client(service: str, region: str, config: Config = PATIENT) -> Any:
+    return boto3.client(service, region_name=region, config=config)

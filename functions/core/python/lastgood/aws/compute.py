@@ -1,0 +1,302 @@
+"""EC2 in one Region: its dictionaries become the domain's values here, and nowhere else."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from lastgood.aws.faults import translated
+from lastgood.domain import tags as tag_keys
+from lastgood.domain.manifest import (
+    Attachment,
+    Instance,
+    Interface,
+    LaunchAttributes,
+    Volume,
+)
+from lastgood.domain.model import Member, MemberState
+from lastgood.domain.names import instant
+from lastgood.domain.requests import TakeRequest
+
+PAGE = 1000
+"""The most that a describe gives at once (EC2 API, "Pagination")."""
+MOST_IDS = 1000
+"""Ids named in one describe."""
+MOST_FILTER_VALUES = 200
+"""Of one filter (EC2 User Guide, "Filter your resources")."""
+
+Dict = Mapping[str, Any]
+
+
+class Ec2Compute:
+    """``Compute`` on two clients: ``reads`` tries again by itself, ``once`` never does."""
+
+    def __init__(self, reads: Any, once: Any) -> None:
+        self._reads = reads
+        self._once = once
+        self.region: str = reads.meta.region_name
+
+    def instances(self, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Sequence[Instance]]:
+        for page in self._pages("describe_instances", _tag_filters(tags)):
+            yield _instances(page)
+
+    def instances_by_id(self, ids: Iterable[str]) -> dict[str, Instance]:
+        found = [
+            one
+            for some in _chunks(ids, MOST_FILTER_VALUES)
+            for page in self._pages("describe_instances", [_filter("instance-id", some)])
+            for one in _instances(page)
+        ]
+        return {one.id: one for one in found}
+
+    def volumes(self, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Sequence[Volume]]:
+        for page in self._pages("describe_volumes", _tag_filters(tags)):
+            yield [_volume(one) for one in page["Volumes"]]
+
+    def volumes_by_id(self, ids: Iterable[str]) -> dict[str, Volume]:
+        found = [
+            _volume(one) for some in _chunks(ids, MOST_IDS) for one in self._volumes_of_some(some)
+        ]
+        return {one.id: one for one in found}
+
+    def _volumes_of_some(self, ids: list[str]) -> Iterator[Dict]:
+        """By id, in one call; by filter if one of them is gone, for then EC2 refuses them all."""
+        if len(ids) > MOST_FILTER_VALUES:
+            with translated(f"describe volumes in {self.region}"):
+                try:
+                    yield from self._reads.describe_volumes(VolumeIds=ids)["Volumes"]
+                except ClientError as error:
+                    if error.response["Error"]["Code"] != "InvalidVolume.NotFound":
+                        raise
+                else:
+                    return
+        for some in _chunks(ids, MOST_FILTER_VALUES):
+            for page in self._pages("describe_volumes", [_filter("volume-id", some)]):
+                yield from page["Volumes"]
+
+    def launch_attributes(self, instance: Instance, at: datetime) -> LaunchAttributes:
+        with translated(f"read launch attributes of {instance.id}"):
+            reply = self._reads.get_launch_template_data(InstanceId=instance.id)
+        data = reply["LaunchTemplateData"]
+        return LaunchAttributes(
+            read_at=at,
+            launched_at=instance.launched_at,
+            user_data=data.get("UserData"),
+            shutdown_behavior=data.get("InstanceInitiatedShutdownBehavior"),
+            credit_mode=data.get("CreditSpecification", {}).get("CpuCredits"),
+            termination_protection=data.get("DisableApiTermination", False),
+            stop_protection=data.get("DisableApiStop", False),
+        )
+
+    def snapshot_set(
+        self, request: TakeRequest, tags: Mapping[str, str], *, copy_tags: bool
+    ) -> tuple[Member, ...]:
+        instance: dict[str, Any] = {"InstanceId": request.source.id}
+        if request.exclude_boot:
+            instance["ExcludeBootVolume"] = True
+        if request.excluded:
+            instance["ExcludeDataVolumeIds"] = list(request.excluded)
+        copied = {"CopyTagsFromSource": "volume"} if copy_tags else {}
+        with translated(f"create the snapshots of {request.source.id}"):
+            reply = self._once.create_snapshots(
+                InstanceSpecification=instance,
+                Description=_description(request),
+                TagSpecifications=_tag_specifications(tags),
+                **copied,
+            )
+        devices = _devices(request)
+        return tuple(_member(one, devices.get(one["VolumeId"])) for one in reply["Snapshots"])
+
+    def snapshot_volume(
+        self, volume: Volume, request: TakeRequest, tags: Mapping[str, str]
+    ) -> Member:
+        with translated(f"create the snapshot of {volume.id}"):
+            reply = self._once.create_snapshot(
+                VolumeId=volume.id,
+                Description=_description(request),
+                TagSpecifications=_tag_specifications(tags),
+            )
+        return _member(reply, _devices(request).get(volume.id))
+
+    def snapshots_of(self, point: str) -> tuple[Member, ...]:
+        filters = [_filter(f"tag:{tag_keys.POINT}", [point])]
+        found = [
+            _member(one, None)
+            for page in self._pages("describe_snapshots", filters, OwnerIds=["self"])
+            for one in page["Snapshots"]
+        ]
+        return tuple(sorted(found, key=lambda one: (one.started_at, one.snapshot)))
+
+    def _pages(self, operation: str, filters: list[Dict], **request: Any) -> Iterator[Dict]:
+        pages = self._reads.get_paginator(operation).paginate(
+            Filters=filters, PaginationConfig={"PageSize": PAGE}, **request
+        )
+        with translated(f"{operation.replace('_', ' ')} in {self.region}"):
+            yield from pages
+
+
+def _chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:
+    every = sorted(set(ids))
+    for start in range(0, len(every), size):
+        yield every[start : start + size]
+
+
+def _filter(name: str, values: Sequence[str]) -> Dict:
+    return {"Name": name, "Values": list(values)}
+
+
+def _tag_filters(tags: Mapping[str, tuple[str, ...]]) -> list[Dict]:
+    """EC2 reads ``*`` and ``?`` in a value as wildcards, unless a backslash goes before."""
+    return [
+        _filter(f"tag:{key}", [re.sub(r"([*?\\])", r"\\\1", value) for value in values])
+        for key, values in tags.items()
+    ]
+
+
+def _tag_specifications(tags: Mapping[str, str]) -> list[Dict]:
+    return [
+        {
+            "ResourceType": "snapshot",
+            "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+        }
+    ]
+
+
+def _description(request: TakeRequest) -> str:
+    return f"Lastgood {request.policy}: {request.source.id} for {instant(request.slot)}"
+
+
+def _devices(request: TakeRequest) -> dict[str, str]:
+    if request.instance is None:
+        return {}
+    return {volume: device for device, volume in request.instance.volumes.items()}
+
+
+def _member(snapshot: Dict, device: str | None) -> Member:
+    return Member(
+        snapshot=snapshot["SnapshotId"],
+        volume=snapshot["VolumeId"],
+        device=device,
+        size_gib=snapshot["VolumeSize"],
+        encrypted=snapshot["Encrypted"],
+        started_at=snapshot["StartTime"],
+        state=_MEMBER_STATES.get(snapshot["State"], MemberState.PENDING),
+        cause=snapshot.get("StateMessage") or None,
+    )
+
+
+_MEMBER_STATES = {"completed": MemberState.COMPLETED, "error": MemberState.ERROR}
+
+
+def _tags(resource: Dict) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+
+
+def _volume(volume: Dict) -> Volume:
+    return Volume(
+        id=volume["VolumeId"],
+        type=volume["VolumeType"],
+        size_gib=volume["Size"],
+        state=volume["State"],
+        zone=volume["AvailabilityZone"],
+        encrypted=volume["Encrypted"],
+        iops=volume.get("Iops"),
+        throughput=volume.get("Throughput"),
+        kms_key=volume.get("KmsKeyId"),
+        multi_attach=volume.get("MultiAttachEnabled", False),
+        attachments=tuple(
+            Attachment(
+                instance=one["InstanceId"],
+                device=one["Device"],
+                delete_on_termination=one.get("DeleteOnTermination", False),
+            )
+            for one in volume.get("Attachments", [])
+            if "InstanceId" in one
+        ),
+        tags=_tags(volume),
+    )
+
+
+def _instances(page: Dict) -> list[Instance]:
+    return [
+        _instance(one) for reservation in page["Reservations"] for one in reservation["Instances"]
+    ]
+
+
+def _instance(instance: Dict) -> Instance:
+    return Instance(
+        id=instance["InstanceId"],
+        state=instance["State"]["Name"],
+        type=instance["InstanceType"],
+        image=instance["ImageId"],
+        architecture=instance.get("Architecture", ""),
+        launched_at=instance["LaunchTime"],
+        zone=instance["Placement"]["AvailabilityZone"],
+        root_device=instance.get("RootDeviceName"),
+        hibernation=instance.get("HibernationOptions", {}).get("Configured", False),
+        volumes={
+            one["DeviceName"]: one["Ebs"]["VolumeId"]
+            for one in instance.get("BlockDeviceMappings", [])
+            if "Ebs" in one
+        },
+        tags=_tags(instance),
+        vpc=instance.get("VpcId"),
+        subnet=instance.get("SubnetId"),
+        groups=_groups(instance.get("SecurityGroups", [])),
+        interfaces=tuple(_interface(one) for one in instance.get("NetworkInterfaces", [])),
+        instance_profile=instance.get("IamInstanceProfile", {}).get("Arn"),
+        key_name=instance.get("KeyName"),
+        boot_mode=instance.get("BootMode"),
+        virtualization=instance.get("VirtualizationType"),
+        ena=instance.get("EnaSupport"),
+        sriov=instance.get("SriovNetSupport"),
+        platform=instance.get("PlatformDetails"),
+        usage_operation=instance.get("UsageOperation"),
+        lifecycle=instance.get("InstanceLifecycle"),
+        tpm=instance.get("TpmSupport"),
+        monitoring=instance.get("Monitoring", {}).get("State"),
+        ebs_optimized=instance.get("EbsOptimized", False),
+        placement=_options(instance["Placement"], without=("AvailabilityZone",)),
+        cpu_options=_options(instance.get("CpuOptions", {})),
+        metadata_options=_options(instance.get("MetadataOptions", {}), without=("State",)),
+        private_dns_options=_options(instance.get("PrivateDnsNameOptions", {})),
+        maintenance_options=_options(instance.get("MaintenanceOptions", {})),
+        enclave=instance.get("EnclaveOptions", {}).get("Enabled", False),
+        licenses=tuple(one["LicenseConfigurationArn"] for one in instance.get("Licenses", [])),
+        capacity_reservation=instance.get("CapacityReservationId"),
+    )
+
+
+def _options(options: Dict, without: Sequence[str] = ()) -> dict[str, str | int | bool]:
+    return {
+        key: value
+        for key, value in options.items()
+        if key not in without and isinstance(value, str | int | bool)
+    }
+
+
+def _groups(groups: Iterable[Dict]) -> tuple[str, ...]:
+    return tuple(group["GroupId"] for group in groups)
+
+
+def _interface(interface: Dict) -> Interface:
+    attachment = interface.get("Attachment", {})
+    addresses = sorted(
+        interface.get("PrivateIpAddresses", []), key=lambda one: not one.get("Primary", False)
+    )
+    return Interface(
+        id=interface["NetworkInterfaceId"],
+        device_index=attachment.get("DeviceIndex", 0),
+        network_card=attachment.get("NetworkCardIndex", 0),
+        subnet=interface.get("SubnetId", ""),
+        groups=_groups(interface.get("Groups", [])),
+        private_ips=tuple(one["PrivateIpAddress"] for one in addresses),
+        ipv6=tuple(one["Ipv6Address"] for one in interface.get("Ipv6Addresses", [])),
+        description=interface.get("Description", ""),
+        type=interface.get("InterfaceType", "interface"),
+        source_dest_check=interface.get("SourceDestCheck", True),
+        delete_on_termination=attachment.get("DeleteOnTermination", True),
+        public_ip=interface.get("Association", {}).get("PublicIp"),
+    )

@@ -1,0 +1,203 @@
+"""Sources, recovery points and runs: the values that everything else passes around."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from lastgood.domain.manifest import Manifest
+from lastgood.domain.policy import ResourceKind
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Source:
+    """What is protected: an instance (all its volumes, as one set) or a single volume."""
+
+    id: str
+    region: str
+    account: str
+
+    @property
+    def kind(self) -> ResourceKind:
+        return ResourceKind.INSTANCE if self.id.startswith("i-") else ResourceKind.VOLUME
+
+
+class PointStatus(StrEnum):
+    """``creating -> pending -> available -> expired -> deleted``, or ``failed``. Nothing else."""
+
+    CREATING = "creating"
+    PENDING = "pending"
+    AVAILABLE = "available"
+    EXPIRED = "expired"
+    DELETED = "deleted"
+    FAILED = "failed"
+
+    @property
+    def settled(self) -> bool:
+        return self not in (PointStatus.CREATING, PointStatus.PENDING)
+
+
+class Method(StrEnum):
+    """How the members of a point were taken."""
+
+    SET = "set"
+    """One CreateSnapshots call: crash-consistent across all volumes of the instance."""
+    VOLUME = "volume"
+    """One CreateSnapshot call, of a lone volume."""
+    ONE_BY_ONE = "one-by-one"
+    """A CreateSnapshot call for each volume: *not* one instant across the volumes."""
+
+
+class MemberState(StrEnum):
+    PENDING = "pending"
+    COMPLETED = "completed"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One snapshot of a point. ``size_gib`` is the volume's size, not what the snapshot costs."""
+
+    snapshot: str
+    volume: str
+    device: str | None
+    size_gib: int
+    encrypted: bool
+    started_at: datetime
+    state: MemberState = MemberState.PENDING
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One step in the history of a point: when it got which status, and why."""
+
+    at: datetime
+    status: PointStatus
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A recovery point as the ledger has it.
+
+    ``owner`` and ``lease_until`` say who is taking it now, and until when nobody else may.
+    ``attempted_at`` is when a create call may first have gone out whose outcome is not known;
+    None when none did. ``members`` is empty until EC2 has answered.
+    """
+
+    id: str
+    policy: str
+    run: str
+    slot: datetime
+    source: Source
+    method: Method
+    status: PointStatus
+    claimed_at: datetime
+    owner: str | None = None
+    lease_until: datetime | None = None
+    attempted_at: datetime | None = None
+    members: tuple[Member, ...] = ()
+    manifest: Manifest | None = None
+    notes: tuple[str, ...] = ()
+    settled_at: datetime | None = None
+    cause: str | None = None
+    history: tuple[Change, ...] = ()
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """The instant whose data the point holds: when its first snapshot was started."""
+        return min((member.started_at for member in self.members), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a worker says when it wants to take a point."""
+
+    id: str
+    policy: str
+    run: str
+    slot: datetime
+    source: Source
+    method: Method
+    owner: str
+    at: datetime
+    lease: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a point ended: ``status`` is AVAILABLE or FAILED; a failed one has a ``cause``."""
+
+    status: PointStatus
+    at: datetime
+    cause: str | None = None
+
+
+class RunStatus(StrEnum):
+    PLANNING = "planning"
+    RUNNING = "running"
+    OK = "ok"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A source that the policy's tags match and that is not taken, and why."""
+
+    source: Source
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What planning came to.
+
+    ``left_out`` holds the first of the ``left_out_count``; ``regions`` are those that are done;
+    ``problems`` has a line for each Region that could not be read.
+    """
+
+    at: datetime
+    points: int
+    left_out_count: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+    regions: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of one policy for one slot. ``source`` is set when only that was asked for."""
+
+    id: str
+    policy: str
+    slot: datetime
+    started_at: datetime
+    source: str | None = None
+    planned: Planned | None = None
+    ended: Mapping[PointStatus, int] = field(default_factory=dict)
+
+    @property
+    def status(self) -> RunStatus:
+        """Read from the counts, so it cannot go stale: nothing has to close a run."""
+        if self.planned is None:
+            return RunStatus.PLANNING
+        good = self.ended.get(PointStatus.AVAILABLE, 0)
+        bad = self.ended.get(PointStatus.FAILED, 0)
+        if good + bad < self.planned.points:
+            return RunStatus.RUNNING
+        if not bad and not self.planned.problems:
+            return RunStatus.OK
+        return RunStatus.PARTIAL if good else RunStatus.FAILED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRecord:
+    """A source under a policy, from first sight on; kept when the source itself is gone."""
+
+    policy: str
+    source: Source
+    first_seen: datetime
+    last_available: datetime | None = None
+    last_point: str | None = None

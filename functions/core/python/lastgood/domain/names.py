@@ -1,0 +1,37 @@
+"""How points and runs are named: by what they are for, so that a second attempt finds the first."""
+
+from datetime import UTC, datetime
+from hashlib import sha256
+
+DIGITS = 20
+"""Hexadecimal digits kept of a hash. 80 bits: a billion points collide once in two million."""
+
+
+def instant(moment: datetime) -> str:
+    """ISO 8601 in UTC to the second, which sorts as text: ``2026-03-01T02:00:00Z``.
+
+    Raises:
+        ValueError: ``moment`` has no time zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment} has no time zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def point_id(policy: str, slot: datetime, source: str) -> str:
+    """The one point of a policy, slot and source. It is also the operation id of its snapshots."""
+    return f"pt-{_digest(policy, instant(slot), source)}"
+
+
+def run_id(policy: str, slot: datetime, source: str | None = None) -> str:
+    """The one run of a policy for a slot, or of one source of it."""
+    return f"run-{_digest(policy, instant(slot), source or '')}"
+
+
+def shard(name: str, shards: int) -> int:
+    """A stable number below ``shards``, to spread what belongs together over partitions."""
+    return int(_digest(name), 16) % shards
+
+
+def _digest(*parts: str) -> str:
+    return sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]

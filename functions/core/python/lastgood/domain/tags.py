@@ -1,0 +1,43 @@
+"""Every tag key of Lastgood, once, and the tags of a new snapshot."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from lastgood.domain.names import instant
+
+POINT = "lastgood:point"
+POLICY = "lastgood:policy"
+RUN = "lastgood:run"
+SLOT = "lastgood:slot"
+SOURCE = "lastgood:source"
+METHOD = "lastgood:method"
+OWN = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD)
+
+MOST_TAGS = 50
+"""Of any EC2 resource (EC2 User Guide, "Tag restrictions"); the aws: ones are not counted."""
+
+
+def of_point(
+    *, point: str, policy: str, run: str, slot: datetime, source: str, method: str
+) -> dict[str, str]:
+    """Enough to find a snapshot's point again, and to write its ledger entry anew."""
+    return {
+        POINT: point,
+        POLICY: policy,
+        RUN: run,
+        SLOT: instant(slot),
+        SOURCE: source,
+        METHOD: method,
+    }
+
+
+def copyable(tags: Mapping[str, str]) -> dict[str, str]:
+    """A source's own tags, less what AWS reserves and what a restore may have left there."""
+    return {
+        key: value for key, value in tags.items() if not key.startswith("aws:") and key not in OWN
+    }
+
+
+def fits(tags: Mapping[str, str], more: Iterable[Mapping[str, str]]) -> bool:
+    """Whether each of ``more``, with ``tags`` on top, stays within what EC2 allows."""
+    return all(len({**copyable(one), **tags}) <= MOST_TAGS for one in more)

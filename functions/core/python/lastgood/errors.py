@@ -1,0 +1,114 @@
+"""Every error that Lastgood raises on purpose.
+
+Class names are an API: metrics, dead letters and state machines match them.
+
+LastgoodError
+├── Refused                 it will fail the same way again: a person must change something
+│   ├── PolicyInvalid           policies.yaml has a mistake (found at synth)
+│   ├── UnknownPolicy           no policy of that name is deployed
+│   ├── MalformedMessage        an event or message is not of the shape that is expected
+│   ├── SourceNotSelected       the source exists, but the policy leaves it out
+│   ├── SourceGone              the instance or volume is not there any more
+│   ├── ForeignEvent            an event of another AWS account
+│   ├── RegionNotEnabled        the account has not opted in to that Region
+│   ├── AccessDenied            the function's role may not make the call
+│   ├── KeyDenied               the KMS key is disabled, gone, or its policy says no
+│   ├── LedgerMissing           the DynamoDB table is not there
+│   └── CallRefused             AWS refused a call for another lasting reason
+├── TryAgain                it may work later: carries how long to wait
+│   ├── Throttled               the account's request rate is used up
+│   ├── LimitReached            too many snapshots of a volume are pending, or too close together
+│   ├── NotSettledYet           what we look for may be there, but describes may lag behind
+│   └── Unavailable             AWS had a fault of its own, or the reply was lost
+└── Conflict                another worker holds it, or it is past that state
+"""
+
+from datetime import timedelta
+
+
+class LastgoodError(Exception):
+    """The root. The message says what happened and what to change."""
+
+
+class Refused(LastgoodError):
+    """Trying again cannot help."""
+
+
+class PolicyInvalid(Refused):
+    """``policies.yaml`` has mistakes. ``problems`` has one line for each, with its path."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class UnknownPolicy(Refused):
+    pass
+
+
+class MalformedMessage(Refused):
+    pass
+
+
+class SourceNotSelected(Refused):
+    pass
+
+
+class SourceGone(Refused):
+    pass
+
+
+class ForeignEvent(Refused):
+    pass
+
+
+class RegionNotEnabled(Refused):
+    pass
+
+
+class AccessDenied(Refused):
+    pass
+
+
+class KeyDenied(Refused):
+    pass
+
+
+class LedgerMissing(Refused):
+    pass
+
+
+class CallRefused(Refused):
+    pass
+
+
+class TryAgain(LastgoodError):
+    """Worth another try once ``after`` has passed."""
+
+    def __init__(self, message: str, after: timedelta) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class Throttled(TryAgain):
+    pass
+
+
+class LimitReached(TryAgain):
+    pass
+
+
+class NotSettledYet(TryAgain):
+    pass
+
+
+class Unavailable(TryAgain):
+    """``effect_unknown``: the call may have been carried out although no reply came."""
+
+    def __init__(self, message: str, after: timedelta, effect_unknown: bool = True) -> None:
+        super().__init__(message, after)
+        self.effect_unknown = effect_unknown
+
+
+class Conflict(LastgoodError):
+    pass

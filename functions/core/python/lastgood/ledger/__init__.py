@@ -1,0 +1,1 @@
+"""The record of every point, run and source: on DynamoDB, and its twin in memory."""

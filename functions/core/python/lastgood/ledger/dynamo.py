@@ -1,0 +1,534 @@
+"""The ledger on DynamoDB. Each change of a state is a conditional write, drawn where it is made."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from lastgood.aws.faults import translated
+from lastgood.codec import unstructure
+from lastgood.domain.ended import Ended
+from lastgood.domain.manifest import LaunchAttributes, Manifest
+from lastgood.domain.model import (
+    Change,
+    Claim,
+    Member,
+    Method,
+    Outcome,
+    Planned,
+    Point,
+    PointStatus,
+    Run,
+    Source,
+    SourceRecord,
+)
+from lastgood.domain.names import instant
+from lastgood.domain.taking import anchor
+from lastgood.errors import Conflict, Throttled
+from lastgood.ledger import items, keys
+from lastgood.ledger.items import Item
+from lastgood.ports import Settled
+
+CONDITION = "ConditionalCheckFailed"
+NO_REASON = "None"
+
+
+class _NotMet(Exception):
+    """A transaction's conditions did not hold: the reason of each of its writes, in order."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__(", ".join(reasons))
+        self.reasons = reasons
+
+
+class DynamoLedger:
+    """``Ledger`` on one table. The client is given, so that tests and Regions choose theirs."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    # runs
+
+    def open_run(self, run: Run) -> None:
+        self._put_new(items.run(run), f"open run {run.id}")
+
+    def plan_run(self, run: str, planned: Planned) -> None:
+        self._update(
+            keys.run(run),
+            f"record the plan of run {run}",
+            "SET planned = :planned",
+            {":planned": items.planned(planned)},
+            condition="attribute_exists(pk)",
+        )
+
+    def run(self, run: str) -> Run | None:
+        return items.counted_run(
+            self._query(
+                f"read run {run}",
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": keys.run(run)["pk"]}},
+                ConsistentRead=True,
+            )
+        )
+
+    def runs(self, policy: str) -> Iterator[Run]:
+        for item in self._listed(keys.runs_of(policy)):
+            yield items.from_item(Run, item)
+
+    # a point, from claim to settlement
+
+    def claim(self, claim: Claim) -> Point:
+        """Two workers have a message for the same point; time goes down::
+
+            worker A                      item                          worker B
+            put if not there  ---------->  CREATING, owner A
+                                                            <---------- put if not there: refused
+                                                            <---------- CREATING, lease runs:
+                                                                        Conflict, comes later
+            create call, killed            lease of A runs out
+                                           CREATING, owner B <--------- update if lease is over;
+                                                                        sees attempted_at of A,
+                                                                        so looks up before creating
+            answer if owner is A: refused
+
+        ``attempted_at`` is written with the claim, before any create call: a worker that is
+        killed between the two costs a look-up, one that is killed after the call no second set.
+        """
+        first = items.first_claim(claim)
+        try:
+            self._transact(
+                f"claim {claim.id}",
+                self._put(items.point(first), "attribute_not_exists(pk)"),
+                self._seen(claim),
+            )
+        except _NotMet:
+            return self._claim_again(claim)
+        return replace(first, attempted_at=None)
+
+    def _claim_again(self, claim: Claim) -> Point:
+        known = self.point(claim.id)
+        if known is None or known.status is not PointStatus.CREATING:
+            if known is None:
+                raise Conflict(f"{claim.id} was deleted while it was claimed")
+            return known
+        updated = self._update(
+            keys.point(claim.id),
+            f"claim {claim.id}",
+            "SET #owner = :me, lease_until = :until, "
+            "attempted_at = if_not_exists(attempted_at, :now)",
+            {
+                ":me": {"S": claim.owner},
+                ":until": {"S": instant(items.lease_end(claim))},
+                ":now": {"S": unstructure(claim.at)},
+                ":second": {"S": instant(claim.at)},
+                ":creating": {"S": PointStatus.CREATING},
+            },
+            # released, or mine already, or run out
+            condition="#status = :creating AND (attribute_not_exists(#owner) OR #owner = :me "
+            "OR lease_until <= :second)",
+            old=True,
+        )
+        if updated is None:
+            raise Conflict(f"{claim.id} is being taken by another worker")
+        before = items.from_item(Point, updated)
+        return replace(before, owner=claim.owner, lease_until=items.lease_end(claim))
+
+    def attempt(self, point: str, owner: str, at: datetime) -> None:
+        self._held(point, owner, "SET attempted_at = :now", {":now": {"S": unstructure(at)}})
+
+    def release(self, point: str, owner: str, *, untouched: bool) -> None:
+        attempted = ", attempted_at" if untouched else ""
+        self._held(point, owner, f"REMOVE #owner, lease_until{attempted}", {})
+
+    def answer(
+        self,
+        point: str,
+        owner: str,
+        at: datetime,
+        members: tuple[Member, ...],
+        manifest: Manifest,
+        notes: tuple[str, ...],
+    ) -> Point:
+        """A worker is slow, its lease ends, and another takes over::
+
+            worker A (owner A)            item                          worker B
+            create call ............       CREATING, owner A
+            (slow)                         CREATING, owner B <--------- claim
+                                                             <--------- look-up finds A's snapshots
+                                           PENDING           <--------- answer if owner is B
+            answer if owner is A: refused, Conflict
+
+        Both would have written the same members: the set is found by its tag.
+        """
+        change = Change(at=at, status=PointStatus.PENDING, reason=f"{len(members)} snapshots")
+        update, values = (
+            "SET #status = :pending, members = :members, manifest = :manifest, notes = :notes, "
+            "anchor = :anchor, history = list_append(history, :change) "
+            "REMOVE #owner, lease_until, attempted_at",
+            {
+                ":pending": {"S": PointStatus.PENDING},
+                ":members": items.value(unstructure(members)),
+                ":manifest": items.value(unstructure(manifest)),
+                ":notes": items.value(list(notes)),
+                ":anchor": {"S": anchor([member.snapshot for member in members])},
+                ":change": items.value([unstructure(change)]),
+            },
+        )
+        updated = self._held(point, owner, update, values)
+        answered = items.from_item(Point, updated)
+        if answered.method is Method.ONE_BY_ONE:
+            for member in members:
+                self._put_lead(point, member.snapshot)
+        return answered
+
+    def settle(self, point: Point, outcome: Outcome) -> Settled:
+        """The completion event comes twice, and a failure with it; one transaction decides::
+
+            first event                   point        run      source      second event
+            if PENDING: ---------------->  AVAILABLE    +1       newest
+                                                                 <--------- if PENDING: refused;
+                                                                            is AVAILABLE as well:
+                                                                            nothing changed
+
+        A source's ``last_available`` never goes back: when a newer point was available before,
+        the transaction is repeated without it.
+        """
+        writes = [
+            self._end(
+                point.id,
+                outcome,
+                "#status = :pending",
+                {":pending": {"S": PointStatus.PENDING}},
+                members=point.members,
+            ),
+            self._counted(point.run, point.source, outcome),
+        ]
+        if outcome.status is PointStatus.AVAILABLE:
+            writes.append(self._newest(point))
+        try:
+            self._transact(f"settle {point.id}", *writes)
+        except _NotMet as refused:
+            if refused.reasons[0] == NO_REASON:
+                try:
+                    self._transact(f"settle {point.id}", *writes[:2])
+                except _NotMet:
+                    return self._settled_before(point.id, outcome)
+            else:
+                return self._settled_before(point.id, outcome)
+        return Settled(self._known(point.id), changed=True)
+
+    def _settled_before(self, point: str, outcome: Outcome) -> Settled:
+        known = self._known(point)
+        if known.status is not outcome.status:
+            raise Conflict(f"{point} cannot become {outcome.status}: it is {known.status}")
+        return Settled(known, changed=False)
+
+    def give_up(self, claim: Claim, outcome: Outcome) -> Point:
+        """A worker gives up what it holds, or what nobody holds; never what another one holds::
+
+        worker A                      item                          worker B
+        release                        CREATING, no owner
+                                       CREATING, owner B <--------- claim
+        if free or mine: refused, Conflict: B goes on
+        """
+        try:
+            self._transact(
+                f"give up {claim.id}",
+                self._end(
+                    claim.id,
+                    outcome,
+                    "#status = :creating AND (attribute_not_exists(#owner) OR #owner = :me)",
+                    {":creating": {"S": PointStatus.CREATING}, ":me": {"S": claim.owner}},
+                ),
+                self._counted(claim.run, claim.source, outcome),
+            )
+        except _NotMet as refused:
+            known = self.point(claim.id)
+            if known is None or known.status is not outcome.status:
+                raise Conflict(f"{claim.id} is not ours to give up") from refused
+            return known
+        return self._known(claim.id)
+
+    def settle_member(self, point: Point, ended: Ended) -> Point:
+        """The last two members end at once; each write answers with what both have said::
+
+        event of m1                   members                       event of m2
+        set m1  -------------------->  m1 done, m2 pending
+                                       m1 done, m2 done  <--------- set m2: sees both, settles
+        """
+        index = next(
+            (i for i, member in enumerate(point.members) if member.snapshot == ended.snapshot), None
+        )
+        if index is None:
+            return point
+        updated = self._update(
+            keys.point(point.id),
+            f"record {ended.snapshot} of {point.id}",
+            f"SET members[{index}].#state = :state, members[{index}].cause = :cause",
+            {
+                ":state": {"S": ended.state},
+                ":cause": items.value(ended.cause),
+                ":snapshot": {"S": ended.snapshot},
+            },
+            condition=f"members[{index}].#snapshot = :snapshot",
+        )
+        return items.from_item(Point, updated) if updated else point
+
+    # reading
+
+    def point(self, point: str) -> Point | None:
+        item = self._get(keys.point(point), f"read {point}")
+        return items.from_item(Point, item) if item else None
+
+    def point_of(self, snapshot: str) -> Point | None:
+        for item in self._query(
+            f"look up {snapshot}",
+            IndexName=keys.BY_SNAPSHOT,
+            KeyConditionExpression="anchor = :snapshot",
+            ExpressionAttributeValues={":snapshot": {"S": snapshot}},
+        ):
+            return self.point(item["pk"]["S"].removeprefix("POINT#"))
+        return None
+
+    def points(self, source: str) -> Iterator[Point]:
+        for item in self._listed(keys.points_of(source)):
+            yield items.from_item(Point, item)
+
+    def sources(self, policy: str) -> Iterator[SourceRecord]:
+        for number in range(keys.SHARDS):
+            for item in self._query(
+                f"read the sources of {policy}",
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": keys.sources_of(policy, number)}},
+            ):
+                yield items.from_item(SourceRecord, item)
+
+    def launch(self, policy: str, source: Source) -> LaunchAttributes | None:
+        item = self._get(keys.source(policy, source.id), f"read source {source.id}")
+        if not item or "launch" not in item:
+            return None
+        return items.from_item(LaunchAttributes, item["launch"]["M"])
+
+    def remember_launch(self, policy: str, source: Source, launch: LaunchAttributes) -> None:
+        self._update(
+            keys.source(policy, source.id),
+            f"record launch attributes of {source.id}",
+            "SET launch = :launch",
+            {":launch": items.value(unstructure(launch))},
+        )
+
+    def in_flight(self) -> Iterator[Point]:
+        for number in range(keys.SHARDS):
+            for item in self._query(
+                "read what is in flight",
+                IndexName=keys.IN_FLIGHT,
+                KeyConditionExpression="flight = :flight",
+                ExpressionAttributeValues={":flight": {"S": keys.flight(number)}},
+            ):
+                yield items.from_item(Point, item)
+
+    def _known(self, point: str) -> Point:
+        known = self.point(point)
+        if known is None:
+            raise Conflict(f"there is no point {point}")
+        return known
+
+    # writes
+
+    def _seen(self, claim: Claim) -> dict[str, Any]:
+        return self._in_transaction(
+            keys.source(claim.policy, claim.source.id),
+            "SET first_seen = if_not_exists(first_seen, :now), policy = :policy, #source = :source",
+            {
+                ":now": {"S": unstructure(claim.at)},
+                ":policy": {"S": claim.policy},
+                ":source": items.value(unstructure(claim.source)),
+            },
+        )
+
+    def _newest(self, point: Point) -> dict[str, Any]:
+        taken = {"S": instant(point.taken_at or point.slot)}
+        return self._in_transaction(
+            keys.source(point.policy, point.source.id),
+            "SET last_available = :taken, last_point = :point",
+            {":taken": taken, ":point": {"S": point.id}},
+            condition="attribute_not_exists(last_available) OR last_available < :taken",
+        )
+
+    def _counted(self, run: str, source: Source, outcome: Outcome) -> dict[str, Any]:
+        return self._in_transaction(
+            keys.run_count(run, source.id),
+            f"ADD {outcome.status.value} :one SET #ttl = :ttl",
+            {
+                ":one": {"N": "1"},
+                ":ttl": {"N": str(items.expires(outcome.at, items.RUN_FOR))},
+            },
+        )
+
+    def _end(
+        self,
+        point: str,
+        outcome: Outcome,
+        condition: str,
+        values: dict[str, Any],
+        members: tuple[Member, ...] | None = None,
+    ) -> dict[str, Any]:
+        update = (
+            "SET #status = :ended, settled_at = :at, cause = :cause, "
+            "history = list_append(history, :change)"
+        )
+        values = {
+            **values,
+            ":ended": {"S": outcome.status},
+            ":at": {"S": unstructure(outcome.at)},
+            ":cause": items.value(outcome.cause),
+            ":change": items.value([unstructure(items.settled(outcome))]),
+        }
+        if members is not None:
+            update += ", members = :members"
+            values[":members"] = items.value(unstructure(members))
+        if outcome.status is PointStatus.FAILED:
+            update += ", #ttl = :ttl"
+            values[":ttl"] = {"N": str(items.expires(outcome.at, items.FAILED_FOR))}
+        return self._in_transaction(
+            keys.point(point),
+            f"{update} REMOVE flight, #owner, lease_until, attempted_at",
+            values,
+            condition=condition,
+        )
+
+    def _put_lead(self, point: str, snapshot: str) -> None:
+        with translated(f"record {snapshot} of {point}"):
+            self._client.put_item(
+                TableName=self._table,
+                Item=items.to_item({**keys.member(point, snapshot), "anchor": snapshot}),
+            )
+
+    def _held(self, point: str, owner: str, update: str, values: dict[str, Any]) -> Item:
+        updated = self._update(
+            keys.point(point),
+            f"write {point}",
+            update,
+            {**values, ":me": {"S": owner}, ":creating": {"S": PointStatus.CREATING}},
+            condition="#status = :creating AND #owner = :me",
+        )
+        if updated is None:
+            raise Conflict(f"{point} is not held by {owner} any more")
+        return updated
+
+    # requests
+
+    def _get(self, key: keys.Key, what: str) -> Item | None:
+        with translated(what):
+            reply = self._client.get_item(
+                TableName=self._table, Key=items.to_item(key), ConsistentRead=True
+            )
+        item: Item | None = reply.get("Item")
+        return item
+
+    def _query(self, what: str, **request: Any) -> Iterator[Item]:
+        pages = self._client.get_paginator("query").paginate(TableName=self._table, **request)
+        with translated(what):
+            for page in pages:
+                yield from page["Items"]
+
+    def _listed(self, listed: str) -> Iterator[Item]:
+        return self._query(
+            f"list {listed}",
+            IndexName=keys.LISTING,
+            KeyConditionExpression="listed = :listed",
+            ExpressionAttributeValues={":listed": {"S": listed}},
+            ScanIndexForward=False,
+        )
+
+    def _put_new(self, item: Item, what: str) -> None:
+        with translated(what):
+            try:
+                self._client.put_item(
+                    TableName=self._table,
+                    Item=item,
+                    ConditionExpression="attribute_not_exists(pk)",
+                )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return
+
+    def _update(
+        self,
+        key: keys.Key,
+        what: str,
+        update: str,
+        values: dict[str, Any],
+        *,
+        condition: str | None = None,
+        old: bool = False,
+    ) -> Item | None:
+        """The item after (``old``: before) the update; None if the condition does not hold."""
+        request = self._request(key, update, values, condition)
+        with translated(what):
+            try:
+                reply = self._client.update_item(
+                    **request, ReturnValues="ALL_OLD" if old else "ALL_NEW"
+                )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return None
+        item: Item = reply["Attributes"]
+        return item
+
+    def _put(self, item: Item, condition: str) -> dict[str, Any]:
+        return {"Put": {"TableName": self._table, "Item": item, "ConditionExpression": condition}}
+
+    def _in_transaction(
+        self,
+        key: keys.Key,
+        update: str,
+        values: dict[str, Any],
+        *,
+        condition: str | None = None,
+    ) -> dict[str, Any]:
+        return {"Update": self._request(key, update, values, condition)}
+
+    def _request(
+        self,
+        key: keys.Key,
+        update: str,
+        values: dict[str, Any],
+        condition: str | None,
+    ) -> dict[str, Any]:
+        """``#name`` in an expression stands for ``name``, where that is a word of DynamoDB's."""
+        names = {f"#{name}": name for name in re.findall(r"#(\w+)", f"{update} {condition or ''}")}
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "Key": items.to_item(key),
+            "UpdateExpression": update,
+        }
+        if values:
+            request["ExpressionAttributeValues"] = values
+        if names:
+            request["ExpressionAttributeNames"] = names
+        if condition:
+            request["ConditionExpression"] = condition
+        return request
+
+    def _transact(self, what: str, *writes: dict[str, Any]) -> None:
+        """All or nothing.
+
+        Raises:
+            _NotMet: a condition did not hold.
+            Throttled: another transaction was at one of the items.
+        """
+        with translated(what):
+            try:
+                self._client.transact_write_items(TransactItems=list(writes))
+            except self._client.exceptions.TransactionCanceledException as error:
+                raise _cancelled(error, what) from error
+
+
+def _cancelled(error: ClientError, what: str) -> Exception:
+    reasons = [one["Code"] for one in error.response.get("CancellationReasons", [])]
+    if CONDITION in reasons:
+        return _NotMet(reasons)
+    return Throttled(f"{what}: {', '.join(reasons)}", timedelta(seconds=2))

@@ -1,0 +1,129 @@
+"""Items of the ledger's table, to and from the domain's values."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from lastgood.codec import structure, unstructure
+from lastgood.domain.model import Change, Claim, Outcome, Planned, Point, PointStatus, Run
+from lastgood.ledger import keys
+
+T = TypeVar("T")
+Item = dict[str, Any]
+
+_write = TypeSerializer().serialize
+_read = TypeDeserializer().deserialize
+
+FAILED_FOR = timedelta(days=90)
+"""How long the record of a failed point stays; that of one that has snapshots stays for good."""
+RUN_FOR = timedelta(days=400)
+"""A yearly policy's last run can still be seen when the next is due."""
+
+
+def to_item(plain: Mapping[str, Any]) -> Item:
+    """In DynamoDB's notation, without the attributes that are None."""
+    return {name: _write(value) for name, value in plain.items() if value is not None}
+
+
+def value(plain: Any) -> Any:
+    return _write(plain)
+
+
+def from_item(type_: type[T], item: Item) -> T:
+    """A value of ``type_``. Attributes that it does not have (keys, index keys) are passed over."""
+    names = {one.name for one in fields(type_)}  # type: ignore[arg-type]
+    return structure({key: _read(item[key]) for key in item.keys() & names}, type_)
+
+
+def plain(item: Item) -> dict[str, Any]:
+    return {key: _read(one) for key, one in item.items()}
+
+
+def expires(at: datetime, after: timedelta) -> int:
+    """For DynamoDB's TTL: seconds since 1970."""
+    return int((at + after).timestamp())
+
+
+def point(one: Point) -> Item:
+    flight = {} if one.status.settled else {"flight": keys.flight(int(one.id[-2:], 16) % 16)}
+    return to_item(
+        {
+            **keys.point(one.id),
+            **unstructure(one),
+            **flight,
+            "listed": keys.points_of(one.source.id),
+            "at": keys.by_slot(one.slot, one.id),
+        }
+    )
+
+
+def first_claim(claim: Claim) -> Point:
+    """The point as its first claim writes it: an attempt is taken to follow."""
+    return Point(
+        id=claim.id,
+        policy=claim.policy,
+        run=claim.run,
+        slot=claim.slot,
+        source=claim.source,
+        method=claim.method,
+        status=PointStatus.CREATING,
+        claimed_at=claim.at,
+        owner=claim.owner,
+        lease_until=lease_end(claim),
+        attempted_at=claim.at,
+        history=(Change(at=claim.at, status=PointStatus.CREATING, reason="claimed"),),
+    )
+
+
+def lease_end(claim: Claim) -> datetime:
+    """In whole seconds, since conditions compare these times as texts."""
+    return (claim.at + claim.lease).replace(microsecond=0) + timedelta(seconds=1)
+
+
+def settled(outcome: Outcome) -> Change:
+    reason = outcome.cause or "every snapshot completed"
+    return Change(at=outcome.at, status=outcome.status, reason=reason)
+
+
+def run(one: Run) -> Item:
+    plain = unstructure(one)
+    del plain["ended"]
+    return to_item(
+        {
+            **keys.run(one.id),
+            **plain,
+            "listed": keys.runs_of(one.policy),
+            "at": keys.by_slot(one.slot, one.id),
+            "ttl": expires(one.started_at, RUN_FOR),
+        }
+    )
+
+
+def counted_run(items: Iterable[Item]) -> Run | None:
+    """A run from its partition: the run itself, and its counts."""
+    found, counts = None, dict.fromkeys((PointStatus.AVAILABLE, PointStatus.FAILED), 0)
+    for item in items:
+        if item["sk"]["S"] == keys.RUN:
+            found = item
+        else:
+            for status in counts:
+                counts[status] += int(item.get(status.value, {"N": "0"})["N"])
+    if found is None:
+        return None
+    one = from_item(Run, found)
+    return Run(
+        id=one.id,
+        policy=one.policy,
+        slot=one.slot,
+        started_at=one.started_at,
+        source=one.source,
+        planned=one.planned,
+        ended=counts,
+    )
+
+
+def planned(one: Planned) -> Any:
+    return _write(unstructure(one))

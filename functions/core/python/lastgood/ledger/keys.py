@@ -1,0 +1,76 @@
+"""Every key of the ledger's table, and what is found by it.
+
+=====================  ========================  ==============================================
+partition ``pk``       sort ``sk``               item
+=====================  ========================  ==============================================
+``POINT#<point>``      ``POINT``                 a recovery point, with manifest and history
+``POINT#<point>``      ``SNAPSHOT#<snapshot>``   leads from a member to a point taken one by one
+``RUN#<run>``          ``RUN``                   a run
+``RUN#<run>``          ``COUNT#<shard>``         how many of its points ended, and how
+``SOURCES#<p>#<n>``    ``SOURCE#<source>``       a source of policy p, on one of 16 partitions
+=====================  ========================  ==============================================
+
+Three sparse indexes: ``listing`` (points of a source, runs of a policy; by slot),
+``by_snapshot`` (the point that a snapshot leads to), ``in_flight`` (what is not settled).
+"""
+
+from datetime import datetime
+
+from lastgood.domain.names import instant, shard
+
+SHARDS = 16
+"""Partitions for what all points of a run or policy share. One takes 1,000 writes a second, and
+a write waits while another of the same item is under way."""
+
+POINT = "POINT"
+RUN = "RUN"
+COUNT = "COUNT#"
+
+LISTING = "listing"
+BY_SNAPSHOT = "by_snapshot"
+IN_FLIGHT = "in_flight"
+
+Key = dict[str, str]
+
+
+def point(point_id: str) -> Key:
+    return {"pk": f"POINT#{point_id}", "sk": POINT}
+
+
+def member(point_id: str, snapshot: str) -> Key:
+    return {"pk": f"POINT#{point_id}", "sk": f"SNAPSHOT#{snapshot}"}
+
+
+def run(run_id: str) -> Key:
+    return {"pk": f"RUN#{run_id}", "sk": RUN}
+
+
+def run_count(run_id: str, source: str) -> Key:
+    return {"pk": f"RUN#{run_id}", "sk": f"{COUNT}{shard(source, SHARDS):02}"}
+
+
+def source(policy: str, source_id: str) -> Key:
+    return {
+        "pk": sources_of(policy, shard(source_id, SHARDS)),
+        "sk": f"SOURCE#{source_id}",
+    }
+
+
+def sources_of(policy: str, number: int) -> str:
+    return f"SOURCES#{policy}#{number:02}"
+
+
+def points_of(source_id: str) -> str:
+    return f"POINTS#{source_id}"
+
+
+def runs_of(policy: str) -> str:
+    return f"RUNS#{policy}"
+
+
+def by_slot(slot: datetime, id_: str) -> str:
+    return f"{instant(slot)}#{id_}"
+
+
+def flight(number: int) -> str:
+    return f"FLIGHT#{number:02}"

@@ -1,0 +1,281 @@
+"""What every function stands on: logs, metrics, dead letters, and its connections to AWS."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache, wraps
+from typing import Any, TypeVar
+
+from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.parameters import SSMProvider
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import ClientError
+
+from lastgood import codec
+from lastgood.aws.bus import EventBus, ebs_event
+from lastgood.aws.clients import ONCE, client
+from lastgood.aws.compute import Ec2Compute
+from lastgood.aws.faults import translate
+from lastgood.aws.queue import SqsDeliveries, SqsQueue
+from lastgood.domain.ended import SnapshotsEnded
+from lastgood.domain.model import Point
+from lastgood.domain.policy import Policy
+from lastgood.domain.requests import TakeRequest
+from lastgood.errors import (
+    Conflict,
+    LastgoodError,
+    MalformedMessage,
+    NotSettledYet,
+    Refused,
+    TryAgain,
+    UnknownPolicy,
+)
+from lastgood.ledger.dynamo import DynamoLedger
+from lastgood.ports import Delivery, Patience
+from lastgood.settings import Settings
+
+T = TypeVar("T")
+Response = dict[str, Any]
+
+NAMESPACE = "Lastgood"
+LONGEST_WAIT = timedelta(minutes=15)
+AFTER_CONFLICT = timedelta(seconds=30)
+POLICY_AGE = 60
+"""Seconds for which a function keeps a policy that it has read."""
+
+logger = Logger(service="lastgood", use_rfc3339=True, utc=True)
+metrics = Metrics(namespace=NAMESPACE, service="lastgood")
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class DeployedPolicies:
+    """``Policies`` from SSM parameters, one for each, under ``path``."""
+
+    def __init__(self, provider: SSMProvider, path: str) -> None:
+        self._provider = provider
+        self._path = path
+
+    def get(self, name: str) -> Policy:
+        try:
+            text = self._provider.get(f"{self._path}/{name}", max_age=POLICY_AGE)
+        except GetParameterError as error:
+            raise self._missing(name, error) from error
+        return codec.structure(json.loads(str(text)), Policy)
+
+    def _missing(self, name: str, error: GetParameterError) -> LastgoodError:
+        cause = error.__cause__ or error.__context__
+        code = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else ""
+        if isinstance(cause, ClientError) and code not in (
+            "ParameterNotFound",
+            "ValidationException",
+        ):
+            return translate(cause, f"read policy {name}")
+        known = sorted(self._provider.get_multiple(self._path, max_age=POLICY_AGE))
+        return UnknownPolicy(
+            f"no policy {name!r} is deployed; there are: {', '.join(known) or 'none'}. "
+            "Add it to policies.yaml and deploy, or correct the name"
+        )
+
+
+@cache
+def settings() -> Settings:
+    return Settings.from_env()
+
+
+@cache
+def clock() -> SystemClock:
+    return SystemClock()
+
+
+@cache
+def policies() -> DeployedPolicies:
+    ssm = client("ssm", settings().region)
+    return DeployedPolicies(SSMProvider(boto3_client=ssm), settings().policies)
+
+
+@cache
+def compute(region: str) -> Ec2Compute:
+    return Ec2Compute(client("ec2", region), client("ec2", region, ONCE))
+
+
+@cache
+def ledger() -> DynamoLedger:
+    return DynamoLedger(client("dynamodb", settings().region), settings().table)
+
+
+@cache
+def take_queue() -> SqsQueue:
+    return SqsQueue(client("sqs", settings().region), settings().take_queue)
+
+
+@cache
+def bus() -> EventBus:
+    return EventBus(client("events", settings().region), settings().bus)
+
+
+@cache
+def deliveries() -> SqsDeliveries:
+    return SqsDeliveries(
+        client("sqs", settings().region), settings().queue, settings().dead_letters
+    )
+
+
+def patience() -> Patience:
+    return Patience(lease=settings().lease)
+
+
+def instrumented(request_type: type[T]) -> Callable[..., Callable[..., Response]]:
+    """For a function that is invoked with one request and answers it.
+
+    The event becomes a ``request_type``, the report JSON. An error is logged and counted by its
+    name, and goes to whoever invoked; Lambda puts it among the dead letters if that was nobody.
+    """
+
+    def decorate(handle: Callable[[T], Any]) -> Callable[..., Response]:
+        @wraps(handle)
+        @logger.inject_lambda_context(clear_state=True)
+        @metrics.log_metrics(raise_on_empty_metrics=False)
+        def handler(event: Mapping[str, Any], context: LambdaContext) -> Response:
+            logger.append_keys(function=context.function_name)
+            try:
+                report: Response = codec.unstructure(handle(codec.structure(event, request_type)))
+            except LastgoodError as error:
+                _count_error(error)
+                logger.error(str(error), error=type(error).__name__)
+                raise
+            logger.info("done", report=_short(report))
+            return report
+
+        return handler
+
+    return decorate
+
+
+def batch(
+    parse: Callable[[Mapping[str, Any]], T], about: Callable[[T], Mapping[str, Any]]
+) -> Callable[..., Callable[..., Response]]:
+    """For a function that a queue feeds. Each message is handled alone, whatever the others do.
+
+    ``parse`` makes the request of a message's JSON, ``about`` says which keys its log lines bear.
+    What is refused for good, and what failed at its last delivery, goes to the dead letters with
+    its error; anything else is delivered again, later each time.
+    """
+
+    def decorate(handle: Callable[[T, Delivery], Point | None]) -> Callable[..., Response]:
+        processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+        @wraps(handle)
+        @logger.inject_lambda_context(clear_state=True)
+        @metrics.log_metrics(raise_on_empty_metrics=False)
+        def handler(event: dict[str, Any], context: LambdaContext) -> Response:
+            logger.append_keys(function=context.function_name)
+
+            def one(record: SQSRecord) -> None:
+                _one(record, context, parse, about, handle)
+
+            response = process_partial_response(
+                event=event, record_handler=one, processor=processor, context=context
+            )
+            return dict(response)
+
+        return handler
+
+    return decorate
+
+
+def _one(
+    record: SQSRecord,
+    context: LambdaContext,
+    parse: Callable[[Mapping[str, Any]], T],
+    about: Callable[[T], Mapping[str, Any]],
+    handle: Callable[[T, Delivery], Point | None],
+) -> None:
+    attempt = int(record.attributes.approximate_receive_count)
+    delivery = Delivery(
+        owner=f"{context.aws_request_id}/{record.message_id}",
+        attempt=attempt,
+        last=attempt >= int(settings().receives),
+    )
+    with logger.append_context_keys(message=record.message_id, attempt=attempt):
+        try:
+            request = parse(_json(record.body))
+            with logger.append_context_keys(**about(request)):
+                point = handle(request, delivery)
+            if point is not None:
+                logger.info(f"{point.id} is {point.status}", extra=about_point(point))
+        except LastgoodError as error:
+            _count_error(error)
+            logger.warning(str(error), error=type(error).__name__, last=delivery.last)
+            if isinstance(error, Refused) or delivery.last:
+                deliveries().bury(record.body, error, context.function_name, clock().now())
+                return
+            deliveries().postpone(record.receipt_handle, _wait(error, attempt))
+            raise
+
+
+def take_request(message: Mapping[str, Any]) -> TakeRequest:
+    return codec.structure(message, TakeRequest)
+
+
+def ebs_snapshots(message: Mapping[str, Any]) -> SnapshotsEnded:
+    return ebs_event(message)
+
+
+def about_request(request: TakeRequest) -> dict[str, str]:
+    return {
+        "policy": request.policy,
+        "run": request.run,
+        "point": request.point,
+        "source": request.source.id,
+    }
+
+
+def about_point(point: Point) -> dict[str, str]:
+    return {
+        "policy": point.policy,
+        "run": point.run,
+        "point": point.id,
+        "source": point.source.id,
+    }
+
+
+def _json(body: str) -> Mapping[str, Any]:
+    try:
+        message = json.loads(body)
+    except ValueError as error:
+        raise MalformedMessage(f"not JSON: {error}") from error
+    if not isinstance(message, dict):
+        raise MalformedMessage(f"not a JSON object: {body[:60]}")
+    return message
+
+
+def _wait(error: LastgoodError, attempt: int) -> timedelta:
+    """Twice as long each time; but what tells exactly when it can be known is believed."""
+    after = error.after if isinstance(error, TryAgain) else AFTER_CONFLICT
+    if isinstance(error, NotSettledYet | Conflict):
+        return after
+    return min(after * (1 << min(attempt - 1, 10)), LONGEST_WAIT)
+
+
+def _count_error(error: LastgoodError) -> None:
+    with single_metric(
+        namespace=NAMESPACE, name="Errors", unit=MetricUnit.Count, value=1
+    ) as metric:
+        metric.add_dimension(name="error", value=type(error).__name__)
+
+
+def _short(report: Response) -> Response:
+    """A log line names no more than a person reads."""
+    return {key: value[:10] if isinstance(value, list) else value for key, value in report.items()}

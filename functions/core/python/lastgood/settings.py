@@ -1,0 +1,55 @@
+"""What the stack tells its functions. The only reader of the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from lastgood.errors import CallRefused
+
+PREFIX = "LASTGOOD_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One environment variable a field, ``LASTGOOD_`` and the field's name in capitals.
+
+    ``queue``, ``dead_letters``: URLs of the queue that feeds the function and of that which takes
+    what it cannot handle. ``take_queue``: where requests to take a point go. ``policies``: the
+    path of the SSM parameters. ``timeout``: the function's, in seconds. ``receives``: how often
+    a message is delivered before it is given up.
+    """
+
+    account: str
+    region: str
+    table: str
+    bus: str
+    policies: str
+    timeout: str
+    queue: str = ""
+    dead_letters: str = ""
+    take_queue: str = ""
+    receives: str = "1"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Raises CallRefused, naming every variable that is missing."""
+        names = cls.__dataclass_fields__
+        given = {
+            name: environ[PREFIX + name.upper()]
+            for name in names
+            if PREFIX + name.upper() in environ
+        }
+        needed = ("account", "region", "table", "bus", "policies", "timeout")
+        missing = [PREFIX + name.upper() for name in needed if name not in given]
+        if missing:
+            raise CallRefused(
+                f"not set: {', '.join(missing)}. The stack sets them: redeploy it, or set them by "
+                "hand to run a function outside of it"
+            )
+        return cls(**given)
+
+    @property
+    def lease(self) -> timedelta:
+        """No shorter than a worker can run."""
+        return timedelta(seconds=int(self.timeout) + 10)

@@ -1,0 +1,25 @@
+"""The queue of take requests: take the point of one source for each."""
+
+from functools import cache
+
+from create_snapshots.usecase import Taker
+from lastgood import runtime
+from lastgood.domain.model import Point
+from lastgood.domain.requests import TakeRequest
+from lastgood.ports import Delivery
+
+
+@cache
+def taker() -> Taker:
+    return Taker(
+        compute=runtime.compute,
+        ledger=runtime.ledger(),
+        bus=runtime.bus(),
+        clock=runtime.clock(),
+        patience=runtime.patience(),
+    )
+
+
+@runtime.batch(runtime.take_request, about=runtime.about_request)
+def handler(request: TakeRequest, delivery: Delivery) -> Point:
+    return taker().take(request, delivery)

@@ -1,0 +1,287 @@
+"""Select the sources of a policy, open the run, and ask for a point of each."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from lastgood.domain import names, selection
+from lastgood.domain.manifest import Instance, Volume
+from lastgood.domain.model import LeftOut, Planned, Run, Source
+from lastgood.domain.policy import Policy, ResourceKind
+from lastgood.domain.requests import TakeRequest, request_for
+from lastgood.domain.selection import Selected
+from lastgood.errors import LastgoodError, SourceGone, SourceNotSelected
+from lastgood.ports import Clock, Compute, Ledger, Policies, Queue
+
+MOST_NAMED = 100
+"""Sources that a run and a report name one by one; beyond that they are counted."""
+
+Judgement = Selected | LeftOut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What a schedule or a person asks for.
+
+    ``slot``: when the schedule was due; the present minute if absent, so that a command that is
+    sent twice within the minute is one run. ``source``: only this instance or volume.
+    ``dry_run``: say what would be done, and do nothing.
+    """
+
+    policy: str
+    slot: datetime | None = None
+    source: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedPoint:
+    point: str
+    source: str
+    region: str
+    method: str
+    volumes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanReport:
+    """``points`` and ``left_out`` hold the first hundred of ``point_count``, ``left_out_count``.
+
+    ``problems``, of a dry run only: a line for each Region that could not be read.
+    """
+
+    policy: str
+    slot: datetime
+    dry_run: bool
+    run: str
+    point_count: int
+    left_out_count: int
+    points: tuple[PlannedPoint, ...]
+    left_out: tuple[LeftOut, ...]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was planned so far: counts of all, names of the first. Does not grow with the fleet."""
+
+    points: int = 0
+    left_out_count: int = 0
+    named: list[PlannedPoint] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def take(self, request: TakeRequest) -> None:
+        self.points += 1
+        if len(self.named) < MOST_NAMED:
+            self.named.append(
+                PlannedPoint(
+                    point=request.point,
+                    source=request.source.id,
+                    region=request.source.region,
+                    method=request.method.value,
+                    volumes=tuple(volume.id for volume in request.volumes),
+                    notes=request.notes,
+                )
+            )
+
+    def leave(self, left: LeftOut) -> None:
+        self.left_out_count += 1
+        if len(self.left_out) < MOST_NAMED:
+            self.left_out.append(left)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """The world as planning needs it. ``compute`` gives the EC2 of a Region."""
+
+    policies: Policies
+    compute: Callable[[str], Compute]
+    ledger: Ledger
+    queue: Queue
+    clock: Clock
+    account: str
+    home_region: str
+
+    def plan(self, request: PlanRequest) -> PlanReport:
+        """Open the run and send one request for each source that the policy takes.
+
+        A Region that cannot be read does not stop the others: it is noted in the run, and its
+        error is raised at the end. Planning the same slot again skips the Regions that are done
+        and asks again for the sources of the others, which is harmless.
+
+        Raises:
+            UnknownPolicy, SourceGone, SourceNotSelected: the request cannot be met.
+            LastgoodError: of the first Region that could not be read.
+        """
+        policy = self.policies.get(request.policy)
+        now = self.clock.now()
+        slot = request.slot or now.replace(second=0, microsecond=0)
+        run = Run(
+            id=names.run_id(policy.name, slot, request.source),
+            policy=policy.name,
+            slot=slot,
+            started_at=now,
+            source=request.source,
+        )
+        tally = _Tally()
+        failed = self._plan_regions(policy, run, request, tally)
+        if failed and not request.dry_run:
+            raise failed[0]
+        explained = request.dry_run and (tally.left_out or failed)
+        if request.source and not tally.points and not explained:
+            raise _not_taken(policy, request.source, tally, self._regions(policy))
+        return PlanReport(
+            policy=policy.name,
+            slot=slot,
+            dry_run=request.dry_run,
+            run=run.id,
+            point_count=tally.points,
+            left_out_count=tally.left_out_count,
+            points=tuple(tally.named),
+            left_out=tuple(tally.left_out),
+            problems=_lines(failed),
+        )
+
+    def _regions(self, policy: Policy) -> tuple[str, ...]:
+        return policy.select.regions or (self.home_region,)
+
+    def _plan_regions(
+        self, policy: Policy, run: Run, request: PlanRequest, tally: _Tally
+    ) -> list[LastgoodError]:
+        before = None
+        if not request.dry_run:
+            self.ledger.open_run(run)
+            before = self._planned_before(run, tally)
+        done = set(before.regions) if before else set()
+        failed: list[LastgoodError] = []
+        for region in self._regions(policy):
+            if region in done:
+                continue
+            try:
+                self._plan_region(policy, region, run, request, tally)
+                done.add(region)
+            except LastgoodError as error:
+                failed.append(error)
+            if not request.dry_run:
+                self.ledger.plan_run(run.id, self._planned(tally, done, failed))
+        return failed
+
+    def _planned_before(self, run: Run, tally: _Tally) -> Planned | None:
+        """What an earlier planning of the same run finished, taken over into the tally."""
+        known = self.ledger.run(run.id)
+        if known is None or known.planned is None:
+            return None
+        tally.points = known.planned.points
+        tally.left_out_count = known.planned.left_out_count
+        tally.left_out = list(known.planned.left_out)
+        return known.planned
+
+    def _planned(self, tally: _Tally, done: set[str], failed: Sequence[LastgoodError]) -> Planned:
+        return Planned(
+            at=self.clock.now(),
+            points=tally.points,
+            left_out_count=tally.left_out_count,
+            left_out=tuple(tally.left_out),
+            regions=tuple(sorted(done)),
+            problems=_lines(failed),
+        )
+
+    def _plan_region(
+        self, policy: Policy, region: str, run: Run, request: PlanRequest, tally: _Tally
+    ) -> None:
+        """Page by page: judge, send, count. The tally changes only once the Region is done."""
+        counted = _Tally()
+        compute = self.compute(region)
+        for judgements in self._judged(policy, compute, request.source):
+            wanted = []
+            for judgement in judgements:
+                if isinstance(judgement, LeftOut):
+                    counted.leave(judgement)
+                else:
+                    take = request_for(
+                        judgement,
+                        policy=policy.name,
+                        tags=policy.tags,
+                        run=run.id,
+                        slot=run.slot,
+                        at=self.clock.now(),
+                    )
+                    counted.take(take)
+                    wanted.append(take)
+            if not request.dry_run:
+                self.queue.send(wanted)
+        tally.points += counted.points
+        tally.left_out_count += counted.left_out_count
+        tally.named = [*tally.named, *counted.named][:MOST_NAMED]
+        tally.left_out = [*tally.left_out, *counted.left_out][:MOST_NAMED]
+
+    def _judged(
+        self, policy: Policy, compute: Compute, only: str | None
+    ) -> Iterator[list[Judgement]]:
+        if policy.select.resource is ResourceKind.INSTANCE:
+            for instances in _instances(policy, compute, only):
+                yield self._judge_instances(policy, compute, instances)
+        else:
+            for volumes in _volumes(policy, compute, only):
+                yield [
+                    selection.judge_volume(policy.select, self._source(volume.id, compute), volume)
+                    for volume in volumes
+                ]
+
+    def _judge_instances(
+        self, policy: Policy, compute: Compute, instances: Sequence[Instance]
+    ) -> list[Judgement]:
+        wanted = [one for one in instances if selection.refusal(policy.select, one) is None]
+        volumes = compute.volumes_by_id(id_ for one in wanted for id_ in one.volumes.values())
+        owners = _owners(policy, compute, instances, volumes)
+        return [
+            selection.judge_instance(
+                policy.select, self._source(one.id, compute), one, volumes, owners
+            )
+            for one in instances
+        ]
+
+    def _source(self, id_: str, compute: Compute) -> Source:
+        return Source(id=id_, region=compute.region, account=self.account)
+
+
+def _lines(errors: Sequence[LastgoodError]) -> tuple[str, ...]:
+    return tuple(f"{type(error).__name__}: {error}" for error in errors)
+
+
+def _instances(policy: Policy, compute: Compute, only: str | None) -> Iterator[Sequence[Instance]]:
+    if only is None:
+        return compute.instances(policy.select.tags)
+    return iter([list(compute.instances_by_id([only]).values())])
+
+
+def _volumes(policy: Policy, compute: Compute, only: str | None) -> Iterator[Sequence[Volume]]:
+    if only is None:
+        return compute.volumes(policy.select.tags)
+    return iter([list(compute.volumes_by_id([only]).values())])
+
+
+def _owners(
+    policy: Policy,
+    compute: Compute,
+    instances: Sequence[Instance],
+    volumes: Mapping[str, Volume],
+) -> dict[str, str]:
+    """Who takes each shared volume; asks only for instances that another page may hold."""
+    others = selection.others_to_ask(instances, volumes.values())
+    known = {one.id: one for one in instances}
+    if others:
+        known |= compute.instances_by_id(others)
+    return selection.owners_of_shared(policy.select, known, volumes.values())
+
+
+def _not_taken(policy: Policy, source: str, tally: _Tally, regions: Sequence[str]) -> LastgoodError:
+    if tally.left_out:
+        return SourceNotSelected(
+            f"policy {policy.name} leaves {source} out: {tally.left_out[0].reason}"
+        )
+    return SourceGone(
+        f"there is no {policy.select.resource.value} {source} in {', '.join(regions)}, where "
+        f"policy {policy.name} looks: check the id, the account and the policy's select.regions"
+    )

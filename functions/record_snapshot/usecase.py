@@ -1,0 +1,72 @@
+"""Settle the point whose snapshots ended, and tell subscribers."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from lastgood.domain import ended
+from lastgood.domain.ended import SnapshotsEnded
+from lastgood.domain.model import Point
+from lastgood.domain.taking import anchor, outcome_of
+from lastgood.errors import Conflict, ForeignEvent, NotSettledYet
+from lastgood.ports import Bus, Clock, Delivery, Ledger, Patience
+
+LOOKS = 3
+"""How often a young snapshot that the ledger does not know is looked for, before it is foreign."""
+
+LOOK_AGAIN = timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorder:
+    """The world as recording needs it. ``account`` is the only one whose events count."""
+
+    ledger: Ledger
+    bus: Bus
+    clock: Clock
+    patience: Patience
+    account: str
+
+    def record(self, event: SnapshotsEnded, delivery: Delivery) -> Point | None:
+        """Settle the point of these snapshots; None if they are none of ours.
+
+        Subscribers hear of a point at least once: again if this delivery came before, since the
+        announcement of that time may have been lost.
+
+        Raises:
+            ForeignEvent: another account's.
+            NotSettledYet: they may be ours, and their creator has not written its answer yet.
+        """
+        if event.account != self.account:
+            raise ForeignEvent(
+                f"an EBS event of account {event.account} came to Lastgood in {self.account}: "
+                "take away the rule or bus policy that forwards it"
+            )
+        snapshots = [one.snapshot for one in event.snapshots]
+        point = self.ledger.point_of(anchor(snapshots))
+        if point is None:
+            self._unknown(event, delivery, snapshots)
+            return None
+        point = self._with_news(point, event)
+        outcome = outcome_of(point.members, event.at)
+        if outcome is None:
+            return point
+        try:
+            settled = self.ledger.settle(point, outcome)
+        except Conflict:
+            return point
+        if settled.changed or delivery.attempt > 1:
+            self.bus.announce(settled.point)
+        return settled.point
+
+    def _with_news(self, point: Point, event: SnapshotsEnded) -> Point:
+        if not ended.counts_members(point):
+            return replace(point, members=ended.merged(point.members, event.snapshots))
+        for one in event.snapshots:
+            point = self.ledger.settle_member(point, one)
+        return point
+
+    def _unknown(self, event: SnapshotsEnded, delivery: Delivery, snapshots: list[str]) -> None:
+        """Foreign, a set's member that is not its anchor, or not yet on record: wait for that."""
+        age = self.clock.now() - event.started_at
+        if age < self.patience.lag and delivery.attempt < LOOKS and not delivery.last:
+            raise NotSettledYet(f"{', '.join(snapshots)}: not on record yet", after=LOOK_AGAIN)

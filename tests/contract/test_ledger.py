@@ -1,0 +1,406 @@
+"""Both ledgers, in memory and on DynamoDB, keep the same promises: each test runs on both."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from lastgood.domain.ended import Ended
+from lastgood.domain.manifest import LaunchAttributes
+from lastgood.domain.model import (
+    MemberState,
+    Method,
+    Outcome,
+    Planned,
+    PointStatus,
+    Run,
+    RunStatus,
+    Source,
+)
+from lastgood.errors import AccessDenied, Conflict, KeyDenied, LedgerMissing, Throttled
+from lastgood.ledger.dynamo import DynamoLedger
+from lastgood.ledger.memory import MemoryLedger
+from lastgood.ports import Ledger
+from tests.cloud.in_process import InProcessCloud, aws_error
+from tests.support import table
+from tests.support.builders import (
+    POLICY,
+    SOURCE,
+    T0,
+    a_claim,
+    a_manifest,
+    a_member,
+    an_instance,
+    minutes,
+)
+
+AVAILABLE = Outcome(status=PointStatus.AVAILABLE, at=T0 + minutes(5))
+FAILED = Outcome(status=PointStatus.FAILED, at=T0 + minutes(5), cause="the key is disabled")
+
+
+@pytest.fixture(params=["memory", "dynamo"])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    return MemoryLedger() if request.param == "memory" else request.getfixturevalue("dynamo")
+
+
+@pytest.fixture
+def dynamo(cloud: InProcessCloud) -> DynamoLedger:
+    client = cloud.client("dynamodb", "eu-west-1")
+    table.create(client)
+    return DynamoLedger(client, table.NAME)
+
+
+def answered(ledger: Ledger, claim=None, members=None):
+    claim = claim or a_claim()
+    members = members or (a_member("snap-1"), a_member("snap-2", "vol-2", device="/dev/sdf"))
+    ledger.claim(claim)
+    return ledger.answer(
+        claim.id, claim.owner, claim.at + minutes(1), members, a_manifest(), ("a note",)
+    )
+
+
+def done(members):
+    return tuple(replace(one, state=MemberState.COMPLETED) for one in members)
+
+
+def test_the_first_claim_wins_and_owes_no_look_up(ledger):
+    point = ledger.claim(a_claim())
+
+    assert point.status is PointStatus.CREATING
+    assert point.attempted_at is None
+
+
+def test_a_second_worker_is_kept_out_until_the_lease_has_run_out(ledger):
+    ledger.claim(a_claim("worker-a"))
+
+    with pytest.raises(Conflict):
+        ledger.claim(a_claim("worker-b", T0 + minutes(1)))
+
+    taken_over = ledger.claim(a_claim("worker-b", T0 + minutes(3)))
+    assert taken_over.attempted_at == T0
+
+
+def test_a_worker_can_claim_again_what_it_holds(ledger):
+    ledger.claim(a_claim("worker-a"))
+
+    again = ledger.claim(a_claim("worker-a", T0 + minutes(1)))
+
+    assert again.attempted_at == T0
+
+
+def test_a_released_point_is_free_at_once(ledger):
+    ledger.claim(a_claim("worker-a"))
+
+    ledger.release(a_claim().id, "worker-a", untouched=False)
+
+    assert ledger.claim(a_claim("worker-b", T0 + minutes(1))).attempted_at == T0
+
+
+def test_a_point_released_untouched_owes_no_look_up(ledger):
+    ledger.claim(a_claim("worker-a"))
+
+    ledger.release(a_claim().id, "worker-a", untouched=True)
+
+    assert ledger.claim(a_claim("worker-b", T0 + minutes(1))).attempted_at is None
+
+
+def test_an_attempt_after_a_look_up_moves_the_time_that_describes_may_lag_from(ledger):
+    ledger.claim(a_claim("worker-a"))
+    ledger.claim(a_claim("worker-b", T0 + minutes(3)))
+
+    ledger.attempt(a_claim().id, "worker-b", T0 + minutes(4))
+
+    ledger.release(a_claim().id, "worker-b", untouched=False)
+    known = ledger.claim(a_claim("worker-c", T0 + minutes(5)))
+    assert known.attempted_at == T0 + minutes(4)
+
+
+def test_only_the_owner_may_attempt_release_and_answer(ledger):
+    ledger.claim(a_claim("worker-a"))
+    point = a_claim().id
+
+    with pytest.raises(Conflict):
+        ledger.attempt(point, "worker-b", T0)
+    with pytest.raises(Conflict):
+        ledger.release(point, "worker-b", untouched=True)
+    with pytest.raises(Conflict):
+        ledger.answer(point, "worker-b", T0, (a_member(),), a_manifest(), ())
+
+
+def test_an_answer_makes_the_point_pending_with_all_that_was_learnt(ledger):
+    point = answered(ledger)
+
+    assert ledger.point(point.id) == point
+    assert point.status is PointStatus.PENDING
+    assert point.manifest == a_manifest()
+    assert [member.snapshot for member in point.members] == ["snap-1", "snap-2"]
+    assert point.notes == ("a note",)
+    assert point.owner is None
+    assert point.lease_until is None
+    assert point.attempted_at is None
+
+
+def test_an_answer_that_comes_after_a_takeover_is_refused(ledger):
+    ledger.claim(a_claim("worker-a"))
+    ledger.claim(a_claim("worker-b", T0 + minutes(3)))
+
+    with pytest.raises(Conflict):
+        ledger.answer(a_claim().id, "worker-a", T0, (a_member(),), a_manifest(), ())
+
+
+def test_a_claim_of_a_point_that_is_taken_gives_the_point_as_it_is(ledger):
+    point = answered(ledger)
+
+    assert ledger.claim(a_claim("worker-b", T0 + minutes(9))) == point
+
+
+def test_a_set_is_found_by_its_first_snapshot(ledger):
+    point = answered(ledger)
+
+    assert ledger.point_of("snap-1") == point
+    assert ledger.point_of("snap-2") is None
+    assert ledger.point_of("snap-foreign") is None
+
+
+def test_a_point_taken_one_by_one_is_found_by_any_of_its_snapshots(ledger):
+    point = answered(ledger, a_claim(method=Method.ONE_BY_ONE))
+
+    assert ledger.point_of("snap-1") == point
+    assert ledger.point_of("snap-2") == point
+
+
+def test_a_settled_point_is_available_and_counted_once(ledger):
+    claim = a_claim()
+    ledger.open_run(Run(id=claim.run, policy=POLICY, slot=T0, started_at=T0))
+    ledger.plan_run(claim.run, Planned(at=T0, points=1))
+    point = answered(ledger, claim)
+    whole = replace(point, members=done(point.members))
+
+    first = ledger.settle(whole, AVAILABLE)
+    second = ledger.settle(whole, AVAILABLE)
+
+    assert first.changed
+    assert not second.changed
+    assert first.point == second.point == ledger.point(point.id)
+    assert first.point.status is PointStatus.AVAILABLE
+    assert first.point.members == done(point.members)
+    run = ledger.run(claim.run)
+    assert run.ended == {PointStatus.AVAILABLE: 1, PointStatus.FAILED: 0}
+    assert run.status is RunStatus.OK
+
+
+def test_a_settled_point_does_not_become_the_other_way(ledger):
+    point = answered(ledger)
+    ledger.settle(point, FAILED)
+
+    with pytest.raises(Conflict):
+        ledger.settle(point, AVAILABLE)
+
+    assert ledger.point(point.id).cause == "the key is disabled"
+
+
+def test_a_point_that_is_still_creating_cannot_be_settled(ledger):
+    point = ledger.claim(a_claim())
+
+    with pytest.raises(Conflict):
+        ledger.settle(point, AVAILABLE)
+
+
+def test_the_history_tells_each_status_with_its_time_and_reason(ledger):
+    point = answered(ledger)
+
+    settled = ledger.settle(point, FAILED).point
+
+    assert [(one.status.value, one.at, one.reason) for one in settled.history] == [
+        ("creating", T0, "claimed"),
+        ("pending", T0 + minutes(1), "2 snapshots"),
+        ("failed", T0 + minutes(5), "the key is disabled"),
+    ]
+
+
+def test_giving_up_fails_a_point_that_nobody_else_holds(ledger):
+    ledger.claim(a_claim("worker-a"))
+
+    point = ledger.give_up(a_claim("worker-a"), FAILED)
+
+    assert point.status is PointStatus.FAILED
+    assert ledger.give_up(a_claim("worker-a"), FAILED) == point
+
+
+def test_giving_up_leaves_alone_what_another_worker_holds_or_has_taken(ledger):
+    ledger.claim(a_claim("worker-a"))
+
+    with pytest.raises(Conflict):
+        ledger.give_up(a_claim("worker-b"), FAILED)
+
+    ledger.answer(a_claim().id, "worker-a", T0, (a_member(),), a_manifest(), ())
+    with pytest.raises(Conflict):
+        ledger.give_up(a_claim("worker-a"), FAILED)
+
+
+def test_giving_up_a_point_that_was_never_claimed_is_refused(ledger):
+    with pytest.raises(Conflict):
+        ledger.give_up(a_claim("worker-a"), FAILED)
+
+
+def test_members_of_a_point_taken_one_by_one_are_noted_one_by_one(ledger):
+    point = answered(ledger, a_claim(method=Method.ONE_BY_ONE))
+
+    first = ledger.settle_member(point, Ended(snapshot="snap-2", state=MemberState.COMPLETED))
+    second = ledger.settle_member(
+        point, Ended(snapshot="snap-1", state=MemberState.ERROR, cause="no key")
+    )
+
+    assert [one.state.value for one in first.members] == ["pending", "completed"]
+    assert [one.state.value for one in second.members] == ["error", "completed"]
+    assert second.members[0].cause == "no key"
+
+
+def test_a_source_is_on_record_from_the_first_claim_on(ledger):
+    ledger.claim(a_claim())
+
+    (record,) = ledger.sources(POLICY)
+
+    assert (record.source, record.first_seen) == (SOURCE, T0)
+    assert record.last_available is None
+
+
+def test_a_source_keeps_the_newest_point_that_was_available(ledger):
+    older = answered(ledger, a_claim(slot=T0))
+    newer = answered(
+        ledger,
+        a_claim(slot=T0 + timedelta(days=1), at=T0 + timedelta(days=1)),
+        (a_member("snap-3", started_at=T0 + timedelta(days=1)),),
+    )
+
+    ledger.settle(newer, AVAILABLE)
+    settled = ledger.settle(older, AVAILABLE)
+
+    assert settled.changed
+    (record,) = ledger.sources(POLICY)
+    assert record.last_point == newer.id
+    assert record.last_available == T0 + timedelta(days=1)
+    assert record.first_seen == T0
+
+
+def test_a_failed_point_does_not_count_as_the_last_available(ledger):
+    ledger.settle(answered(ledger), FAILED)
+
+    (record,) = ledger.sources(POLICY)
+
+    assert record.last_available is None
+
+
+def test_the_points_of_a_source_come_newest_first(ledger):
+    for day in (1, 3, 2):
+        answered(ledger, a_claim(slot=T0 + timedelta(days=day)), (a_member(f"snap-{day}"),))
+    other = Source(id="i-0b", region="eu-west-1", account="123456789012")
+    answered(ledger, a_claim(source=other), (a_member("snap-9"),))
+
+    found = list(ledger.points(SOURCE.id))
+
+    assert [(one.slot - T0).days for one in found] == [3, 2, 1]
+    assert all(one.manifest is None and one.members == () for one in found)
+
+
+def test_what_is_in_flight_is_what_is_not_settled(ledger):
+    creating = ledger.claim(a_claim(slot=T0))
+    pending = answered(ledger, a_claim(slot=T0 + minutes(1)), (a_member("snap-3"),))
+    over = answered(ledger, a_claim(slot=T0 + minutes(2)), (a_member("snap-4"),))
+    ledger.settle(over, AVAILABLE)
+
+    assert {one.id for one in ledger.in_flight()} == {creating.id, pending.id}
+
+
+def test_a_run_is_opened_once_and_listed_newest_first(ledger):
+    first = Run(id="run-1", policy=POLICY, slot=T0, started_at=T0)
+    ledger.open_run(first)
+    ledger.open_run(replace(first, started_at=T0 + minutes(1)))
+    ledger.open_run(Run(id="run-2", policy=POLICY, slot=T0 + minutes(9), started_at=T0))
+
+    assert ledger.run("run-1").started_at == T0
+    assert [run.id for run in ledger.runs(POLICY)] == ["run-2", "run-1"]
+    assert ledger.run("run-3") is None
+
+
+def test_a_run_tells_what_was_planned(ledger):
+    ledger.open_run(Run(id="run-1", policy=POLICY, slot=T0, started_at=T0))
+    planned = Planned(at=T0, points=2, regions=("eu-west-1",), problems=("a problem",))
+
+    ledger.plan_run("run-1", planned)
+
+    assert ledger.run("run-1").planned == planned
+    assert ledger.run("run-1").status is RunStatus.RUNNING
+
+
+def test_launch_attributes_are_kept_per_source(ledger):
+    launch = LaunchAttributes(
+        read_at=T0, launched_at=an_instance().launched_at, user_data="IyEvYmluL3No"
+    )
+    ledger.claim(a_claim())
+
+    assert ledger.launch(POLICY, SOURCE) is None
+    ledger.remember_launch(POLICY, SOURCE, launch)
+
+    assert ledger.launch(POLICY, SOURCE) == launch
+    (record,) = ledger.sources(POLICY)
+    assert record.source == SOURCE
+
+
+def test_the_record_of_a_failed_point_expires_and_that_of_an_available_one_does_not(
+    dynamo, cloud
+):
+    failed, good = a_claim(slot=T0), a_claim(slot=T0 + minutes(1))
+    dynamo.settle(answered(dynamo, failed), FAILED)
+    dynamo.settle(answered(dynamo, good, (a_member("snap-9"),)), AVAILABLE)
+
+    def ttl(point):
+        key = {"pk": {"S": f"POINT#{point}"}, "sk": {"S": "POINT"}}
+        client = cloud.client("dynamodb", "eu-west-1")
+        return client.get_item(TableName=table.NAME, Key=key)["Item"].get("ttl")
+
+    assert int(ttl(failed.id)["N"]) == int((FAILED.at + timedelta(days=90)).timestamp())
+    assert ttl(good.id) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "error"),
+    [
+        ("ResourceNotFoundException", "Requested resource not found", LedgerMissing),
+        ("AccessDeniedException", "not authorized to perform: dynamodb:GetItem", AccessDenied),
+        ("AccessDeniedException", "The ciphertext: kms:Decrypt was denied", KeyDenied),
+        ("ThrottlingException", "slow down", Throttled),
+    ],
+)
+def test_what_dynamodb_refuses_has_a_name_of_ours(dynamo, cloud, code, message, error):
+    cloud.faults.add("dynamodb.GetItem", aws_error(code, message))
+
+    with pytest.raises(error, match=message.split(":")[0]):
+        dynamo.point("pt-1")
+
+
+def test_a_transaction_that_meets_another_is_tried_later(dynamo, cloud):
+    cloud.faults.add(
+        "dynamodb.TransactWriteItems", aws_error("TransactionInProgressException", "busy")
+    )
+
+    with pytest.raises(Throttled):
+        dynamo.claim(a_claim())
+
+
+def test_a_point_costs_six_item_writes_up_to_available(dynamo, cloud):
+    point = answered(dynamo)
+    dynamo.settle(point, AVAILABLE)
+
+    assert item_writes(cloud) == 6
+
+
+def item_writes(cloud):
+    """Every item that a call wrote or tried to write."""
+    single = [
+        call
+        for name in ("PutItem", "UpdateItem", "DeleteItem")
+        for call in cloud.calls.of(f"dynamodb.{name}")
+    ]
+    transactions = cloud.calls.of("dynamodb.TransactWriteItems")
+    return len(single) + sum(len(call.params["TransactItems"]) for call in transactions)

@@ -1,0 +1,71 @@
+"""The ledger's table as the state stack makes it (a test in tests/infra compares the two)."""
+
+from typing import Any
+
+NAME = "lastgood-ledger"
+
+TABLE: dict[str, Any] = {
+    "AttributeDefinitions": [
+        {"AttributeName": name, "AttributeType": "S"}
+        for name in ("pk", "sk", "listed", "at", "anchor", "flight")
+    ],
+    "KeySchema": [
+        {"AttributeName": "pk", "KeyType": "HASH"},
+        {"AttributeName": "sk", "KeyType": "RANGE"},
+    ],
+    "GlobalSecondaryIndexes": [
+        {
+            "IndexName": "listing",
+            "KeySchema": [
+                {"AttributeName": "listed", "KeyType": "HASH"},
+                {"AttributeName": "at", "KeyType": "RANGE"},
+            ],
+            "Projection": {
+                "ProjectionType": "INCLUDE",
+                "NonKeyAttributes": [
+                    "cause",
+                    "claimed_at",
+                    "id",
+                    "method",
+                    "planned",
+                    "policy",
+                    "run",
+                    "settled_at",
+                    "slot",
+                    "source",
+                    "started_at",
+                    "status",
+                ],
+            },
+        },
+        {
+            "IndexName": "by_snapshot",
+            "KeySchema": [{"AttributeName": "anchor", "KeyType": "HASH"}],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        },
+        {
+            "IndexName": "in_flight",
+            "KeySchema": [
+                {"AttributeName": "flight", "KeyType": "HASH"},
+                {"AttributeName": "at", "KeyType": "RANGE"},
+            ],
+            "Projection": {
+                "ProjectionType": "INCLUDE",
+                "NonKeyAttributes": [
+                    "claimed_at",
+                    "id",
+                    "method",
+                    "policy",
+                    "run",
+                    "slot",
+                    "source",
+                    "status",
+                ],
+            },
+        },
+    ],
+}
+
+
+def create(client: Any) -> None:
+    client.create_table(TableName=NAME, BillingMode="PAY_PER_REQUEST", **TABLE)
