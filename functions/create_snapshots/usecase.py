@@ -104,6 +104,7 @@ class Taker:
                 self.ledger.attempt(point.id, owner, self.clock.now())
             members = self._create(request, compute, found.members, notes)
         manifest, more = self._manifest(request, compute, launch, members)
+        members = _with_devices(members, manifest.instance)
         point = self.ledger.answer(
             point.id, owner, self.clock.now(), members, manifest, (*notes, *more)
         )
@@ -269,6 +270,13 @@ def _with_facts(request: TakeRequest, compute: Compute) -> TakeRequest:
         out.add(instance.root_volume)
     volumes = compute.volumes_by_id(id_ for id_ in instance.volumes.values() if id_ not in out)
     return replace(request, instance=instance, volumes=_in_order(volumes), bare=False)
+
+
+def _with_devices(members: tuple[Member, ...], instance: Instance | None) -> tuple[Member, ...]:
+    """Snapshots do not tell where their volume was attached; the instance does."""
+    if instance is None:
+        return members
+    return tuple(replace(one, device=instance.device_of(one.volume)) for one in members)
 
 
 def _in_order(volumes: dict[str, Volume]) -> tuple[Volume, ...]:

@@ -12,6 +12,7 @@ from record_snapshot.usecase import Recorder
 @cache
 def recorder() -> Recorder:
     return Recorder(
+        compute=runtime.compute,
         ledger=runtime.ledger(),
         bus=runtime.bus(),
         clock=runtime.clock(),

@@ -1,14 +1,15 @@
 """Settle the point whose snapshots ended, and tell subscribers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from lastgood.domain import ended
 from lastgood.domain.ended import SnapshotsEnded
-from lastgood.domain.model import Point
+from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.taking import anchor, outcome_of
 from lastgood.errors import Conflict, ForeignEvent, NotSettledYet
-from lastgood.ports import Bus, Clock, Delivery, Ledger, Patience
+from lastgood.ports import Bus, Clock, Compute, Delivery, Ledger, Patience
 
 LOOKS = 3
 """How often a young snapshot that the ledger does not know is looked for, before it is foreign."""
@@ -20,6 +21,7 @@ LOOK_AGAIN = timedelta(seconds=20)
 class Recorder:
     """The world as recording needs it. ``account`` is the only one whose events count."""
 
+    compute: Callable[[str], Compute]
     ledger: Ledger
     bus: Bus
     clock: Clock
@@ -50,6 +52,9 @@ class Recorder:
         outcome = outcome_of(point.members, event.at)
         if outcome is None:
             return point
+        if outcome.status is PointStatus.FAILED:
+            point = self._with_causes(point)
+            outcome = outcome_of(point.members, event.at) or outcome
         try:
             settled = self.ledger.settle(point, outcome)
         except Conflict:
@@ -64,6 +69,17 @@ class Recorder:
         for one in event.snapshots:
             point = self.ledger.settle_member(point, one)
         return point
+
+    def _with_causes(self, point: Point) -> Point:
+        """The reason stands in a snapshot's state message, and only there: events do not say it."""
+        found = self.compute(point.source.region).snapshots_of(point.id)
+        causes = {one.snapshot: one.cause for one in found}
+        return replace(
+            point,
+            members=tuple(
+                replace(one, cause=causes.get(one.snapshot, one.cause)) for one in point.members
+            ),
+        )
 
     def _unknown(self, event: SnapshotsEnded, delivery: Delivery, snapshots: list[str]) -> None:
         """Foreign, a set's member that is not its anchor, or not yet on record: wait for that."""

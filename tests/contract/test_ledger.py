@@ -347,9 +347,7 @@ def test_launch_attributes_are_kept_per_source(ledger):
     assert record.source == SOURCE
 
 
-def test_the_record_of_a_failed_point_expires_and_that_of_an_available_one_does_not(
-    dynamo, cloud
-):
+def test_the_record_of_a_failed_point_expires_and_that_of_an_available_one_does_not(dynamo, cloud):
     failed, good = a_claim(slot=T0), a_claim(slot=T0 + minutes(1))
     dynamo.settle(answered(dynamo, failed), FAILED)
     dynamo.settle(answered(dynamo, good, (a_member("snap-9"),)), AVAILABLE)

@@ -30,7 +30,6 @@ from lastgood.domain.model import Point
 from lastgood.domain.policy import Policy
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import (
-    Conflict,
     LastgoodError,
     MalformedMessage,
     NotSettledYet,
@@ -51,8 +50,9 @@ AFTER_CONFLICT = timedelta(seconds=30)
 POLICY_AGE = 60
 """Seconds for which a function keeps a policy that it has read."""
 
-logger = Logger(service="lastgood", use_rfc3339=True, utc=True)
-metrics = Metrics(namespace=NAMESPACE, service="lastgood")
+# Both take their service, which is the function's name, from POWERTOOLS_SERVICE_NAME.
+logger = Logger(use_rfc3339=True, utc=True)
+metrics = Metrics(namespace=NAMESPACE)
 
 
 class SystemClock:
@@ -146,14 +146,13 @@ def instrumented(request_type: type[T]) -> Callable[..., Callable[..., Response]
     def decorate(handle: Callable[[T], Any]) -> Callable[..., Response]:
         @wraps(handle)
         @logger.inject_lambda_context(clear_state=True)
-        @metrics.log_metrics(raise_on_empty_metrics=False)
-        def handler(event: Mapping[str, Any], context: LambdaContext) -> Response:
-            logger.append_keys(function=context.function_name)
+        @metrics.log_metrics
+        def handler(event: Mapping[str, Any], _: LambdaContext) -> Response:
+            metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
             try:
                 report: Response = codec.unstructure(handle(codec.structure(event, request_type)))
             except LastgoodError as error:
-                _count_error(error)
-                logger.error(str(error), error=type(error).__name__)
+                _report(error)
                 raise
             logger.info("done", report=_short(report))
             return report
@@ -178,9 +177,9 @@ def batch(
 
         @wraps(handle)
         @logger.inject_lambda_context(clear_state=True)
-        @metrics.log_metrics(raise_on_empty_metrics=False)
+        @metrics.log_metrics
         def handler(event: dict[str, Any], context: LambdaContext) -> Response:
-            logger.append_keys(function=context.function_name)
+            metrics.add_metric(name="Messages", unit=MetricUnit.Count, value=len(event["Records"]))
 
             def one(record: SQSRecord) -> None:
                 _one(record, context, parse, about, handle)
@@ -216,12 +215,15 @@ def _one(
             if point is not None:
                 logger.info(f"{point.id} is {point.status}", extra=about_point(point))
         except LastgoodError as error:
-            _count_error(error)
-            logger.warning(str(error), error=type(error).__name__, last=delivery.last)
             if isinstance(error, Refused) or delivery.last:
+                _report(error)
                 deliveries().bury(record.body, error, context.function_name, clock().now())
                 return
-            deliveries().postpone(record.receipt_handle, _wait(error, attempt))
+            wait = _wait(error, attempt)
+            if not isinstance(error, NotSettledYet):
+                _report(error)
+            logger.info("comes again", error=type(error).__name__, seconds=wait.total_seconds())
+            deliveries().postpone(record.receipt_handle, wait)
             raise
 
 
@@ -262,18 +264,22 @@ def _json(body: str) -> Mapping[str, Any]:
 
 
 def _wait(error: LastgoodError, attempt: int) -> timedelta:
-    """Twice as long each time; but what tells exactly when it can be known is believed."""
-    after = error.after if isinstance(error, TryAgain) else AFTER_CONFLICT
-    if isinstance(error, NotSettledYet | Conflict):
-        return after
-    return min(after * (1 << min(attempt - 1, 10)), LONGEST_WAIT)
+    """Twice as long each time; but what can tell when it will be known is believed."""
+    if not isinstance(error, TryAgain):
+        return AFTER_CONFLICT
+    if isinstance(error, NotSettledYet):
+        return error.after
+    return min(error.after * (1 << min(attempt - 1, 10)), LONGEST_WAIT)
 
 
-def _count_error(error: LastgoodError) -> None:
+def _report(error: LastgoodError) -> None:
+    """Log the error and count it under its name."""
+    name = type(error).__name__
+    logger.error(str(error), error=name)
     with single_metric(
         namespace=NAMESPACE, name="Errors", unit=MetricUnit.Count, value=1
     ) as metric:
-        metric.add_dimension(name="error", value=type(error).__name__)
+        metric.add_dimension(name="error", value=name)
 
 
 def _short(report: Response) -> Response:

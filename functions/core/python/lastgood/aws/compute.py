@@ -106,8 +106,7 @@ class Ec2Compute:
                 TagSpecifications=_tag_specifications(tags),
                 **copied,
             )
-        devices = _devices(request)
-        return tuple(_member(one, devices.get(one["VolumeId"])) for one in reply["Snapshots"])
+        return tuple(_member(one) for one in reply["Snapshots"])
 
     def snapshot_volume(
         self, volume: Volume, request: TakeRequest, tags: Mapping[str, str]
@@ -118,12 +117,12 @@ class Ec2Compute:
                 Description=_description(request),
                 TagSpecifications=_tag_specifications(tags),
             )
-        return _member(reply, _devices(request).get(volume.id))
+        return _member(reply)
 
     def snapshots_of(self, point: str) -> tuple[Member, ...]:
         filters = [_filter(f"tag:{tag_keys.POINT}", [point])]
         found = [
-            _member(one, None)
+            _member(one)
             for page in self._pages("describe_snapshots", filters, OwnerIds=["self"])
             for one in page["Snapshots"]
         ]
@@ -168,17 +167,10 @@ def _description(request: TakeRequest) -> str:
     return f"Lastgood {request.policy}: {request.source.id} for {instant(request.slot)}"
 
 
-def _devices(request: TakeRequest) -> dict[str, str]:
-    if request.instance is None:
-        return {}
-    return {volume: device for device, volume in request.instance.volumes.items()}
-
-
-def _member(snapshot: Dict, device: str | None) -> Member:
+def _member(snapshot: Dict) -> Member:
     return Member(
         snapshot=snapshot["SnapshotId"],
         volume=snapshot["VolumeId"],
-        device=device,
         size_gib=snapshot["VolumeSize"],
         encrypted=snapshot["Encrypted"],
         started_at=snapshot["StartTime"],

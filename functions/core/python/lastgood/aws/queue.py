@@ -1,6 +1,7 @@
 """SQS: take requests in, and dead letters with their cause."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -56,12 +57,12 @@ class SqsDeliveries:
         self._dead_letters = dead_letters
 
     def postpone(self, receipt: str, after: timedelta) -> None:
-        """Hide the message until ``after`` has passed. It counts as a receive."""
+        """Hide the message until ``after`` has passed, in whole seconds, so never shorter."""
         with translated("postpone a message"):
             self._client.change_message_visibility(
                 QueueUrl=self._url,
                 ReceiptHandle=receipt,
-                VisibilityTimeout=int(min(after, MOST_DELAY).total_seconds()),
+                VisibilityTimeout=math.ceil(min(after, MOST_DELAY).total_seconds()),
             )
 
     def bury(self, body: str, error: LastgoodError, function: str, at: datetime) -> None:

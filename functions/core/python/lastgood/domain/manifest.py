@@ -37,9 +37,6 @@ class Volume:
     attachments: tuple[Attachment, ...] = ()
     tags: Tags = field(default_factory=dict)
 
-    def device_on(self, instance: str) -> str | None:
-        return next((a.device for a in self.attachments if a.instance == instance), None)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
@@ -106,6 +103,9 @@ class Instance:
     @property
     def root_volume(self) -> str | None:
         return self.volumes.get(self.root_device or "")
+
+    def device_of(self, volume: str) -> str | None:
+        return next((device for device, id_ in self.volumes.items() if id_ == volume), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

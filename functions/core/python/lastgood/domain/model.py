@@ -56,14 +56,17 @@ class MemberState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One snapshot of a point. ``size_gib`` is the volume's size, not what the snapshot costs."""
+    """One snapshot of a point. ``size_gib`` is the volume's size, not what the snapshot costs.
+
+    ``device`` is the volume's name on its instance; None for a lone volume.
+    """
 
     snapshot: str
     volume: str
-    device: str | None
     size_gib: int
     encrypted: bool
     started_at: datetime
+    device: str | None = None
     state: MemberState = MemberState.PENDING
     cause: str | None = None
 

@@ -66,12 +66,14 @@ def judge_found(
 def outcome_of(members: Sequence[Member], at: datetime) -> Outcome | None:
     """How a point ends whose members are in these states; None while one is pending.
 
-    A set is whole or it does not count: one member in error fails the point.
+    A set is whole or it does not count: one member in error fails the point. EBS puts the rest
+    of its set in error too, without a cause of their own.
     """
     broken = [one for one in members if one.state is MemberState.ERROR]
     if broken:
-        causes = "; ".join(f"{one.snapshot} of {one.volume}: {one.cause}" for one in broken)
-        return Outcome(status=PointStatus.FAILED, at=at, cause=causes)
+        told = [one for one in broken if one.cause] or broken
+        causes = (f"{one.snapshot} of {one.volume}: {one.cause or 'no cause told'}" for one in told)
+        return Outcome(status=PointStatus.FAILED, at=at, cause="; ".join(causes))
     if any(one.state is MemberState.PENDING for one in members):
         return None
     return Outcome(status=PointStatus.AVAILABLE, at=at)

@@ -1,0 +1,264 @@
+"""The bundle's handlers in this process: real adapters, moto's SQS and DynamoDB, EC2 as AWS is.
+
+No deployment: what CDK wires (queues, event rules, schedules) is done by hand in here, so that
+hundreds of stories run in seconds. The deployed bundle is proved in tests/e2e.
+"""
+
+import importlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from moto.sqs.models import sqs_backends
+
+from infra.policies import policy_document
+from lastgood import runtime
+from lastgood.domain.model import Point
+from lastgood.domain.policy import Policy, ResourceKind, Retention, Schedule, Select
+from lastgood.ledger.dynamo import DynamoLedger
+from tests.cloud.clock import nothing
+from tests.cloud.in_process import InProcessCloud, in_process_cloud
+from tests.support import table
+
+ACCOUNT = "123456789012"
+HOME = "eu-west-1"
+SLOT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
+POLICIES = "/lastgood/policies"
+BUS = "lastgood"
+
+
+@dataclass(frozen=True)
+class Fed:
+    """A function that a queue feeds, with the figures of its catalog row."""
+
+    queue: str
+    timeout: int
+    receives: int
+    batch: int = 10
+
+
+FED = {
+    "create_snapshots": Fed("lastgood-take", timeout=120, receives=12),
+    "record_snapshot": Fed("lastgood-record", timeout=60, receives=8),
+}
+ANNOUNCEMENTS = "announcements"
+
+
+def a_policy(**given: Any) -> Policy:
+    facts: dict[str, Any] = {
+        "name": "web-daily",
+        "select": Select(
+            resource=ResourceKind.INSTANCE,
+            tags={"backup": ("daily", "gold")},
+            exclude_tags={"backup-skip": ("true",)},
+            exclude_volume_tags={"scratch": ("true",)},
+        ),
+        "schedules": (Schedule(cron="0 2 * * ? *"),),
+        "retention": Retention(keep_daily=7),
+    }
+    return Policy(**facts | given)
+
+
+@dataclass(frozen=True)
+class Context:
+    function_name: str
+    aws_request_id: str
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:test"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+@dataclass
+class World:
+    cloud: InProcessCloud
+    _seen: int = 0
+    _requests: Any = field(default_factory=lambda: count(1))
+    _watched: set[int] = field(default_factory=set)
+
+    def client(self, service: str, region: str = HOME) -> Any:
+        return self.cloud.client(service, region)
+
+    @property
+    def ec2(self) -> Any:
+        return self.client("ec2")
+
+    @property
+    def ledger(self) -> DynamoLedger:
+        return DynamoLedger(self.client("dynamodb"), table.NAME)
+
+    def deploy(self, *policies: Policy) -> None:
+        for policy in policies:
+            self.client("ssm").put_parameter(
+                Name=f"{POLICIES}/{policy.name}",
+                Value=policy_document(policy),
+                Type="String",
+                Overwrite=True,
+            )
+
+    def plan(self, policy: str = "web-daily", **request: Any) -> dict[str, Any]:
+        """Invoke the planner, as a schedule does for the slot, or as ``request`` says."""
+        event = {"policy": policy, "slot": SLOT.isoformat()} | request
+        return self.invoke("plan_snapshots", event)
+
+    def invoke(self, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
+        handler = self._fresh(function)
+        return dict(handler(event, Context(function, f"request-{next(self._requests)}")))
+
+    def settle(self) -> None:
+        """Until no queue has a visible message: deliver what EBS told, and feed the functions."""
+        while True:
+            self._forward_ebs_events()
+            fed = [self._feed(name, one) for name, one in FED.items()]
+            if not any(fed):
+                break
+        self._watch_hidden()
+
+    def advance(self, by: timedelta) -> None:
+        self.cloud.clock.advance(by, self.settle)
+
+    def run(self, policy: str = "web-daily", **request: Any) -> dict[str, Any]:
+        """A whole run: plan, take, and an hour for the snapshots to complete."""
+        report = self.plan(policy, **request)
+        self.advance(timedelta(hours=1))
+        return report
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """What is in a queue, with attributes; it stays there."""
+        backend = sqs_backends[ACCOUNT][HOME].queues[queue]
+        return [
+            {
+                "body": json.loads(message.body),
+                "attributes": {
+                    name: value["string_value"]
+                    for name, value in message.message_attributes.items()
+                },
+            }
+            for message in backend._messages
+        ]
+
+    def dead_letters(self, function: str) -> list[dict[str, Any]]:
+        return self.messages(f"{FED[function].queue}-dead-letters")
+
+    def announcements(self) -> list[dict[str, Any]]:
+        """The events that subscribers of the bus got."""
+        return [one["body"] for one in self.messages(ANNOUNCEMENTS)]
+
+    def points(self) -> list[Point]:
+        """Every point, read whole, by source and slot."""
+        pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=table.NAME)
+        ids = [
+            item["pk"]["S"].removeprefix("POINT#")
+            for page in pages
+            for item in page["Items"]
+            if item["sk"]["S"] == "POINT"
+        ]
+        found = [point for id_ in ids if (point := self.ledger.point(id_))]
+        return sorted(found, key=lambda point: (point.source, point.slot))
+
+    def snapshots(self, region: str = HOME) -> list[dict[str, Any]]:
+        pages = self.client("ec2", region).get_paginator("describe_snapshots")
+        return [one for page in pages.paginate(OwnerIds=["self"]) for one in page["Snapshots"]]
+
+    def _fresh(self, function: str) -> Any:
+        """The handler in a new execution environment, with the function's own settings."""
+        fed = FED.get(function)
+        settings = {
+            "account": ACCOUNT,
+            "region": HOME,
+            "table": table.NAME,
+            "bus": BUS,
+            "policies": POLICIES,
+            "timeout": str(fed.timeout if fed else 900),
+            "take_queue": self._url(FED["create_snapshots"].queue),
+        }
+        if fed:
+            settings |= {
+                "queue": self._url(fed.queue),
+                "dead_letters": self._url(f"{fed.queue}-dead-letters"),
+                "receives": str(fed.receives),
+            }
+        os.environ.update({f"LASTGOOD_{name.upper()}": text for name, text in settings.items()})
+        module = importlib.import_module(f"{function}.handler")
+        for owner in (runtime, module):
+            for value in vars(owner).values():
+                if hasattr(value, "cache_clear") and value.__module__ == owner.__name__:
+                    value.cache_clear()
+        return module.handler
+
+    def _url(self, queue: str) -> str:
+        return str(self.client("sqs").get_queue_url(QueueName=queue)["QueueUrl"])
+
+    def _forward_ebs_events(self) -> None:
+        url = self._url(FED["record_snapshot"].queue)
+        news, self._seen = self.cloud.events[self._seen :], len(self.cloud.events)
+        for event in news:
+            self.client("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(event))
+
+    def _feed(self, function: str, fed: Fed) -> bool:
+        """One batch, as Lambda's poller does it; whether there was one."""
+        sqs, url = self.client("sqs"), self._url(fed.queue)
+        messages = sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=fed.batch, MessageSystemAttributeNames=["All"]
+        ).get("Messages", [])
+        if not messages:
+            return False
+        records = [
+            {
+                "messageId": one["MessageId"],
+                "receiptHandle": one["ReceiptHandle"],
+                "body": one["Body"],
+                "attributes": one["Attributes"],
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": f"arn:aws:sqs:{HOME}:{ACCOUNT}:{fed.queue}",
+                "awsRegion": HOME,
+            }
+            for one in messages
+        ]
+        response = self.invoke(function, {"Records": records})
+        failed = {one["itemIdentifier"] for one in response["batchItemFailures"]}
+        for one in messages:
+            if one["MessageId"] not in failed:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
+        return True
+
+    def _watch_hidden(self) -> None:
+        """Let the clock stop when a hidden message can be taken again."""
+        for fed in FED.values():
+            for message in sqs_backends[ACCOUNT][HOME].queues[fed.queue]._messages:
+                hidden_until = int(message.visible_at)
+                if hidden_until not in self._watched and not message.visible:
+                    self._watched.add(hidden_until)
+                    # moto shows a message only after the millisecond itself
+                    due = datetime.fromtimestamp((hidden_until + 2) / 1000, UTC)
+                    self.cloud.clock.at(due, nothing)
+
+
+@contextmanager
+def a_world(start: datetime = SLOT) -> Iterator[World]:
+    """A fresh world whose clock stands at ``start``, with the usual policy deployed."""
+    with in_process_cloud(start) as cloud:
+        world = World(cloud)
+        sqs, events = world.client("sqs"), world.client("events")
+        table.create(world.client("dynamodb"))
+        for fed in FED.values():
+            sqs.create_queue(
+                QueueName=fed.queue, Attributes={"VisibilityTimeout": str(6 * fed.timeout)}
+            )
+            sqs.create_queue(QueueName=f"{fed.queue}-dead-letters")
+        sqs.create_queue(QueueName=ANNOUNCEMENTS)
+        events.create_event_bus(Name=BUS)
+        events.put_rule(
+            Name="all", EventBusName=BUS, EventPattern=json.dumps({"source": ["lastgood"]})
+        )
+        arn = f"arn:aws:sqs:{HOME}:{ACCOUNT}:{ANNOUNCEMENTS}"
+        events.put_targets(Rule="all", EventBusName=BUS, Targets=[{"Id": "1", "Arn": arn}])
+        world.deploy(a_policy())
+        yield world
