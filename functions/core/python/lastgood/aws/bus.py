@@ -70,8 +70,8 @@ def detail(point: Point) -> dict[str, Any]:
 def ebs_event(envelope: Mapping[str, Any]) -> SnapshotsEnded:
     """Read "EBS Snapshot Notification" or "EBS Multi-Volume Snapshots Completion Status".
 
-    Source: EBS User Guide, "EventBridge events for Amazon EBS". Keys that AWS adds are passed
-    over; keys that are needed and missing are not.
+    Source: EBS User Guide, "EventBridge events for Amazon EBS", whose editions differ in the form
+    of ARNs: only what follows the slash is read. Keys that AWS adds are passed over.
 
     Raises:
         MalformedMessage: it is not such an event.

@@ -199,5 +199,16 @@ class MemoryLedger:
 
 
 def _listed(point: Point) -> Point:
-    """Without what the indexes do not hold."""
-    return replace(point, members=(), manifest=None, notes=(), history=())
+    """With what the indexes hold, and no more."""
+    return Point(
+        id=point.id,
+        policy=point.policy,
+        run=point.run,
+        slot=point.slot,
+        source=point.source,
+        method=point.method,
+        status=point.status,
+        claimed_at=point.claimed_at,
+        settled_at=point.settled_at,
+        cause=point.cause,
+    )

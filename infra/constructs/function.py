@@ -1,0 +1,156 @@
+"""One row of the catalog, made into a function with all that belongs to it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+
+from aws_cdk import Acknowledgment, Duration, IgnoreMode, RemovalPolicy, Validations
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra import grants
+from infra.catalog import PolicySchedules, QueueTrigger, Row
+from infra.constructs.core_layer import ARCHITECTURE, COMPILED, PYTHON
+from infra.constructs.inbox import Inbox
+from infra.grants import Places
+from infra.packages import ROOT
+from infra.reviewed import acknowledge_wide
+from lastgood.settings import PREFIX, Settings
+
+FUNCTIONS = ROOT / "functions"
+
+LATE = Duration.hours(6)
+"""How late an invocation may start: a late point is better than none, and keeps its slot. It is
+also the longest that Lambda keeps an asynchronous event."""
+
+RETRIES = 2
+"""Of an asynchronous invocation that failed: the most that Lambda makes."""
+
+
+class CatalogFunction(Construct):
+    """The function with its role, log group, trigger and environment."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        row: Row,
+        inbox: Inbox,
+        layers: Sequence[lambda_.ILayerVersion],
+        key: kms.IKey,
+        places: Places,
+        settings: Settings,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        log_group = logs.LogGroup(
+            self,
+            "Log",
+            log_group_name=f"/aws/lambda/{row.physical_name}",
+            encryption_key=key,
+            retention=logs.RetentionDays.THREE_MONTHS,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        places = replace(
+            places,
+            queue=inbox.queue.queue_arn if inbox.queue else "",
+            dead_letters=inbox.dead_letters.queue_arn,
+            # Not the group's own ARN, which ends in :* already.
+            log_group=f"arn:{places.partition}:logs:{places.region}:{places.account}"
+            f":log-group:/aws/lambda/{row.physical_name}",
+        )
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            function_name=row.physical_name,
+            description=row.description,
+            code=self._code(row),
+            handler=f"{row.name}.handler.handler",
+            runtime=PYTHON,
+            architecture=ARCHITECTURE,
+            layers=list(layers),
+            role=self._role(row, places),
+            timeout=Duration.seconds(row.timeout),
+            memory_size=row.memory,
+            environment=_environment(row, inbox, settings),
+            log_group=log_group,
+            logging_format=lambda_.LoggingFormat.JSON,
+        )
+        Validations.of(self.function).acknowledge(
+            Acknowledgment(
+                id="AwsSolutions-L1",
+                reason="The layer is locked for Python 3.13, which AWS supports until 2029; a "
+                "newer one is a change of its own, with the lock",
+            )
+        )
+        self._trigger(row, inbox)
+
+    def _code(self, row: Row) -> lambda_.Code:
+        """Its folder and nothing else, under its own name: it is imported here as in tests."""
+        return lambda_.Code.from_asset(
+            str(FUNCTIONS),
+            ignore_mode=IgnoreMode.DOCKER,
+            exclude=["**", f"!{row.name}/**", *COMPILED],
+        )
+
+    def _role(self, row: Row, places: Places) -> iam.IRole:
+        """Its policy is part of the role: Lambda checks it when a trigger is made, which a policy
+        that is attached afterwards may come too late for."""
+        role = iam.Role(
+            self,
+            "Role",
+            description=f"{row.physical_name}: {row.description}",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            inline_policies={"Granted": grants.document(row.all_grants, places)},
+        )
+        acknowledge_wide(role, row.all_grants, places)
+        # What the row does not say is not granted, not even by a construct of CDK's.
+        return role.without_policy_updates()
+
+    def _trigger(self, row: Row, inbox: Inbox) -> None:
+        if isinstance(row.trigger, QueueTrigger) and inbox.queue is not None:
+            lambda_.EventSourceMapping(
+                self,
+                "Messages",
+                target=self.function,
+                event_source_arn=inbox.queue.queue_arn,
+                batch_size=row.trigger.batch,
+                max_concurrency=row.trigger.concurrency,
+                report_batch_item_failures=True,
+            )
+        if isinstance(row.trigger, PolicySchedules):
+            lambda_.CfnEventInvokeConfig(
+                self,
+                "Invocations",
+                function_name=self.function.function_name,
+                qualifier="$LATEST",
+                maximum_event_age_in_seconds=LATE.to_seconds(),
+                maximum_retry_attempts=RETRIES,
+                destination_config=lambda_.CfnEventInvokeConfig.DestinationConfigProperty(
+                    on_failure=lambda_.CfnEventInvokeConfig.OnFailureProperty(
+                        destination=inbox.dead_letters.queue_arn
+                    )
+                ),
+            )
+
+
+def _environment(row: Row, inbox: Inbox, settings: Settings) -> Mapping[str, str]:
+    """The variables that ``Settings.from_env`` reads; those with nothing to say are left out."""
+    own = replace(
+        settings,
+        timeout=str(row.timeout),
+        dead_letters=inbox.dead_letters.queue_url,
+    )
+    if isinstance(row.trigger, QueueTrigger) and inbox.queue is not None:
+        own = replace(own, queue=inbox.queue.queue_url, receives=str(row.trigger.receives))
+    return {
+        # By which Powertools tells the functions apart in logs and metrics.
+        "POWERTOOLS_SERVICE_NAME": row.physical_name,
+        **{
+            PREFIX + field.name.upper(): getattr(own, field.name)
+            for field in fields(own)
+            if getattr(own, field.name)
+        },
+    }

@@ -1,0 +1,104 @@
+"""The queues of one Lambda: what feeds it, if a queue does, and its dead letters."""
+
+from aws_cdk import Acknowledgment, Duration, Validations
+from aws_cdk import aws_events as events
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra import grants
+from infra.catalog import EbsEvents, QueueTrigger, Row, ebs_pattern
+from infra.grants import Places
+
+KEPT = Duration.days(4)
+"""Longer than any message is tried."""
+
+DEAD_KEPT = Duration.days(14)
+"""The longest that SQS keeps a message: two weeks for a person to come back and look. It must be
+longer than ``KEPT``, since SQS counts from when the message was first sent."""
+
+
+class Inbox(Construct):
+    """``queue`` is None for a Lambda that no queue feeds. Neither queue takes unencrypted calls."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, row: Row, key: kms.IKey, places: Places
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._key = key
+        self.dead_letters = self._queue(
+            "DeadLetters", f"{row.physical_name}-dead-letters", DEAD_KEPT
+        )
+        Validations.of(self.dead_letters).acknowledge(
+            Acknowledgment(id="AwsSolutions-SQS3", reason="It is itself where dead letters go")
+        )
+        self.queue: sqs.Queue | None = None
+        if isinstance(row.trigger, QueueTrigger):
+            self.queue = self._queue(
+                "Queue",
+                row.physical_name,
+                KEPT,
+                # AWS advises six times the function's timeout, so that Lambda can try a batch
+                # again while it is throttled (Lambda Developer Guide, "Using Lambda with SQS").
+                visibility_timeout=Duration.seconds(6 * row.timeout),
+                dead_letter_queue=sqs.DeadLetterQueue(
+                    queue=self.dead_letters, max_receive_count=row.trigger.receives
+                ),
+            )
+        if isinstance(row.trigger, EbsEvents) and self.queue is not None:
+            self._listen(row, row.trigger, self.queue, places)
+
+    def _queue(
+        self,
+        construct_id: str,
+        name: str,
+        kept: Duration,
+        visibility_timeout: Duration | None = None,
+        dead_letter_queue: sqs.DeadLetterQueue | None = None,
+    ) -> sqs.Queue:
+        return sqs.Queue(
+            self,
+            construct_id,
+            queue_name=name,
+            encryption_master_key=self._key,
+            # Each data key that is asked for anew costs, and slows a send.
+            data_key_reuse=Duration.hours(1),
+            enforce_ssl=True,
+            retention_period=kept,
+            visibility_timeout=visibility_timeout,
+            dead_letter_queue=dead_letter_queue,
+        )
+
+    def _listen(self, row: Row, trigger: EbsEvents, queue: sqs.Queue, places: Places) -> None:
+        """A rule on the account's own bus, where AWS services put their events."""
+        events.CfnRule(
+            self,
+            "Rule",
+            name=row.physical_name,
+            description=f"EBS's events, for {row.physical_name}",
+            event_pattern=ebs_pattern(trigger.events),
+            targets=[
+                events.CfnRule.TargetProperty(
+                    id="Queue",
+                    arn=queue.queue_arn,
+                    dead_letter_config=events.CfnRule.DeadLetterConfigProperty(
+                        arn=self.dead_letters.queue_arn
+                    ),
+                )
+            ],
+        )
+        rule = (
+            f"arn:{places.partition}:events:{places.region}:{places.account}"
+            f":rule/{row.physical_name}"
+        )
+        for one in (queue, self.dead_letters):
+            for statement in grants.RECEIVE_EVENTS.statements(
+                grants.Places(
+                    partition=places.partition,
+                    account=places.account,
+                    region=places.region,
+                    queue=one.queue_arn,
+                    rule=rule,
+                )
+            ):
+                one.add_to_resource_policy(statement)

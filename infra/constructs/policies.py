@@ -1,0 +1,34 @@
+"""The policies as the functions read them: one SSM parameter each."""
+
+from collections.abc import Iterable
+
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra.policies import policy_document
+from lastgood.domain.policy import Policy
+
+PATH = "/lastgood/policies"
+
+STANDARD = 4_096
+"""Bytes that a standard parameter holds; an advanced one holds more, and costs a little a month
+(AWS Systems Manager, "Parameter tiers")."""
+
+
+class DeployedPolicies(Construct):
+    """``/lastgood/policies/<name>``, for each of the policies."""
+
+    def __init__(self, scope: Construct, construct_id: str, policies: Iterable[Policy]) -> None:
+        super().__init__(scope, construct_id)
+        for policy in policies:
+            text = policy_document(policy)
+            large = len(text.encode()) > STANDARD
+            ssm.CfnParameter(
+                self,
+                policy.name,
+                name=f"{PATH}/{policy.name}",
+                type="String",
+                description=f"Lastgood policy {policy.name}, from the policies file",
+                tier="Advanced" if large else "Standard",
+                value=text,
+            )

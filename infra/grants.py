@@ -1,0 +1,440 @@
+"""Who may do what: the only place where IAM actions are spelled."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aws_cdk import aws_iam as iam
+
+from lastgood.domain import tags
+from lastgood.ledger import keys
+
+Conditions = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """What grants speak of, as ARNs; ``policies`` is a path. Empty: there is none here.
+
+    ``regions``: those in which sources are, so where EC2 may be called. ``queue``,
+    ``dead_letters`` and ``log_group`` are the function's own. ``function`` is what a schedule
+    invokes, ``rule`` what puts messages into the queue.
+    """
+
+    partition: str
+    account: str
+    region: str
+    regions: tuple[str, ...] = ()
+    key: str = ""
+    table: str = ""
+    bus: str = ""
+    policies: str = ""
+    take_queue: str = ""
+    queue: str = ""
+    dead_letters: str = ""
+    log_group: str = ""
+    function: str = ""
+    rule: str = ""
+
+    def ec2(self, resource: str) -> str:
+        """In any Region: the conditions say in which."""
+        return f"arn:{self.partition}:ec2:*:{self.account}:{resource}"
+
+    @property
+    def snapshots(self) -> str:
+        """Snapshots have no account in their ARN (Service Authorization Reference, EC2)."""
+        return f"arn:{self.partition}:ec2:*::snapshot/*"
+
+    @property
+    def parameters(self) -> str:
+        return f"arn:{self.partition}:ssm:{self.region}:{self.account}:parameter{self.policies}"
+
+
+Where = Callable[[Places], Sequence[str]]
+When = Callable[[Places], Conditions]
+
+
+def _always(_: Places) -> Conditions:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Right:
+    """``actions`` ``on`` resources ``when`` conditions hold.
+
+    ``wide`` says why a resource is a pattern; empty if none is.
+    """
+
+    actions: tuple[str, ...]
+    on: Where
+    when: When = _always
+    wide: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Rights that go together, and the reason for them. ``to``: the AWS service that gets them."""
+
+    name: str
+    reason: str
+    rights: tuple[Right, ...]
+    to: str | None = None
+
+    def statements(self, places: Places) -> list[iam.PolicyStatement]:
+        """Raises ValueError for a grant on something that is not there."""
+        return [
+            iam.PolicyStatement(
+                sid=f"{self.name.title().replace('_', '')}{number}",
+                actions=list(right.actions),
+                resources=self._resources(right, places),
+                conditions=dict(right.when(places)) or None,
+                principals=[iam.ServicePrincipal(self.to)] if self.to else None,
+            )
+            for number, right in enumerate(self.rights, start=1)
+        ]
+
+    def _resources(self, right: Right, places: Places) -> list[str]:
+        resources = list(right.on(places))
+        if not all(resources):
+            raise ValueError(f"{self.name} is granted where there is nothing to grant it on")
+        return resources
+
+    def wide(self, places: Places) -> dict[str, str]:
+        """The resources that are patterns, each with why it has to be one."""
+        return {
+            resource: right.wide
+            for right in self.rights
+            for resource in right.on(places)
+            if "*" in resource
+        }
+
+
+def _all(_: Places) -> Sequence[str]:
+    return ("*",)
+
+
+def _in_regions(places: Places) -> Conditions:
+    return {"StringEquals": {"aws:RequestedRegion": list(places.regions)}}
+
+
+def _in_regions_with_point(places: Places) -> Conditions:
+    return {**_in_regions(places), "Null": {f"aws:RequestTag/{tags.POINT}": "false"}}
+
+
+def _in_regions_when_creating(places: Places) -> Conditions:
+    return {
+        "StringEquals": {
+            "aws:RequestedRegion": list(places.regions),
+            "ec2:CreateAction": ["CreateSnapshot", "CreateSnapshots"],
+        }
+    }
+
+
+def _via(service: str) -> When:
+    def when(places: Places) -> Conditions:
+        return {"StringEquals": {"kms:ViaService": f"{service}.{places.region}.amazonaws.com"}}
+
+    return when
+
+
+# EC2
+
+NO_RESOURCE = "EC2's describes know no resources; the condition keeps them to the policies' Regions"
+
+READ_FLEET = Grant(
+    name="READ_FLEET",
+    reason="Finds the instances and volumes that policies select, and their volumes' facts",
+    rights=(
+        Right(
+            actions=("ec2:DescribeInstances", "ec2:DescribeVolumes"),
+            on=_all,
+            when=_in_regions,
+            wide=NO_RESOURCE,
+        ),
+    ),
+)
+
+FIND_SNAPSHOTS = Grant(
+    name="FIND_SNAPSHOTS",
+    reason="Looks up what an earlier attempt made, since a create call has no client token, and "
+    "why a snapshot failed, which only its state message tells",
+    rights=(
+        Right(actions=("ec2:DescribeSnapshots",), on=_all, when=_in_regions, wide=NO_RESOURCE),
+    ),
+)
+
+READ_LAUNCH_ATTRIBUTES = Grant(
+    name="READ_LAUNCH_ATTRIBUTES",
+    reason="Captures user data, credit mode and protections, without which a clone is lossy",
+    rights=(
+        Right(
+            actions=("ec2:GetLaunchTemplateData",),
+            on=lambda places: (places.ec2("instance/*"),),
+            when=_in_regions,
+            wide="any instance may be selected: which ones, the policies' tags say at run time",
+        ),
+        # It calls these on our behalf (EC2 API Reference, GetLaunchTemplateData).
+        Right(
+            actions=(
+                "ec2:DescribeInstanceAttribute",
+                "ec2:DescribeInstanceCreditSpecifications",
+                "ec2:DescribeSpotInstanceRequests",
+                "ec2:DescribeVolumes",
+            ),
+            on=_all,
+            when=_in_regions,
+            wide=NO_RESOURCE,
+        ),
+    ),
+)
+
+TAKE_SNAPSHOTS = Grant(
+    name="TAKE_SNAPSHOTS",
+    reason="Takes snapshots; each must bear the tag of its point, so that none can be an orphan",
+    rights=(
+        Right(
+            actions=("ec2:CreateSnapshot",),
+            on=lambda places: (places.ec2("volume/*"),),
+            when=_in_regions,
+            wide="any volume may be selected: which ones, the policies' tags say at run time",
+        ),
+        Right(
+            actions=("ec2:CreateSnapshots",),
+            on=lambda places: (places.ec2("instance/*"), places.ec2("volume/*")),
+            when=_in_regions,
+            wide="any instance may be selected: which ones, the policies' tags say at run time",
+        ),
+        Right(
+            actions=("ec2:CreateSnapshot", "ec2:CreateSnapshots"),
+            on=lambda places: (places.snapshots,),
+            when=_in_regions_with_point,
+            wide="a snapshot has no id before it is made; without a point's tag it is not made",
+        ),
+        Right(
+            actions=("ec2:CreateTags",),
+            on=lambda places: (places.snapshots,),
+            when=_in_regions_when_creating,
+            wide="a snapshot has no id before it is made; it is tagged only in the making",
+        ),
+    ),
+)
+
+# The ledger. A transaction needs the rights of the writes that it is made of.
+
+# On the table's key, by way of DynamoDB only ("Using a customer managed key", DynamoDB).
+_LEDGER_KEY = Right(
+    actions=(
+        "kms:Decrypt",
+        "kms:DescribeKey",
+        "kms:Encrypt",
+        "kms:GenerateDataKey",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+    ),
+    on=lambda places: (places.key,),
+    when=_via("dynamodb"),
+)
+
+
+def _table(places: Places) -> Sequence[str]:
+    return (places.table,)
+
+
+RECORD_RUNS = Grant(
+    name="RECORD_RUNS",
+    reason="Opens a run in the ledger, and records what was planned in it",
+    rights=(
+        Right(
+            actions=("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"),
+            on=_table,
+        ),
+        _LEDGER_KEY,
+    ),
+)
+
+RECORD_POINTS = Grant(
+    name="RECORD_POINTS",
+    reason="Claims a point in the ledger before it is taken, and records what EC2 answered",
+    rights=(
+        Right(
+            actions=("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+            on=_table,
+        ),
+        _LEDGER_KEY,
+    ),
+)
+
+SETTLE_POINTS = Grant(
+    name="SETTLE_POINTS",
+    reason="Finds the point of a snapshot that ended, and records how the point ended",
+    rights=(
+        Right(actions=("dynamodb:GetItem", "dynamodb:UpdateItem"), on=_table),
+        Right(
+            actions=("dynamodb:Query",),
+            on=lambda places: (f"{places.table}/index/{keys.BY_SNAPSHOT}",),
+        ),
+        _LEDGER_KEY,
+    ),
+)
+
+# Queues. A producer needs the key to encrypt, a consumer to decrypt (SQS, "Key management").
+
+_KEY_TO_SEND = Right(
+    actions=("kms:Decrypt", "kms:GenerateDataKey"),
+    on=lambda places: (places.key,),
+    when=_via("sqs"),
+)
+_KEY_TO_RECEIVE = Right(
+    actions=("kms:Decrypt",),
+    on=lambda places: (places.key,),
+    when=_via("sqs"),
+)
+
+SEND_TAKE_REQUESTS = Grant(
+    name="SEND_TAKE_REQUESTS",
+    reason="Asks for a point of each selected source",
+    rights=(
+        Right(actions=("sqs:SendMessage",), on=lambda places: (places.take_queue,)),
+        _KEY_TO_SEND,
+    ),
+)
+
+CONSUME_QUEUE = Grant(
+    name="CONSUME_QUEUE",
+    reason="Lambda reads the function's queue under its role; the function postpones messages",
+    rights=(
+        Right(
+            actions=(
+                "sqs:ChangeMessageVisibility",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                "sqs:ReceiveMessage",
+            ),
+            on=lambda places: (places.queue,),
+        ),
+        _KEY_TO_RECEIVE,
+    ),
+)
+
+BURY = Grant(
+    name="BURY",
+    reason="Puts what cannot be handled among the function's own dead letters",
+    rights=(
+        Right(actions=("sqs:SendMessage",), on=lambda places: (places.dead_letters,)),
+        _KEY_TO_SEND,
+    ),
+)
+
+# What else functions do
+
+ANNOUNCE = Grant(
+    name="ANNOUNCE",
+    reason="Tells subscribers that a point is available or has failed",
+    rights=(Right(actions=("events:PutEvents",), on=lambda places: (places.bus,)),),
+)
+
+READ_POLICIES = Grant(
+    name="READ_POLICIES",
+    reason="Reads the policy that a schedule or a person names; names those that there are",
+    rights=(
+        Right(
+            actions=("ssm:GetParameter",),
+            on=lambda places: (f"{places.parameters}/*",),
+            wide="one parameter a policy, and policies come and go",
+        ),
+        Right(actions=("ssm:GetParametersByPath",), on=lambda places: (places.parameters,)),
+    ),
+)
+
+WRITE_LOGS = Grant(
+    name="WRITE_LOGS",
+    reason="Writes the function's own log, whose group the stack has made",
+    rights=(
+        Right(
+            actions=("logs:CreateLogStream", "logs:PutLogEvents"),
+            on=lambda places: (f"{places.log_group}:*",),
+            wide="Lambda names the log streams of a group",
+        ),
+    ),
+)
+
+# What AWS services do for us
+
+START_PLANNING = Grant(
+    name="START_PLANNING",
+    reason="A schedule invokes the planner, and puts what it could not invoke among dead letters",
+    rights=(
+        Right(actions=("lambda:InvokeFunction",), on=lambda places: (places.function,)),
+        *BURY.rights,
+    ),
+)
+
+FORWARD_EVENTS = Grant(
+    name="FORWARD_EVENTS",
+    reason="A rule of another Region sends EBS's events to the bus that Lastgood listens to",
+    rights=(Right(actions=("events:PutEvents",), on=lambda places: (places.bus,)),),
+)
+
+
+def _from_rule(places: Places) -> Conditions:
+    return {"ArnEquals": {"aws:SourceArn": places.rule}}
+
+
+RECEIVE_EVENTS = Grant(
+    name="RECEIVE_EVENTS",
+    reason="The rule for EBS's events, and no other, puts them into the queue",
+    to="events.amazonaws.com",
+    rights=(
+        Right(actions=("sqs:SendMessage",), on=lambda places: (places.queue,), when=_from_rule),
+    ),
+)
+
+ITSELF = "in a key's policy, * is the key itself"
+
+EVENTS_USE_KEY = Grant(
+    name="EVENTS_USE_KEY",
+    reason="EventBridge encrypts what it puts into our queues",
+    to="events.amazonaws.com",
+    rights=(
+        # By account, not by rule: the key is older than every rule, and outlives them.
+        Right(
+            actions=("kms:Decrypt", "kms:GenerateDataKey"),
+            on=_all,
+            when=lambda places: {"StringEquals": {"aws:SourceAccount": places.account}},
+            wide=ITSELF,
+        ),
+    ),
+)
+
+
+def logs_use_key(region: str) -> Grant:
+    """CloudWatch Logs is a principal of its Region."""
+    return Grant(
+        name="LOGS_USE_KEY",
+        reason="CloudWatch Logs encrypts our log groups, and no others, with the key",
+        to=f"logs.{region}.amazonaws.com",
+        rights=(
+            Right(
+                actions=(
+                    "kms:Decrypt",
+                    "kms:DescribeKey",
+                    "kms:Encrypt",
+                    "kms:GenerateDataKey",
+                    "kms:GenerateDataKeyWithoutPlaintext",
+                    "kms:ReEncryptFrom",
+                    "kms:ReEncryptTo",
+                ),
+                on=_all,
+                when=lambda places: {
+                    "ArnLike": {"kms:EncryptionContext:aws:logs:arn": places.log_group}
+                },
+                wide=ITSELF,
+            ),
+        ),
+    )
+
+
+def document(grants: Sequence[Grant], places: Places) -> iam.PolicyDocument:
+    return iam.PolicyDocument(
+        statements=[one for grant in grants for one in grant.statements(places)]
+    )

@@ -1,0 +1,102 @@
+"""What outlives deployments: the key and the ledger."""
+
+from typing import Any
+
+from aws_cdk import CfnOutput, RemovalPolicy, Stack
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from infra import grants
+from infra.grants import Places
+from lastgood.ledger import keys
+
+TABLE = "lastgood-ledger"
+
+# What the indexes hold of a point is what every point has, without what is large, and without
+# what changes while it is taken: each change of a projected attribute is a write of the index too.
+IN_FLIGHT = ("claimed_at", "id", "method", "policy", "run", "slot", "source", "status")
+"""A point that is not settled; who has it, and until when, is read from the item itself."""
+
+LISTED = (*IN_FLIGHT, "cause", "planned", "settled_at", "started_at")
+"""A point of a source, with how it ended; and all of a run."""
+
+
+class StateStack(Stack):
+    """A deletion of the stack leaves both in place: they are all that leads from snapshots to the
+    points that they make up."""
+
+    def __init__(self, scope: Construct, construct_id: str, **kwargs: Any) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            description="Lastgood: the ledger and its key. Removing the stack keeps both.",
+            **kwargs,
+        )
+        self.key = self._key()
+        self.table = self._table()
+        CfnOutput(self, "LedgerTable", value=self.table.table_name)
+
+    def _key(self) -> kms.Key:
+        key = kms.Key(
+            self,
+            "Key",
+            alias="alias/lastgood",
+            description="Lastgood: the ledger, queues and logs",
+            enable_key_rotation=True,
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        # By name, not by reference: what they name is in a stack that depends on this one.
+        places = Places(
+            partition=self.partition,
+            account=self.account,
+            region=self.region,
+            log_group=f"arn:{self.partition}:logs:{self.region}:{self.account}"
+            ":log-group:/aws/lambda/lastgood-*",
+        )
+        for grant in (grants.EVENTS_USE_KEY, grants.logs_use_key(self.region)):
+            for statement in grant.statements(places):
+                key.add_to_resource_policy(statement)
+        return key
+
+    def _table(self) -> dynamodb.Table:
+        table = dynamodb.Table(
+            self,
+            "Ledger",
+            table_name=TABLE,
+            partition_key=_text("pk"),
+            sort_key=_text("sk"),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            encryption=dynamodb.TableEncryption.CUSTOMER_MANAGED,
+            encryption_key=self.key,
+            time_to_live_attribute="ttl",
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            deletion_protection=True,
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        table.add_global_secondary_index(
+            index_name=keys.LISTING,
+            partition_key=_text("listed"),
+            sort_key=_text("at"),
+            projection_type=dynamodb.ProjectionType.INCLUDE,
+            non_key_attributes=list(LISTED),
+        )
+        table.add_global_secondary_index(
+            index_name=keys.BY_SNAPSHOT,
+            partition_key=_text("anchor"),
+            projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+        )
+        table.add_global_secondary_index(
+            index_name=keys.IN_FLIGHT,
+            partition_key=_text("flight"),
+            sort_key=_text("at"),
+            projection_type=dynamodb.ProjectionType.INCLUDE,
+            non_key_attributes=list(IN_FLIGHT),
+        )
+        return table
+
+
+def _text(name: str) -> dynamodb.Attribute:
+    return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)

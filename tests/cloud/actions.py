@@ -1,0 +1,260 @@
+"""What a call needs: the IAM actions, resources and condition keys of each operation that is used.
+
+Source: the actions, resources and condition keys of each service in the Service Authorization
+Reference.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from moto.ec2.models import ec2_backends
+
+from tests.cloud.policy import Context, Need, NotTaught
+from tests.cloud.wire import Call
+
+Parameters = dict[str, Any]
+
+
+def needs(call: Call, account: str) -> list[Need]:
+    """The permissions of ``call``; all of them must be granted.
+
+    Raises:
+        NotTaught: nobody said yet what this operation needs.
+    """
+    taught = BY_SERVICE.get(call.service)
+    if taught is None:
+        raise NotTaught(f"what {call.service}:{call.operation} needs (tests/cloud/actions.py)")
+    return taught(call, account)
+
+
+def _here(call: Call, account: str, service: str | None = None) -> str:
+    return f"arn:aws:{service or call.service}:{call.region}:{account}:"
+
+
+def _arn_or(prefix: str, name: str) -> str:
+    return name if name.startswith("arn:") else prefix + name
+
+
+def _request_tags(pairs: list[dict[str, str]]) -> dict[str, str | list[str]]:
+    if not pairs:
+        return {}
+    values: dict[str, str | list[str]] = {f"aws:RequestTag/{t['Key']}": t["Value"] for t in pairs}
+    return values | {"aws:TagKeys": [t["Key"] for t in pairs]}
+
+
+# ------------------------------------------------------------------------------ EC2
+
+EC2_KINDS = {"i": "instance", "vol": "volume", "snap": "snapshot", "ami": "image"}
+
+
+def _ec2_arn(call: Call, account: str, resource_id: str) -> str:
+    kind = EC2_KINDS.get(resource_id.split("-", 1)[0])
+    if kind is None:
+        raise NotTaught(f"the ARN of {resource_id}")
+    # Snapshots and images have no account in their ARN.
+    owner = "" if kind in ("snapshot", "image") else account
+    return f"arn:aws:ec2:{call.region}:{owner}:{kind}/{resource_id}"
+
+
+def _resource_tags(call: Call, account: str, resource_id: str) -> Context:
+    tags = ec2_backends[account][call.region].tags.get(resource_id, {})
+    return {f"{prefix}:ResourceTag/{k}": v for k, v in tags.items() for prefix in ("aws", "ec2")}
+
+
+def _on(call: Call, account: str, *resource_ids: str, action: str | None = None) -> list[Need]:
+    return [
+        Need(
+            f"ec2:{action or call.operation}",
+            _ec2_arn(call, account, resource_id),
+            _resource_tags(call, account, resource_id),
+        )
+        for resource_id in resource_ids
+    ]
+
+
+def _new_snapshots(call: Call) -> list[Need]:
+    specifications = call.parameters.get("TagSpecifications", [])
+    tags = _request_tags([t for s in specifications for t in s.get("Tags", [])])
+    arn = f"arn:aws:ec2:{call.region}::snapshot/*"
+    created = [Need(f"ec2:{call.operation}", arn, tags)]
+    if tags:
+        created.append(Need("ec2:CreateTags", arn, {**tags, "ec2:CreateAction": call.operation}))
+    return created
+
+
+def _volumes_of(call: Call, account: str, instance_id: str) -> list[str]:
+    instance = ec2_backends[account][call.region].get_instance(instance_id)
+    return [device.volume_id for device in instance.block_device_mapping.values()]
+
+
+def _ec2(call: Call, account: str) -> list[Need]:
+    given = call.parameters
+    match call.operation:
+        case operation if operation.startswith("Describe"):
+            return [Need(f"ec2:{operation}")]
+        case "CreateSnapshot":
+            return [*_on(call, account, given["VolumeId"]), *_new_snapshots(call)]
+        case "CreateSnapshots":
+            instance = given["InstanceSpecification"]["InstanceId"]
+            volumes = _volumes_of(call, account, instance)
+            return [*_on(call, account, instance, *volumes), *_new_snapshots(call)]
+        case "CopySnapshot":
+            source = f"arn:aws:ec2:{given['SourceRegion']}::snapshot/{given['SourceSnapshotId']}"
+            return [Need("ec2:CopySnapshot", source), *_new_snapshots(call)]
+        case "DeleteSnapshot":
+            return _on(call, account, given["SnapshotId"])
+        case "GetLaunchTemplateData":
+            return _on(call, account, given["InstanceId"])
+        case "CreateTags" | "DeleteTags":
+            tags = _request_tags([{"Value": "", **t} for t in given.get("Tags", [])])
+            return [
+                Need(need.action, need.resource, {**need.context, **tags})
+                for need in _on(call, account, *given["Resources"])
+            ]
+        case operation:
+            raise NotTaught(f"what ec2:{operation} needs (tests/cloud/actions.py)")
+
+
+# -------------------------------------------------------------------------- others
+
+
+def _dynamodb(call: Call, account: str) -> list[Need]:
+    given, here = call.parameters, _here(call, account)
+    if "TransactItems" in given:
+        actions = {
+            "Put": "PutItem",
+            "Update": "UpdateItem",
+            "Delete": "DeleteItem",
+            "ConditionCheck": "ConditionCheckItem",
+            "Get": "GetItem",
+        }
+        return [
+            Need(f"dynamodb:{actions[kind]}", _arn_or(f"{here}table/", item["TableName"]))
+            for entry in given["TransactItems"]
+            for kind, item in entry.items()
+        ]
+    tables = list(given["RequestItems"]) if "RequestItems" in given else [given["TableName"]]
+    index = f"/index/{given['IndexName']}" if "IndexName" in given else ""
+    return [
+        Need(f"dynamodb:{call.operation}", _arn_or(f"{here}table/", table) + index)
+        for table in tables
+    ]
+
+
+def _sqs(call: Call, account: str) -> list[Need]:
+    singular = call.operation.removesuffix("Batch")
+    if call.operation == "GetQueueUrl":
+        return [Need("sqs:GetQueueUrl", _here(call, account) + call.parameters["QueueName"])]
+    queue = call.parameters["QueueUrl"].rsplit("/", 1)[-1]
+    return [Need(f"sqs:{singular}", _here(call, account) + queue)]
+
+
+def _sns(call: Call, account: str) -> list[Need]:
+    topic = call.parameters.get("TopicArn") or call.parameters["TargetArn"]
+    return [Need(f"sns:{call.operation.removesuffix('Batch')}", topic)]
+
+
+def _lambda(call: Call, account: str) -> list[Need]:
+    action = "InvokeFunction" if call.operation == "Invoke" else call.operation
+    name = call.parameters["FunctionName"]
+    qualifier = f":{call.parameters['Qualifier']}" if "Qualifier" in call.parameters else ""
+    return [Need(f"lambda:{action}", _arn_or(f"{_here(call, account)}function:", name) + qualifier)]
+
+
+def _events(call: Call, account: str) -> list[Need]:
+    if call.operation != "PutEvents":
+        raise NotTaught(f"what events:{call.operation} needs (tests/cloud/actions.py)")
+    here = f"{_here(call, account)}event-bus/"
+    return [
+        Need(
+            "events:PutEvents",
+            _arn_or(here, entry.get("EventBusName", "default")),
+            {"events:source": entry.get("Source", "")},
+        )
+        for entry in call.parameters["Entries"]
+    ]
+
+
+def _scheduler(call: Call, account: str) -> list[Need]:
+    group = call.parameters.get("GroupName", "default")
+    schedule = f"{_here(call, account)}schedule/{group}/{call.parameters['Name']}"
+    required = [Need(f"scheduler:{call.operation}", schedule)]
+    if call.operation in ("CreateSchedule", "UpdateSchedule"):
+        passed = {"iam:PassedToService": "scheduler.amazonaws.com"}
+        required.append(Need("iam:PassRole", call.parameters["Target"]["RoleArn"], passed))
+    return required
+
+
+def _logs(call: Call, account: str) -> list[Need]:
+    group = f"{_here(call, account)}log-group:{call.parameters['logGroupName']}"
+    stream = call.parameters.get("logStreamName", "")
+    suffix = f":log-stream:{stream}" if call.operation == "PutLogEvents" else ":*"
+    return [Need(f"logs:{call.operation}", group + suffix)]
+
+
+def _ssm(call: Call, account: str) -> list[Need]:
+    given = call.parameters
+    names = given.get("Names") or [given.get("Name") or given["Path"]]
+    here = f"{_here(call, account)}parameter/"
+    return [Need(f"ssm:{call.operation}", _arn_or(here, name.lstrip("/"))) for name in names]
+
+
+def _s3(call: Call, account: str) -> list[Need]:
+    actions = {
+        "HeadObject": "GetObject",
+        "HeadBucket": "ListBucket",
+        "ListObjectsV2": "ListBucket",
+        "ListObjects": "ListBucket",
+        "GetBucketEncryption": "GetEncryptionConfiguration",
+        "CreateMultipartUpload": "PutObject",
+        "UploadPart": "PutObject",
+        "CompleteMultipartUpload": "PutObject",
+    }
+    bucket = f"arn:aws:s3:::{call.parameters['Bucket']}"
+    resource = f"{bucket}/{call.parameters['Key']}" if "Key" in call.parameters else bucket
+    action = actions.get(call.operation, call.operation)
+    return [Need(f"s3:{action}", resource, {"aws:ResourceAccount": account})]
+
+
+def _sts(call: Call, account: str) -> list[Need]:
+    if call.operation == "GetCallerIdentity":
+        return []  # needs no permission at all
+    return [Need(f"sts:{call.operation}", call.parameters["RoleArn"])]
+
+
+def _kms(call: Call, account: str) -> list[Need]:
+    key = _arn_or(f"{_here(call, account)}key/", call.parameters["KeyId"])
+    return [Need(f"kms:{call.operation}", key)]
+
+
+def _cloudformation(call: Call, account: str) -> list[Need]:
+    name = call.parameters.get("StackName")
+    stack = _arn_or(f"{_here(call, account)}stack/", f"{name}/*") if name else "*"
+    required = [Need(f"cloudformation:{call.operation}", stack)]
+    if role := call.parameters.get("RoleARN"):
+        passed = {"iam:PassedToService": "cloudformation.amazonaws.com"}
+        required.append(Need("iam:PassRole", role, passed))
+    return required
+
+
+def _cloudwatch(call: Call, account: str) -> list[Need]:
+    namespace = call.parameters.get("Namespace", "")
+    return [Need(f"cloudwatch:{call.operation}", "*", {"cloudwatch:namespace": namespace})]
+
+
+BY_SERVICE: dict[str, Callable[[Call, str], list[Need]]] = {
+    "cloudformation": _cloudformation,
+    "cloudwatch": _cloudwatch,
+    "dynamodb": _dynamodb,
+    "ec2": _ec2,
+    "events": _events,
+    "kms": _kms,
+    "lambda": _lambda,
+    "logs": _logs,
+    "s3": _s3,
+    "scheduler": _scheduler,
+    "sns": _sns,
+    "sqs": _sqs,
+    "ssm": _ssm,
+    "sts": _sts,
+}

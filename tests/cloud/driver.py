@@ -1,0 +1,176 @@
+"""The test cloud from outside its process: start it, deploy into it, move its clock, look at it."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+REPOSITORY = Path(__file__).parents[2]
+CDK = REPOSITORY / "node_modules" / ".bin" / "cdk"
+ACCOUNT = "123456789012"
+CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+class CloudFailed(RuntimeError):
+    """The cloud answered a control request with an error, or did not start."""
+
+
+class CdkFailed(RuntimeError):
+    """The CDK CLI ended with an error; the message is its output."""
+
+
+class CloudProcess:
+    """A cloud of its own, in a process of its own, for the length of a ``with`` block."""
+
+    def __init__(self, start: datetime | None = None, *, port: int = 0, live: bool = False) -> None:
+        arguments = ["--start", start.isoformat()] if start else []
+        arguments += ["--port", str(port), *(["--live"] if live else [])]
+        self._command = [sys.executable, "-m", "tests.cloud", *arguments]
+        self._home = tempfile.TemporaryDirectory(prefix="test-cloud-home-")
+        self._errors = Path(self._home.name) / "stderr"
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    def __enter__(self) -> "CloudProcess":
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                self._command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        if not self.url:
+            self.__exit__(None, None, None)
+            raise CloudFailed(self.errors())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        if kind is None and self.url:
+            self._home.cleanup()
+
+    def errors(self) -> str:
+        """What the server wrote to its standard error: calls it lacks, and tracebacks."""
+        return self._errors.read_text()
+
+    # ----------------------------------------------------------------------- looking
+
+    def client(self, service: str, region: str = "us-east-1") -> Any:
+        """A boto3 client with the rights of an administrator."""
+        config = Config(retries={"total_max_attempts": 1}, read_timeout=600)
+        return boto3.client(
+            service, region_name=region, endpoint_url=self.url, config=config, **CREDENTIALS
+        )
+
+    def state(self) -> dict[str, Any]:
+        """``now``, ``invocations``, ``deliveries``, ``dead_letters``, ``lost``, ``decisions``."""
+        return self._control("state")
+
+    def now(self) -> datetime:
+        return datetime.fromisoformat(self.state()["now"])
+
+    def stack_resources(self, stack: str, region: str = "us-east-1") -> Counter[str]:
+        """How many resources of each type the stack has."""
+        pages = self.client("cloudformation", region).list_stack_resources(StackName=stack)
+        return Counter(r["ResourceType"] for r in pages["StackResourceSummaries"])
+
+    # ------------------------------------------------------------------------ moving
+
+    def advance(self, *, to: datetime | None = None, by: timedelta | None = None) -> datetime:
+        """Move the clock, doing all that falls due on the way; the new time."""
+        if (to is None) == (by is None):
+            raise TypeError("either to or by")
+        wanted = {"to": to.isoformat()} if to else {"seconds": by.total_seconds()} if by else {}
+        return datetime.fromisoformat(self._control("advance", wanted)["now"])
+
+    def settle(self) -> None:
+        """Wait until all that was set going is over; the clock does not move."""
+        self._control("settle", {})
+
+    def _control(self, path: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
+        body = None if given is None else json.dumps(given).encode()
+        request = urllib.request.Request(f"{self.url}/_cloud/{path}", data=body)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                result: dict[str, Any] = json.load(answer)
+        except urllib.error.HTTPError as failed:
+            raise CloudFailed(failed.read().decode()) from failed
+        return result
+
+    # --------------------------------------------------------------------- deploying
+
+    def environment(self, region: str = "us-east-1") -> dict[str, str]:
+        """What the CDK CLI, or any AWS tool, needs to take this cloud for AWS."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CDK_"))}
+        return {
+            **inherited,
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            # The CLI keeps account ids by access key in its home.
+            "CDK_HOME": self._home.name,
+            "CDK_DISABLE_CLI_TELEMETRY": "true",
+            "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
+            "NODE_NO_WARNINGS": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def cdk(self, *arguments: str, cwd: Path | None = None, region: str = "us-east-1") -> str:
+        """Run the pinned CDK CLI; everything that it printed.
+
+        Raises:
+            CdkFailed: it ended with an error.
+        """
+        done = subprocess.run(
+            [str(CDK), *arguments, "--no-notices"],
+            cwd=cwd or self._home.name,
+            env=self.environment(region),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise CdkFailed(done.stdout)
+        return done.stdout
+
+    def bootstrap(self, *regions: str) -> None:
+        """In a folder without cdk.json: otherwise the CLI synthesises the app first."""
+        for region in regions or ("us-east-1",):
+            self.cdk("bootstrap", f"aws://{ACCOUNT}/{region}", region=region)
+
+    def deploy(self, app: Path, *stacks: str, region: str = "us-east-1") -> str:
+        """Deploy a folder with a cdk.json, or an assembly that was synthesised before."""
+        chosen = stacks or ("--all",)
+        flags = ("--require-approval", "never")
+        if (app / "manifest.json").exists():
+            return self.cdk("deploy", *chosen, *flags, "--app", str(app), region=region)
+        return self.cdk("deploy", *chosen, *flags, cwd=app, region=region)

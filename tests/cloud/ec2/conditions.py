@@ -1,0 +1,77 @@
+"""Under which conditions a test's EC2 runs, and what it noted about the calls it got."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from tests.cloud.clock import Clock
+
+Emit = Callable[[str, str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the next snapshots of a volume end: after how long, and with which error, if any."""
+
+    duration: timedelta | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    """What instances launched from an AMI take from it, and which snapshots it keeps in use."""
+
+    architecture: str = "x86_64"
+    root_device_name: str = "/dev/xvda"
+    root_size: int = 8
+    root_volume_type: str = "gp3"
+    platform: str | None = None
+    platform_details: str = "Linux/UNIX"
+    usage_operation: str = "RunInstances"
+    boot_mode: str = "uefi-preferred"
+    ena_support: bool = True
+    snapshot_ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class BroadDescribe:
+    """A describe call with neither ids, filters nor MaxResults: throttled hard on AWS.
+
+    Source: aws-facts 1.2, "unfiltered and unpaginated describes 50/10".
+    """
+
+    operation: str
+    account: str
+    region: str
+
+
+@dataclass
+class Conditions:
+    """Set by a test at any time; it takes effect with the next call.
+
+    ``limits``: pending snapshots and spacing per volume are enforced.
+    ``lag``: how long a new snapshot is not seen by DescribeSnapshots.
+    ``closed_regions``: Regions that the account did not opt in to.
+    ``outcomes``: by volume id. ``images``: by AMI id; any other AMI id is a plain ``Image()``.
+    """
+
+    limits: bool = True
+    lag: timedelta = timedelta(0)
+    closed_regions: set[str] = field(default_factory=set)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)
+    broad_describes: list[BroadDescribe] = field(default_factory=list)
+    not_modelled: list[str] = field(default_factory=list)
+
+    def image(self, image_id: str) -> Image:
+        return self.images.get(image_id) or Image()
+
+
+@dataclass(frozen=True)
+class World:
+    """What every operation of the model may use beside its own request."""
+
+    clock: Clock
+    emit: Emit
+    conditions: Conditions

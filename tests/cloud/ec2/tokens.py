@@ -1,0 +1,35 @@
+"""ClientToken: the same call made twice has one effect and one answer.
+
+Source: EC2 API Reference, "Ensuring idempotency"; of the calls Lastgood makes, RunInstances and
+CreateVolume have one, CreateSnapshot and CreateSnapshots have none (aws-facts 1.3).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.cloud.ec2.errors import refusal
+
+
+def once(
+    backend: Any, operation: str, params: dict[str, Any], act: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """What ``act`` answered to this token first; it acts only then.
+
+    Raises:
+        IdempotentParameterMismatch: the token was used with other parameters.
+    """
+    token = params.get("ClientToken")
+    if not token:
+        return act()
+    # in the backend, so that it goes with moto's reset
+    answers = vars(backend).setdefault("client_token_answers", {})
+    asked = {name: value for name, value in params.items() if name != "ClientToken"}
+    if (operation, token) not in answers:
+        answers[operation, token] = asked, act()
+    first, answer = answers[operation, token]
+    if first != asked:
+        raise refusal(
+            "IdempotentParameterMismatch",
+            "The client token has been used with other parameters.",
+        )
+    return dict(answer)

@@ -1,0 +1,269 @@
+"""A test cloud inside the test's process: moto, EC2 as AWS is, one clock, faults, a call log."""
+
+import fnmatch
+import io
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+# Read by boto3 when the first session is made, so set before that; no profile may interfere.
+os.environ.update(
+    AWS_ACCESS_KEY_ID="testing",
+    AWS_SECRET_ACCESS_KEY="testing",
+    AWS_SESSION_TOKEN="testing",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+    AWS_CONFIG_FILE=os.devnull,
+    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    AWS_ACCOUNT_ID_ENDPOINT_MODE="disabled",
+    # 1,301 snapshots of foreign images a Region otherwise
+    MOTO_EC2_LOAD_DEFAULT_AMIS="false",
+)
+os.environ.pop("AWS_PROFILE", None)
+os.environ.pop("AWS_ENDPOINT_URL", None)
+
+# Before any client is made: a client made earlier would go to the real network.
+import moto.core  # noqa: F401, I001
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.client import BaseClient
+from botocore.config import Config
+from botocore.exceptions import ReadTimeoutError
+from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
+
+from tests.cloud import ec2, transactions
+from tests.cloud.clock import Clock
+from tests.cloud.ec2.patches import Patches
+
+# The environment above is enough, and keeping the session keeps its clients' models loaded.
+_MOTO_CONFIG: Final[Any] = {
+    "core": {
+        "mock_credentials": False,
+        "reset_boto3_session": False,
+        "passthrough": {"urls": [], "services": []},
+        "service_whitelist": None,
+    },
+    "lambda": {"use_docker": False},
+}
+
+
+class LostReply:
+    """The call has its effect, and the caller sees a timeout."""
+
+
+LOST_REPLY: Final = LostReply()
+
+
+@dataclass(frozen=True)
+class AwsError:
+    code: str
+    message: str
+    status: int
+
+
+Effect = AwsError | LostReply | Exception
+
+
+def aws_error(code: str, message: str = "injected by the test", status: int = 400) -> AwsError:
+    """An error as the service would answer it; botocore parses and retries it for real."""
+    return AwsError(code, message, status)
+
+
+@dataclass(frozen=True)
+class Call:
+    service: str
+    operation: str
+    region: str
+    params: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}.{self.operation}"
+
+
+class CallLog(list[Call]):
+    """Every call of any boto3 client, in order; a call that botocore retries is there once."""
+
+    def of(self, pattern: str) -> list[Call]:
+        """The calls whose ``service.Operation`` matches the glob."""
+        return [call for call in self if fnmatch.fnmatchcase(call.name, pattern)]
+
+
+@dataclass
+class _Fault:
+    pattern: str
+    effect: Effect
+    first: int
+    last: int
+    seen: int = 0
+
+    def hits(self, name: str) -> bool:
+        if not fnmatch.fnmatchcase(name, self.pattern):
+            return False
+        self.seen += 1
+        return self.first <= self.seen <= self.last
+
+
+@dataclass
+class FaultPlan:
+    """Which calls go wrong, by name and count. Each attempt of a retried call counts."""
+
+    _faults: list[_Fault] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, pattern: str, effect: Effect, *, times: int = 1, after: int = 0) -> None:
+        """Let ``after`` calls matching ``service.Operation`` pass, then spoil ``times`` of them."""
+        self._faults.append(_Fault(pattern, effect, after + 1, after + times))
+
+    def clear(self) -> None:
+        self._faults.clear()
+
+    def effect_on(self, name: str) -> Effect | None:
+        with self._lock:
+            # every fault counts every call it matches, whichever of them strikes
+            struck = [fault.effect for fault in self._faults if fault.hits(name)]
+        return struck[0] if struck else None
+
+
+class NotModelledCalls(AssertionError):
+    """Something was asked of the test cloud that it does not model, and the caller went on."""
+
+
+@dataclass
+class InProcessCloud:
+    """``ec2`` holds the conditions: limits, lag, outcomes, images, closed Regions."""
+
+    clock: Clock
+    ec2: ec2.Conditions
+    events: list[dict[str, Any]] = field(default_factory=list)
+    calls: CallLog = field(default_factory=CallLog)
+    faults: FaultPlan = field(default_factory=FaultPlan)
+
+    def client(self, service: str, region: str = "us-east-1") -> Any:
+        """A client that does not retry; the same one for every test of the process."""
+        return _client(service, region)
+
+
+@cache
+def _client(service: str, region: str) -> Any:
+    once = Config(retries={"total_max_attempts": 1, "mode": "standard"})
+    return boto3.client(service, region_name=region, config=once)
+
+
+@contextmanager
+def in_process_cloud(
+    start: datetime, conditions: ec2.Conditions | None = None
+) -> Iterator[InProcessCloud]:
+    """A fresh cloud whose clock stands at ``start`` and moves only when told.
+
+    Raises:
+        NotModelledCalls: at the end, if an EC2 call was not modelled; a caller that takes errors
+            one by one might have swallowed the refusal. Clear ``ec2.not_modelled`` to allow it.
+    """
+    with ExitStack() as stack:
+        clock = stack.enter_context(Clock(start))
+        cloud = InProcessCloud(clock, conditions or ec2.Conditions())
+        uninstall = ec2.install(clock, lambda _a, _r, event: cloud.events.append(event), cloud.ec2)
+        stack.callback(uninstall)
+        patches = Patches()
+        stack.callback(patches.undo)
+        transactions.install(patches)
+        _intercept(patches, cloud)
+        stack.enter_context(mock_aws(config=_MOTO_CONFIG))
+        yield cloud
+    if cloud.ec2.not_modelled:
+        raise NotModelledCalls("; ".join(cloud.ec2.not_modelled))
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """The call that a thread's client is making: what the request itself no longer tells."""
+
+    name: str
+    protocol: str
+
+
+def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
+    calling = threading.local()
+    lock = threading.RLock()
+    api_call = BaseClient._make_api_call
+    process, stub = BotocoreStubber.process_request, BotocoreStubber.__call__
+
+    def make_api_call(client: Any, operation: str, params: dict[str, Any]) -> Any:
+        service = client.meta.service_model
+        call = Call(service.service_name, operation, client.meta.region_name, params)
+        cloud.calls.append(call)
+        outer = getattr(calling, "sent", None)
+        calling.sent = _Sent(call.name, service.resolved_protocol)
+        try:
+            return api_call(client, operation, params)
+        finally:
+            calling.sent = outer
+
+    def process_one_at_a_time(stubber: Any, request: Any) -> Any:
+        # moto has no locks
+        with lock:
+            return process(stubber, request)
+
+    def answer(stubber: Any, event_name: str, request: Any, **kwargs: Any) -> Any:
+        sent: _Sent = calling.sent
+        effect = cloud.faults.effect_on(sent.name)
+        if isinstance(effect, Exception):
+            raise effect
+        if isinstance(effect, AwsError):
+            return _error_response(sent.protocol, effect, request.url)
+        reply = stub(stubber, event_name, request, **kwargs)
+        if isinstance(effect, LostReply):
+            raise ReadTimeoutError(endpoint_url=request.url)
+        return reply
+
+    patches.set(BaseClient, "_make_api_call", make_api_call)
+    patches.set(BotocoreStubber, "process_request", process_one_at_a_time)
+    patches.set(BotocoreStubber, "__call__", answer)
+
+
+class _Body(io.BytesIO):
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self.read()
+
+
+def _error_response(protocol: str, error: AwsError, url: str) -> AWSResponse:
+    headers, body = _ERROR_FORMATS[protocol](error)
+    return AWSResponse(url, error.status, headers, _Body(body.encode()))
+
+
+def _xml(error: AwsError) -> str:
+    return f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+
+
+def _ec2_error(error: AwsError) -> tuple[dict[str, str], str]:
+    body = f"<Response><Errors><Error>{_xml(error)}</Error></Errors></Response>"
+    return {"Content-Type": "text/xml"}, body
+
+
+def _query_error(error: AwsError) -> tuple[dict[str, str], str]:
+    body = f"<ErrorResponse><Error><Type>Sender</Type>{_xml(error)}</Error></ErrorResponse>"
+    return {"Content-Type": "text/xml"}, body
+
+
+def _json_error(error: AwsError) -> tuple[dict[str, str], str]:
+    headers = {"Content-Type": "application/x-amz-json-1.0", "x-amzn-ErrorType": error.code}
+    return headers, json.dumps({"__type": error.code, "message": error.message})
+
+
+# An unknown protocol is a KeyError: better than an error that botocore reads as something else.
+_ERROR_FORMATS: Final[dict[str, Callable[[AwsError], tuple[dict[str, str], str]]]] = {
+    "ec2": _ec2_error,
+    "query": _query_error,
+    "json": _json_error,
+    "rest-json": _json_error,
+}

@@ -1,0 +1,185 @@
+"""Customer-managed KMS keys: who may use one through SQS, SNS, DynamoDB and CloudWatch Logs.
+
+Sources: "Key management" of the SQS Developer Guide (a producer needs kms:GenerateDataKey and
+kms:Decrypt, a consumer kms:Decrypt), "DynamoDB encryption at rest" (the caller's own kms:Decrypt,
+through kms:ViaService), "Encrypt log data in CloudWatch Logs using KMS" (the key policy names
+logs.REGION.amazonaws.com).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from moto.dynamodb.models import dynamodb_backends
+from moto.kms.models import kms_backends
+from moto.sns.models import sns_backends
+from moto.sqs.models import sqs_backends
+
+from tests.cloud.backbone import Backbone, Operator, Principal, Role, Service
+from tests.cloud.policy import Caller, Need, Verdict, judge
+from tests.cloud.wire import Call, Refused
+
+ENCRYPT = ("kms:GenerateDataKey", "kms:Decrypt")
+DECRYPT = ("kms:Decrypt",)
+IdentityVerdict = Callable[[Role, Need], Verdict]
+
+
+@dataclass(frozen=True)
+class Use:
+    """A key that a call goes through, the KMS actions it takes, and the encryption context."""
+
+    key_id: str
+    actions: tuple[str, ...]
+    context: dict[str, str]
+
+
+def use_of(call: Call, account: str) -> Use | None:
+    """The key behind the resource that ``call`` reads or writes, if it has one."""
+    given, found = call.parameters, BY_OPERATION.get((call.service, call.operation))
+    return found(given, account, call.region) if found else None
+
+
+def _queue(actions: tuple[str, ...]) -> Callable[[Any, str, str], Use | None]:
+    def used(given: Any, account: str, region: str) -> Use | None:
+        queue = sqs_backends[account][region].queues.get(given["QueueUrl"].rsplit("/", 1)[-1])
+        # moto sets the attributes of a queue by their names.
+        key = queue.__dict__["kms_master_key_id"] if queue is not None else None
+        return Use(key, actions, {"aws:sqs:arn": queue.queue_arn}) if queue and key else None
+
+    return used
+
+
+def _topic(given: Any, account: str, region: str) -> Use | None:
+    topic = sns_backends[account][region].topics.get(given.get("TopicArn", ""))
+    if topic is None or not topic.kms_master_key_id:
+        return None
+    return Use(topic.kms_master_key_id, ENCRYPT, {"aws:sns:topicArn": topic.arn})
+
+
+def _table(given: Any, account: str, region: str) -> Use | None:
+    tables = dynamodb_backends[account][region].tables
+    name = given.get("TableName") or next(iter(given.get("RequestItems", [])), None)
+    for entry in given.get("TransactItems", []):
+        name = next(iter(entry.values()))["TableName"]
+    table = tables.get(str(name).rsplit("/", 1)[-1])
+    if table is None or not (key := (table.sse_specification or {}).get("KMSMasterKeyId")):
+        return None
+    return Use(key, DECRYPT, {"aws:dynamodb:tableName": table.name})
+
+
+BY_OPERATION: dict[tuple[str, str], Callable[[Any, str, str], Use | None]] = {
+    ("sqs", "SendMessage"): _queue(ENCRYPT),
+    ("sqs", "SendMessageBatch"): _queue(ENCRYPT),
+    ("sqs", "ReceiveMessage"): _queue(DECRYPT),
+    ("sns", "Publish"): _topic,
+    ("sns", "PublishBatch"): _topic,
+    **{
+        ("dynamodb", operation): _table
+        for operation in (
+            *("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "Scan"),
+            *("BatchGetItem", "BatchWriteItem", "TransactGetItems", "TransactWriteItems"),
+        )
+    },
+}
+
+# How each service says that its key denies, is disabled, is being deleted, is gone: botocore's
+# error shapes. DynamoDB has none for its data plane; a denied access is the nearest.
+ERRORS = {
+    "sqs": ("KmsAccessDenied", "KmsDisabled", "KmsInvalidState", "KmsNotFound"),
+    "sns": ("KMSAccessDenied", "KMSDisabled", "KMSInvalidState", "KMSNotFound"),
+    "dynamodb": ("AccessDeniedException",) * 4,
+    "logs": ("AccessDeniedException", *("InvalidParameterException",) * 3),
+}
+DENIED, DISABLED, INVALID, MISSING = range(4)
+
+
+class KeyRing:
+    def __init__(self, backbone: Backbone, identity: IdentityVerdict) -> None:
+        self._backbone = backbone
+        self._identity = identity
+
+    def check(self, principal: Principal, call: Call, account: str) -> None:
+        """Raises Refused, in the words of the service, when the key cannot be used."""
+        with self._backbone.lock:
+            use = use_of(call, account)
+            if use is not None:
+                self.require(principal, use, call.service, account, call.region)
+            if call.service == "logs" and call.operation in ("CreateLogGroup", "AssociateKmsKey"):
+                self._log_group(call, account)
+
+    def _log_group(self, call: Call, account: str) -> None:
+        if key_id := call.parameters.get("kmsKeyId"):
+            arn = (
+                f"arn:aws:logs:{call.region}:{account}:log-group:{call.parameters['logGroupName']}"
+            )
+            use = Use(key_id, (*ENCRYPT, "kms:Encrypt"), {"aws:logs:arn": arn})
+            writer = Service(f"logs.{call.region}.amazonaws.com", arn)
+            self.require(writer, use, "logs", account, call.region)
+
+    def require(
+        self, principal: Principal, use: Use, service: str, account: str, region: str
+    ) -> None:
+        codes = ERRORS[service]
+        if use.key_id.startswith("alias/aws/"):
+            # Nobody can edit the policy of an AWS managed key, so no other service can be let in.
+            if isinstance(principal, Service):
+                raise Refused(codes[DENIED], f"{principal.name} may not use {use.key_id}")
+            return
+        backend = kms_backends[account][region]
+        key = backend.keys.get(backend.any_id_to_key_id(use.key_id))
+        if key is None:
+            raise Refused(codes[MISSING], f"{use.key_id} does not exist in {region}")
+        if key.key_state != "Enabled":
+            code = codes[DISABLED if key.key_state == "Disabled" else INVALID]
+            raise Refused(code, f"{key.arn} is {key.key_state}")
+        if isinstance(principal, Operator):
+            return
+        context = self._context(principal, use, service, account, region)
+        for action in use.actions:
+            need = Need(action, key.arn, context)
+            verdict = self._verdict(principal, need, key.policy)
+            note(self._backbone, principal, need, verdict)
+            if verdict != "allowed":
+                who = principal.name if isinstance(principal, Service) else principal.arn
+                raise Refused(
+                    codes[DENIED], f"{who} is not authorized to perform: {action} on {key.arn}"
+                )
+
+    @staticmethod
+    def _context(
+        principal: Role | Service, use: Use, service: str, account: str, region: str
+    ) -> dict[str, str]:
+        context = {f"kms:EncryptionContext:{key}": value for key, value in use.context.items()}
+        if isinstance(principal, Service):
+            context |= {"aws:SourceArn": principal.source_arn, "aws:SourceAccount": account}
+        else:
+            via = f"{service}.{region}.amazonaws.com"
+            context |= {"kms:ViaService": via, "kms:CallerAccount": principal.account}
+        return context
+
+    def _verdict(self, principal: Role | Service, need: Need, key_policy: str) -> Verdict:
+        # Inside a key policy "*" is the key itself.
+        document = json.loads(key_policy)
+        if isinstance(principal, Service):
+            return judge([document], need, Caller(principal.account, service=principal.name))
+        direct = judge([document], need, Caller(principal.account, arn=principal.arn))
+        own = self._identity(principal, need)
+        if "explicitDeny" in (direct, own):
+            return "explicitDeny"
+        root = Caller(principal.account, arn=f"arn:aws:iam::{principal.account}:root")
+        handed_over = judge([document], need, root) == "allowed" and own == "allowed"
+        return "allowed" if direct == "allowed" or handed_over else "implicitDeny"
+
+
+def note(backbone: Backbone, principal: Role | Service, need: Need, verdict: Verdict) -> None:
+    backbone.record.decisions.append(
+        {
+            "principal": principal.name,
+            "source": principal.source_arn if isinstance(principal, Service) else None,
+            "action": need.action,
+            "resource": need.resource,
+            "allowed": verdict == "allowed",
+            "verdict": verdict,
+        }
+    )

@@ -1,0 +1,252 @@
+"""The front of the test cloud: reads each request, judges it, answers it or hands it to moto."""
+
+import io
+import json
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+import time_machine
+from flask import Flask
+from moto.iam.access_control import IAMPolicyStatement, PermissionResult
+from moto.iam.models import get_account_id_from
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from tests.cloud import ec2, events, lambdas, transactions, wire
+from tests.cloud.backbone import Backbone
+from tests.cloud.cfn import Stacks
+from tests.cloud.clock import Clock
+from tests.cloud.ec2.patches import Patches
+from tests.cloud.events import Buses
+from tests.cloud.iam import Gate
+from tests.cloud.lambdas import Functions
+from tests.cloud.queues import Pollers
+from tests.cloud.scheduler import Scheduler
+from tests.cloud.wire import Call, Refused, Reply
+
+Environ = dict[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+WORKERS = 8
+# A message that is never deleted nor hidden, or two functions that call each other, never settle.
+MOST_ROUNDS = 1000
+
+
+class NeverSettles(RuntimeError):
+    """What was set going sets more going without end."""
+
+
+class Cloud:
+    """One AWS account in one process; ``start`` serves it on loopback."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.backbone = Backbone(clock)
+        self._gate = Gate(self.backbone)
+        self._functions = Functions(self.backbone, self._gate)
+        self._pollers = Pollers(self.backbone, self._functions, self._gate)
+        self._buses = Buses(self.backbone, self._gate)
+        self._scheduler = Scheduler(self.backbone, self._gate)
+        self._stacks = Stacks(self.backbone)
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="settling")
+        self._moving = threading.Lock()
+        self._moto = DomainDispatcherApplication(_loud)
+        self._server: BaseWSGIServer | None = None
+        self._patches = Patches()
+        lambdas.install(self._patches)
+        transactions.install(self._patches)
+        _judge_bucket_policies_by_their_conditions(self._patches)
+        self._undo_ec2 = ec2.install(clock, self._buses.emit)
+
+    # ---------------------------------------------------------------------- serving
+
+    def start(self, port: int = 0) -> str:
+        """Serve on 127.0.0.1; the URL."""
+        server = make_server("127.0.0.1", port, self, threaded=True, request_handler=_Handler)
+        self._server = server
+        self.backbone.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return self.backbone.url
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+        self._workers.shutdown()
+        self._functions.close()
+        self._undo_ec2()
+        self._patches.undo()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        body = _body(environ)
+        environ["wsgi.input"] = io.BytesIO(body)
+        if environ["PATH_INFO"].startswith("/_cloud/"):
+            reply = self._control(environ["PATH_INFO"].removeprefix("/_cloud/"), body)
+        else:
+            reply = self._answer(environ)
+        phrase = HTTPStatus(reply.status).phrase
+        start_response(f"{reply.status} {phrase}", list(reply.headers.items()))
+        return [reply.body]
+
+    def _answer(self, environ: Environ) -> Reply:
+        try:
+            call = wire.read(environ)
+        except wire.Unreadable as unreadable:
+            return Reply(501, {"Content-Type": "text/plain"}, str(unreadable).encode())
+        try:
+            return self._respond(call, environ)
+        except Refused as refused:
+            return call.error(refused)
+        except NotImplementedError as lacking:
+            message = f"{call.service}:{call.operation} in the test cloud: {lacking}"
+            print(message, file=sys.stderr, flush=True)
+            return call.error(Refused("NotImplemented", message, 501))
+        except Exception as broken:  # noqa: BLE001 - moto may raise anything; the caller is to see it
+            traceback.print_exc()
+            message = f"{type(broken).__name__}: {broken}"
+            return call.error(Refused("InternalFailure", message, 500))
+
+    def _respond(self, call: Call, environ: Environ) -> Reply:
+        principal = self.backbone.principal(call.access_key)
+        account = get_account_id_from(call.access_key)
+        self._gate.check(principal, call, account)
+        match call.service, call.operation:
+            case "cloudformation", _:
+                return self._stacks.answer(call, account)
+            case "lambda", "Invoke":
+                return self._functions.invoke(call, account)
+            case "events", "PutEvents":
+                return self._buses.put_events(call, account)
+            case "events", "PutRule":
+                events.refuse_schedules(call)
+            case "scheduler", _:
+                self._scheduler.before(call)
+            case "lambda", _:
+                self._pollers.before(call, account)
+        return self._by_moto(call, account, environ)
+
+    def _by_moto(self, call: Call, account: str, environ: Environ) -> Reply:
+        environ["wsgi.input"].seek(0)
+        answered: list[tuple[str, list[tuple[str, str]]]] = []
+        with self.backbone.lock:
+            parts = self._moto(
+                environ, lambda status, headers, *_: answered.append((status, headers))
+            )
+            reply_body = b"".join(parts)
+            status, headers = answered[0]
+            if status.startswith("2") and call.service == "lambda":
+                lambdas.after(call, account)
+        return Reply(int(status.split()[0]), dict(headers), reply_body)
+
+    # ------------------------------------------------------------------------ control
+
+    def _control(self, path: str, body: bytes) -> Reply:
+        given = json.loads(body or b"{}")
+        try:
+            match path:
+                case "state":
+                    answer = self.state()
+                case "settle":
+                    self.settle()
+                    answer = {"now": self._now()}
+                case "advance":
+                    now = self.backbone.clock.now()
+                    if "to" in given:
+                        self.advance_to(datetime.fromisoformat(given["to"]))
+                    else:
+                        self.advance_to(now + timedelta(seconds=given["seconds"]))
+                    answer = {"now": self._now()}
+                case _:
+                    return Reply(404, {}, b"")
+        except Exception:  # noqa: BLE001 - whatever went wrong is for whoever asked to settle
+            text = traceback.format_exc()
+            print(text, file=sys.stderr, flush=True)
+            return Reply(500, {"Content-Type": "text/plain"}, text.encode())
+        return Reply(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
+
+    def _now(self) -> str:
+        return self.backbone.clock.now().isoformat()
+
+    def state(self) -> dict[str, Any]:
+        return {"now": self._now(), **asdict(self.backbone.record)}
+
+    def settle(self) -> None:
+        """Run what is due and wait until all that it set going is over."""
+        with self._moving:
+            self._settle()
+            self.backbone.clock.run_due(self._settle)
+
+    def advance_to(self, instant: datetime) -> None:
+        with self._moving:
+            self.backbone.clock.advance_to(instant, self._settle)
+
+    def _settle(self) -> None:
+        for _ in range(MOST_ROUNDS):
+            self._functions.wait_for_running()
+            jobs = [*self.backbone.take_jobs(), *self._pollers.due()]
+            if not jobs:
+                self._pollers.watch()
+                self._scheduler.plan()
+                return
+            for done in [self._workers.submit(job) for job in jobs]:
+                done.result()
+        raise NeverSettles(f"still busy after {MOST_ROUNDS} rounds: {jobs}")
+
+    def live(self, every: float) -> None:
+        """Settle again and again in real time, until the process ends."""
+        while True:
+            self.settle()
+            time.sleep(every)
+
+
+class _Handler(MotoRequestHandler):
+    # Headers and body in one segment, else each answer waits 40 ms for a delayed acknowledgement.
+    wbufsize = -1
+    protocol_version = "HTTP/1.1"
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        # The host's time, as of the CDK CLI: it takes another for a skewed clock, and retries.
+        return super().date_time_string(time_machine.escape_hatch.time.time())
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+def _body(environ: Environ) -> bytes:
+    if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
+        body = environ["wsgi.input"].read()
+        environ["CONTENT_LENGTH"] = str(len(body))
+        del environ["HTTP_TRANSFER_ENCODING"]
+        return bytes(body)
+    return bytes(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+
+
+def _loud(service: Any) -> Flask:
+    """A moto app whose exceptions reach us, rather than an HTML page the client."""
+    app = create_backend_app(service)
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    return app
+
+
+def _judge_bucket_policies_by_their_conditions(patches: Patches) -> None:
+    """moto takes every condition but StringEquals for met: "deny unless TLS" denies everything."""
+    stock = IAMPolicyStatement.is_action_permitted
+
+    def is_action_permitted(self: IAMPolicyStatement, *args: Any, **kwargs: Any) -> Any:
+        secure = self._statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")
+        if str(secure).lower() == "false":
+            return PermissionResult.NEUTRAL
+        return stock(self, *args, **kwargs)
+
+    patches.set(IAMPolicyStatement, "is_action_permitted", is_action_permitted)
+    warnings.filterwarnings("ignore", message=r"Exception\(Refused\)")

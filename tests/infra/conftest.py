@@ -1,0 +1,133 @@
+"""One synth of the whole app, checked by everything that checks templates."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Read when jsii starts its process, on the first import of aws_cdk: the major version to be silent
+# about, beyond its end of life.
+os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
+
+import aws_cdk as cdk
+import cdk_nag
+
+from infra.bundle import POLICIES, build
+from infra.catalog import Row
+from infra.packages import ROOT
+
+HOME = "eu-west-1"
+ACCOUNT = "123456789012"
+CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
+
+TWO_REGIONS = """
+policies:
+  web-daily:
+    select: {resource: instance, tags: {backup: [daily]}, regions: [eu-west-1, eu-north-1]}
+    schedules:
+      - {cron: "0 3 * * ? *", timezone: Europe/Berlin, window: 15m}
+      - {cron: "0 15 ? * MON-FRI *"}
+    retention: {keep_daily: 7}
+  at-home:
+    select: {resource: volume, tags: {backup: [volume]}}
+    retention: {keep_last: 3}
+  many-tags:
+    select: {resource: volume, tags: {backup: [MANY]}}
+    retention: {keep_last: 3}
+""".replace("MANY", ", ".join(f"a-rather-long-value-of-a-tag-number-{n}" for n in range(110)))
+
+
+@dataclass(frozen=True)
+class Synthesised:
+    """What a synth left in its folder."""
+
+    folder: Path
+
+    def template(self, stack: str) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((self.folder / f"{stack}.template.json").read_text())
+        return loaded
+
+    @cached_property
+    def templates(self) -> list[Path]:
+        return sorted(self.folder.glob("*.template.json"))
+
+    def resources(self, type_: str, stack: str = "Lastgood") -> dict[str, Any]:
+        """The properties of all resources of a type, by logical id."""
+        return {
+            name: one.get("Properties", {})
+            for name, one in self.template(stack)["Resources"].items()
+            if one["Type"] == type_
+        }
+
+    def function(self, row: Row) -> dict[str, Any]:
+        return self.named("AWS::Lambda::Function", "FunctionName", row.physical_name)[1]
+
+    def named(self, type_: str, key: str, name: str) -> tuple[str, dict[str, Any]]:
+        """The one resource of a type with that name, and its logical id."""
+        found = [one for one in self.resources(type_).items() if one[1].get(key) == name]
+        assert len(found) == 1, f"{len(found)} of {type_} are named {name}"
+        return found[0]
+
+    def granted(self, row: Row) -> list[dict[str, Any]]:
+        """The statements of a function's role."""
+        role = self.resources("AWS::IAM::Role")[self.function(row)["Role"]["Fn::GetAtt"][0]]
+        (policy,) = role["Policies"]
+        statements: list[dict[str, Any]] = policy["PolicyDocument"]["Statement"]
+        return statements
+
+    @cached_property
+    def assets(self) -> dict[str, str]:
+        """The hash of each asset that is code, by what it is the code of."""
+        functions = {
+            one["FunctionName"]: one["Code"]["S3Key"]
+            for one in self.resources("AWS::Lambda::Function").values()
+        }
+        layers = {
+            name: one["Content"]["S3Key"]
+            for name, one in self.resources("AWS::Lambda::LayerVersion").items()
+        }
+        return functions | layers
+
+
+def synthesise(
+    folder: Path,
+    policies: Path | str = "policies.yaml",
+    *,
+    region: str | None = HOME,
+    context: Mapping[str, Any] | None = None,
+    checked: bool = False,
+) -> Synthesised:
+    """In this process. ``checked``: with cdk-nag and CDK's own validator, which take seconds."""
+    app = cdk.App(
+        outdir=str(folder),
+        context={**CONTEXT, POLICIES: str(policies), **(context or {})},
+        builtin_cloud_formation_validation=checked,
+    )
+    build(app, account=ACCOUNT if region else None, region=region)
+    if checked:
+        cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
+    app.synth()
+    return Synthesised(folder)
+
+
+@pytest.fixture(scope="session")
+def two_regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("policies") / "policies.yaml"
+    path.write_text(TWO_REGIONS)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, two_regions: Path) -> Synthesised:
+    return synthesise(
+        tmp_path_factory.mktemp("cdk.out"),
+        two_regions,
+        # So that findings are in the report, where a test names them, and do not end the synth.
+        context={"@aws-cdk/core:failSynthOnValidationErrors": False},
+        checked=True,
+    )

@@ -1,0 +1,317 @@
+"""What is deployed besides the functions: state, schedules, policies, forwarders; and the CLI."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.packages import ROOT
+from infra.policies import load_policies, policy_document
+from infra.stacks.state import IN_FLIGHT, LISTED
+from lastgood import codec
+from lastgood.domain.model import Point, Run
+from lastgood.domain.policy import Policy
+from lastgood.ledger import keys
+from plan_snapshots.usecase import PlanRequest
+from tests.infra.conftest import ACCOUNT, HOME, Synthesised, synthesise
+from tests.support import table
+
+
+def required(type_: type[Any]) -> set[str]:
+    return {
+        one.name
+        for one in fields(type_)
+        if one.default is MISSING and one.default_factory is MISSING
+    }
+
+
+def the(resources: dict[str, Any]) -> Any:
+    (one,) = resources.values()
+    return one
+
+
+# state
+
+
+def test_the_ledger_and_its_key_stay_when_the_stack_goes(bundle: Synthesised) -> None:
+    kept = {
+        one["Type"]
+        for one in bundle.template("LastgoodState")["Resources"].values()
+        if one.get("DeletionPolicy") == one.get("UpdateReplacePolicy") == "Retain"
+    }
+
+    assert kept == {"AWS::KMS::Key", "AWS::DynamoDB::Table"}
+
+
+def test_the_ledger_can_be_put_back_and_not_be_deleted_by_mistake(bundle: Synthesised) -> None:
+    made = the(bundle.resources("AWS::DynamoDB::Table", "LastgoodState"))
+
+    assert made["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert made["DeletionProtectionEnabled"] is True
+    assert made["SSESpecification"]["SSEType"] == "KMS"
+    assert made["BillingMode"] == "PAY_PER_REQUEST"
+    assert made["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
+
+
+def shape(table: dict[str, Any]) -> dict[str, Any]:
+    """Keys and indexes, in an order that says nothing."""
+    indexes = {
+        one["IndexName"]: (
+            one["KeySchema"],
+            one["Projection"]["ProjectionType"],
+            sorted(one["Projection"].get("NonKeyAttributes", [])),
+        )
+        for one in table["GlobalSecondaryIndexes"]
+    }
+    types = {one["AttributeName"]: one["AttributeType"] for one in table["AttributeDefinitions"]}
+    return {"keys": table["KeySchema"], "indexes": indexes, "types": types}
+
+
+def test_the_ledger_is_the_table_that_the_tests_of_the_ledger_run_on(bundle: Synthesised) -> None:
+    deployed = the(bundle.resources("AWS::DynamoDB::Table", "LastgoodState"))
+
+    assert deployed["TableName"] == table.NAME
+    assert shape(deployed) == shape(table.TABLE)
+
+
+def test_the_indexes_have_the_names_that_the_ledger_queries(bundle: Synthesised) -> None:
+    deployed = the(bundle.resources("AWS::DynamoDB::Table", "LastgoodState"))
+
+    assert {one["IndexName"] for one in deployed["GlobalSecondaryIndexes"]} == {
+        keys.LISTING,
+        keys.BY_SNAPSHOT,
+        keys.IN_FLIGHT,
+    }
+
+
+def test_a_point_can_be_read_from_either_list_and_a_run_from_one() -> None:
+    assert required(Point) | required(Run) <= set(LISTED)
+    assert required(Point) <= set(IN_FLIGHT)
+
+
+def test_the_indexes_hold_nothing_large_and_nothing_unknown() -> None:
+    known = {one.name for one in (*fields(Point), *fields(Run))}
+
+    projected = {*LISTED, *IN_FLIGHT}
+
+    assert projected <= known
+    assert not projected & {"members", "manifest", "notes", "history"}
+
+
+def test_the_key_rotates_and_serves_only_logs_and_events_of_this_account(
+    bundle: Synthesised,
+) -> None:
+    key = the(bundle.resources("AWS::KMS::Key", "LastgoodState"))
+    services = {
+        one["Principal"]["Service"]: one["Condition"]
+        for one in key["KeyPolicy"]["Statement"]
+        if "Service" in one["Principal"]
+    }
+
+    assert key["EnableKeyRotation"] is True
+    assert services == {
+        "events.amazonaws.com": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
+        f"logs.{HOME}.amazonaws.com": {
+            "ArnLike": {
+                "kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{HOME}:{ACCOUNT}"
+                ":log-group:/aws/lambda/lastgood-*"
+            }
+        },
+    }
+
+
+# schedules and policies
+
+
+def test_each_cron_of_each_policy_has_its_schedule(bundle: Synthesised) -> None:
+    schedules = bundle.resources("AWS::Scheduler::Schedule").values()
+
+    assert {
+        (one["ScheduleExpression"], one["ScheduleExpressionTimezone"]): one["FlexibleTimeWindow"]
+        for one in schedules
+    } == {
+        ("cron(0 3 * * ? *)", "Europe/Berlin"): {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 15},
+        ("cron(0 15 ? * MON-FRI *)", "UTC"): {"Mode": "OFF"},
+    }
+
+
+def test_a_schedule_sends_what_the_planner_reads(bundle: Synthesised) -> None:
+    for schedule in bundle.resources("AWS::Scheduler::Schedule").values():
+        text = schedule["Target"]["Input"]
+
+        sent = text.replace("<aws.scheduler.scheduled-time>", "2026-03-01T02:00:00Z")
+        request = codec.structure(json.loads(sent), PlanRequest)
+
+        assert request.policy == "web-daily"
+        assert request.slot is not None
+
+
+def test_a_schedule_tries_for_hours_and_then_leaves_a_dead_letter(bundle: Synthesised) -> None:
+    dead_letters, _ = bundle.named(
+        "AWS::SQS::Queue", "QueueName", "lastgood-plan-snapshots-dead-letters"
+    )
+    for schedule in bundle.resources("AWS::Scheduler::Schedule").values():
+        target = schedule["Target"]
+
+        assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == 6 * 3600
+        assert target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0] == dead_letters
+
+
+def test_schedules_may_start_the_planner_and_nothing_else(bundle: Synthesised) -> None:
+    schedule = next(iter(bundle.resources("AWS::Scheduler::Schedule").values()))
+    role = bundle.resources("AWS::IAM::Role")[schedule["Target"]["RoleArn"]["Fn::GetAtt"][0]]
+    planner, _ = bundle.named("AWS::Lambda::Function", "FunctionName", "lastgood-plan-snapshots")
+
+    (policy,) = role["Policies"]
+    invoked = [
+        one["Resource"]["Fn::GetAtt"][0]
+        for one in policy["PolicyDocument"]["Statement"]
+        if "lambda:InvokeFunction" in one["Action"]
+    ]
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+
+    assert invoked == [planner]
+    assert trust["Condition"]["StringEquals"] == {
+        "aws:SourceAccount": ACCOUNT,
+        "aws:SourceArn": f"arn:aws:scheduler:{HOME}:{ACCOUNT}:schedule-group/lastgood",
+    }
+
+
+def test_each_policy_is_a_parameter_that_reads_back_the_same(
+    bundle: Synthesised, two_regions: Path
+) -> None:
+    policies = load_policies(two_regions, home_region=HOME)
+    parameters = {one["Name"]: one for one in bundle.resources("AWS::SSM::Parameter").values()}
+
+    read = {
+        name: codec.structure(json.loads(one["Value"]), Policy) for name, one in parameters.items()
+    }
+
+    assert read == {f"/lastgood/policies/{name}": one for name, one in policies.items()}
+    for name, policy in policies.items():
+        large = len(policy_document(policy).encode()) > 4096
+        tier = parameters[f"/lastgood/policies/{name}"]["Tier"]
+        assert tier == ("Advanced" if large else "Standard")
+    assert {one["Tier"] for one in parameters.values()} == {"Advanced", "Standard"}
+
+
+# Regions
+
+
+def test_each_further_region_forwards_both_kinds_of_ebs_events_home(bundle: Synthesised) -> None:
+    rule = the(bundle.resources("AWS::Events::Rule", "Lastgood-eu-north-1"))
+    role = the(bundle.resources("AWS::IAM::Role", "Lastgood-eu-north-1"))
+    home = f"arn:aws:events:{HOME}:{ACCOUNT}:event-bus/default"
+
+    (target,) = rule["Targets"]
+    ((statement,),) = [one["PolicyDocument"]["Statement"] for one in role["Policies"]]
+
+    assert rule["EventPattern"]["detail-type"] == [
+        "EBS Snapshot Notification",
+        "EBS Multi-Volume Snapshots Completion Status",
+    ]
+    assert target["Arn"] == home
+    assert (statement["Action"], statement["Resource"]) == ("events:PutEvents", home)
+
+
+def test_home_has_no_forwarder(bundle: Synthesised) -> None:
+    assert {path.name.removesuffix(".template.json") for path in bundle.templates} == {
+        "Lastgood",
+        "LastgoodState",
+        "Lastgood-eu-north-1",
+    }
+
+
+def test_what_people_type_is_among_the_outputs(bundle: Synthesised) -> None:
+    outputs = {
+        **bundle.template("LastgoodState")["Outputs"],
+        **bundle.template("Lastgood")["Outputs"],
+    }
+
+    assert {
+        "PlanSnapshotsFunction",
+        "PlanSnapshotsDeadLetters",
+        "LedgerTable",
+        "TakeQueue",
+        "AnnouncementBus",
+        "ScheduleGroup",
+    } <= outputs.keys()
+
+
+def test_the_policies_that_come_with_it_fit_any_region(tmp_path: Path) -> None:
+    app = synthesise(tmp_path, region=None)
+
+    function = next(iter(app.resources("AWS::Lambda::Function").values()))
+
+    assert len(app.templates) == 2
+    assert function["Environment"]["Variables"]["LASTGOOD_REGION"] == {"Ref": "AWS::Region"}
+
+
+# the command line
+
+
+def run_app(tmp_path: Path, policies: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CDK_")}
+    context = {"lastgood:policies": str(policies)}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "app.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={
+            **kept,
+            **variables,
+            "CDK_OUTDIR": str(tmp_path / "out"),
+            "CDK_CONTEXT_JSON": json.dumps(context),
+            "CDK_VALIDATION": "false",
+        },
+    )
+
+
+def test_a_mistake_in_the_policies_ends_synth_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "policies.yaml"
+    path.write_text("policies: {web: {select: {resource: instance}, retention: {keep_daily: x}}}")
+
+    done = run_app(tmp_path, path)
+
+    assert done.returncode == 1
+    assert "policies.yaml: policies.web.retention.keep_daily" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_policies_that_are_not_there_end_synth_with_their_path(tmp_path: Path) -> None:
+    done = run_app(tmp_path, tmp_path / "nowhere.yaml")
+
+    assert done.returncode == 1
+    assert "nowhere.yaml: No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_policies_of_several_regions_have_to_be_told_which_is_home(
+    tmp_path: Path, two_regions: Path
+) -> None:
+    unknown = run_app(tmp_path, two_regions)
+    known = run_app(tmp_path, two_regions, CDK_DEFAULT_REGION="eu-north-1")
+
+    assert unknown.returncode == 1
+    assert "set AWS_REGION, or give cdk the option -c lastgood:region=" in unknown.stderr
+    assert known.returncode == 0
+    assert (tmp_path / "out/Lastgood-eu-west-1.template.json").exists()
+
+
+@pytest.mark.parametrize("default", ["us-east-1", None])
+def test_the_region_of_the_context_goes_before_that_of_the_cli(
+    tmp_path: Path, two_regions: Path, default: str | None
+) -> None:
+    app = synthesise(
+        tmp_path, two_regions, region=default, context={"lastgood:region": "eu-north-1"}
+    )
+
+    assert (app.folder / "Lastgood-eu-west-1.template.json").exists()
+    assert not (app.folder / "Lastgood-us-east-1.template.json").exists()
