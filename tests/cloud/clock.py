@@ -1,10 +1,11 @@
-"""The one clock of a test cloud: moto, schedules, queues, snapshot lifecycles and functions all read it."""
+"""The one clock of a test cloud: moto, schedules, queues, snapshots and functions all read it."""
 
 import heapq
 import itertools
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import time_machine
 
@@ -16,15 +17,15 @@ def nothing() -> None:
 
 
 class Clock:
-    """Virtual time for a whole process, by replacing what ``datetime.now`` and ``time.time`` answer.
+    """Virtual time for a whole process: it replaces what ``datetime.now`` and ``time.time`` answer.
 
-    A ticking clock goes on at real speed between moves; one that does not tick moves only when told.
+    A ticking clock goes on at real speed between moves; any other moves only when told to.
     Actions that are due run in order of time, each while the clock stands at its own instant.
     """
 
     def __init__(self, start: datetime, *, ticking: bool = False) -> None:
         self._traveller = time_machine.travel(start, tick=ticking)
-        self._coordinates: time_machine.Coordinates | None = None
+        self._coordinates: Any = None
         self._due: list[tuple[datetime, int, Action]] = []
         self._order = itertools.count()
         self._lock = threading.RLock()

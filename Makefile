@@ -1,0 +1,62 @@
+# Everything a developer does here. `make` alone lists it. Nothing needs an AWS account or Docker.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FUNCTIONS := $(filter-out functions/core/,$(wildcard functions/*/))
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
+export NODE_NO_WARNINGS := 1
+export CDK_DISABLE_CLI_TELEMETRY := true
+# So that the CDK CLI's "python3 app.py" is the one with our packages.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help venv check test unit demo cloud synth lock schema constraints clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+venv: $(VENV)/installed node_modules/.package-lock.json  ## install what is needed into the checkout
+
+$(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt functions/core/requirements.in
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lastgood needs Python 3.11 or later: make PYTHON=python3.13 venv")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+check: venv  ## format, lint, types, import rules, cfn-lint, cdk-nag
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy functions/core/python/lastgood $(FUNCTIONS) infra app.py
+	$(BIN)/pytest -q tests/unit/test_architecture.py tests/infra/test_lint.py tests/infra/test_nag.py
+
+test: venv  ## every test (about five minutes on two cores)
+	$(BIN)/pytest -q
+
+unit: venv  ## the fast tests: no deployment
+	$(BIN)/pytest -q -m "not slow"
+
+demo: venv  ## deploy into the test cloud and watch a fleet being protected
+	$(BIN)/python -m tests.demo
+
+cloud: venv  ## the test cloud with the bundle deployed, left running
+	$(BIN)/python -m tests.demo --stay
+
+synth: venv  ## the CloudFormation templates, into cdk.out
+	node_modules/.bin/cdk synth --quiet --no-notices
+
+lock: venv  ## renew functions/core/requirements.txt, the layer's lock, from requirements.in
+	$(BIN)/python -m infra.packages
+
+schema: venv  ## renew policies.schema.json from the types
+	$(BIN)/python -m tests.support.policy_schema --write
+
+constraints: venv  ## renew constraints.txt from what is installed
+	(echo "# Everything that requirements-dev.txt brings along, exact. Renew: make constraints"; \
+	  $(BIN)/pip freeze --exclude pip --exclude setuptools) > constraints.txt
+
+clean:  ## remove what was installed and built
+	rm -rf $(VENV) node_modules build cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis

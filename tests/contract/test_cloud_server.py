@@ -1,0 +1,558 @@
+"""The test cloud answers and acts as AWS does where Lastgood depends on it."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.cloud.driver import CloudProcess
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+NUMBER = count(1)
+
+HANDLER = """
+import json
+import boto3
+
+def handler(event, context):
+    if event == "fail":
+        raise ValueError("asked to fail")
+    if "call" in event:
+        client = boto3.client(event["service"])
+        getattr(client, event["call"])(**event["with"])
+        return "called"
+    return RESULT
+"""
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[CloudProcess]:
+    with CloudProcess(START) as cloud:
+        yield cloud
+
+
+class Bench:
+    """Makes the few resources that a test needs, each with a name of its own."""
+
+    def __init__(self, cloud: CloudProcess) -> None:
+        self.cloud = cloud
+        self.number = next(NUMBER)
+
+    def client(self, service: str) -> Any:
+        return self.cloud.client(service, REGION)
+
+    def name(self, what: str) -> str:
+        return f"{what}-{self.number}"
+
+    def queue(self, what: str = "queue", **attributes: str) -> tuple[str, str]:
+        """Its URL and ARN."""
+        sqs = self.client("sqs")
+        url = sqs.create_queue(QueueName=self.name(what), Attributes=attributes)["QueueUrl"]
+        return url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{self.name(what)}"
+
+    def let_in(self, queue: tuple[str, str], service: str) -> None:
+        url, arn = queue
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+        }
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        self.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": document})
+
+    def messages(self, queue: tuple[str, str]) -> list[dict[str, Any]]:
+        answer = self.client("sqs").receive_message(
+            QueueUrl=queue[0], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        )
+        return list(answer.get("Messages", []))
+
+    def role(self, service: str, *allowed: tuple[str, str], what: str = "role") -> str:
+        iam = self.client("iam")
+        trust = {
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Action": "sts:AssumeRole",
+        }
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        name = self.name(what)
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+        statements = [{"Effect": "Allow", "Action": a, "Resource": r} for a, r in allowed]
+        if statements:
+            policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+            iam.put_role_policy(RoleName=name, PolicyName="allowed", PolicyDocument=policy)
+        return str(arn)
+
+    def function(self, *allowed: tuple[str, str], result: str = "None", **settings: Any) -> str:
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as code:
+            code.writestr("index.py", HANDLER.replace("RESULT", result))
+        role = self.role("lambda.amazonaws.com", *allowed, what="function-role")
+        made = self.client("lambda").create_function(
+            FunctionName=self.name("function"),
+            Role=role,
+            Runtime="python3.13",
+            Handler="index.handler",
+            Code={"ZipFile": archive.getvalue()},
+            **settings,
+        )
+        return str(made["FunctionArn"])
+
+    def invoke(self, function: str, event: Any) -> Any:
+        answer = self.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
+        return json.loads(answer["Payload"].read())
+
+    def reading(self, queue: tuple[str, str]) -> list[tuple[str, str]]:
+        actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        return [(f"sqs:{action}", queue[1]) for action in actions]
+
+    def key(self, *statements: dict[str, Any]) -> str:
+        root = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+        owner = {"Effect": "Allow", "Principal": root, "Action": "kms:*", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [owner, *statements]})
+        return str(self.client("kms").create_key(Policy=policy)["KeyMetadata"]["Arn"])
+
+    def rule(self, target: dict[str, Any], **settings: Any) -> str:
+        events, name = self.client("events"), self.name("rule")
+        pattern = json.dumps({"source": [self.name("source")]})
+        arn = events.put_rule(Name=name, EventPattern=pattern, **settings)["RuleArn"]
+        events.put_targets(Rule=name, Targets=[{"Id": "1", **target}])
+        return str(arn)
+
+    def put_event(self, **detail: Any) -> None:
+        entry = {"Source": self.name("source"), "DetailType": "Test", "Detail": json.dumps(detail)}
+        self.client("events").put_events(Entries=[entry])
+        self.cloud.settle()
+
+    def schedule(self, target: dict[str, Any], expression: str, **settings: Any) -> str:
+        made = self.client("scheduler").create_schedule(
+            Name=self.name("schedule"),
+            ScheduleExpression=expression,
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target=target,
+            **settings,
+        )
+        return str(made["ScheduleArn"])
+
+    def stack(self, resources: dict[str, Any], what: str = "stack", **more: Any) -> dict[str, Any]:
+        body = json.dumps({"Resources": resources, **more})
+        self.client("cloudformation").create_stack(StackName=self.name(what), TemplateBody=body)
+        return self.described(what)
+
+    def described(self, what: str = "stack") -> dict[str, Any]:
+        found = self.client("cloudformation").describe_stacks(StackName=self.name(what))
+        return dict(found["Stacks"][0])
+
+
+@pytest.fixture
+def bench(cloud: CloudProcess) -> Bench:
+    return Bench(cloud)
+
+
+def attributes_of(message: dict[str, Any]) -> dict[str, str]:
+    return {k: v["StringValue"] for k, v in message.get("MessageAttributes", {}).items()}
+
+
+# ------------------------------------------------------------------------------- server
+
+
+def test_an_operation_that_moto_lacks_is_answered_501_by_name(bench: Bench) -> None:
+    with pytest.raises(ClientError, match="kms:GetParametersForImport") as failed:
+        bench.client("kms").get_parameters_for_import(
+            KeyId="x", WrappingAlgorithm="RSAES_OAEP_SHA_256", WrappingKeySpec="RSA_2048"
+        )
+
+    assert failed.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+
+
+# -------------------------------------------------------------------------------- SQS
+
+
+def test_a_message_that_is_hidden_comes_back_on_the_clock_of_the_cloud(bench: Bench) -> None:
+    queue = bench.queue(VisibilityTimeout="300")
+    bench.client("sqs").send_message(QueueUrl=queue[0], MessageBody="x")
+    assert len(bench.messages(queue)) == 1
+    assert bench.messages(queue) == []
+
+    bench.cloud.advance(by=timedelta(minutes=6))
+
+    assert len(bench.messages(queue)) == 1
+
+
+@pytest.mark.parametrize(
+    "response",
+    ["{'batchItemFailures': [{'itemIdentifier': ''}]}", "{'failures': []}", "'no'"],
+)
+def test_a_response_that_is_not_understood_fails_the_whole_batch(
+    bench: Bench, response: str
+) -> None:
+    dead = bench.queue("dead")
+    redrive = json.dumps({"deadLetterTargetArn": dead[1], "maxReceiveCount": 1})
+    queue = bench.queue(RedrivePolicy=redrive)
+    function = bench.function(*bench.reading(queue), result=response)
+    bench.client("lambda").create_event_source_mapping(
+        EventSourceArn=queue[1],
+        FunctionName=function,
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+    )
+    bench.client("sqs").send_message(QueueUrl=queue[0], MessageBody="x")
+
+    bench.cloud.advance(by=timedelta(minutes=2))
+
+    assert [m["Body"] for m in bench.messages(dead)] == ["x"]
+
+
+def test_a_mapping_needs_a_role_that_may_read_the_queue(bench: Bench) -> None:
+    queue = bench.queue()
+    function = bench.function()
+
+    with pytest.raises(ClientError, match="does not have permissions to call ReceiveMessage"):
+        bench.client("lambda").create_event_source_mapping(
+            EventSourceArn=queue[1], FunctionName=function
+        )
+
+
+# -------------------------------------------------------------------------------- keys
+
+
+def test_a_role_without_the_key_cannot_send_to_an_encrypted_queue(bench: Bench) -> None:
+    key = bench.key()
+    queue = bench.queue(KmsMasterKeyId=key)
+    allowed = ("sqs:SendMessage", queue[1])
+    function = bench.function(allowed)
+    message = {"QueueUrl": queue[0], "MessageBody": "x"}
+    event = {"service": "sqs", "call": "send_message", "with": message}
+
+    refused = bench.invoke(function, event)
+
+    assert "kms:GenerateDataKey" in refused["errorMessage"]
+    with_key = Bench(bench.cloud)
+    able = with_key.function(allowed, ("kms:GenerateDataKey", key), ("kms:Decrypt", key))
+    assert with_key.invoke(able, event) == "called"
+
+
+def test_a_disabled_key_closes_the_queue_to_everybody(bench: Bench) -> None:
+    key = bench.key()
+    queue = bench.queue(KmsMasterKeyId=key)
+    bench.client("kms").disable_key(KeyId=key.rsplit("/", 1)[-1])
+
+    with pytest.raises(ClientError) as failed:
+        bench.client("sqs").send_message(QueueUrl=queue[0], MessageBody="x")
+
+    assert "Disabled" in failed.value.response["Error"]["Code"]
+
+
+def test_a_log_group_needs_a_key_whose_policy_names_the_logs_service(bench: Bench) -> None:
+    logs = bench.client("logs")
+    writer = {
+        "Effect": "Allow",
+        "Principal": {"Service": f"logs.{REGION}.amazonaws.com"},
+        "Action": ["kms:Encrypt*", "kms:Decrypt*", "kms:GenerateDataKey*"],
+        "Resource": "*",
+    }
+
+    with pytest.raises(ClientError, match="AccessDenied"):
+        logs.create_log_group(logGroupName=bench.name("closed"), kmsKeyId=bench.key())
+    logs.create_log_group(logGroupName=bench.name("open"), kmsKeyId=bench.key(writer))
+
+
+def test_a_rule_cannot_send_to_an_encrypted_queue_whose_key_does_not_name_eventbridge(
+    bench: Bench,
+) -> None:
+    queue, dead = bench.queue(KmsMasterKeyId=bench.key()), bench.queue("dead")
+    bench.let_in(queue, "events.amazonaws.com")
+    bench.let_in(dead, "events.amazonaws.com")
+    bench.rule({"Arn": queue[1], "DeadLetterConfig": {"Arn": dead[1]}})
+
+    bench.put_event()
+
+    (message,) = bench.messages(dead)
+    assert "kms:GenerateDataKey" in attributes_of(message)["ERROR_MESSAGE"]
+
+
+# ----------------------------------------------------------------------------- EventBridge
+
+
+def test_an_event_that_may_not_be_delivered_goes_to_the_dead_letter_queue(bench: Bench) -> None:
+    queue, dead = bench.queue(), bench.queue("dead")
+    bench.let_in(dead, "events.amazonaws.com")
+    rule = bench.rule({"Arn": queue[1], "DeadLetterConfig": {"Arn": dead[1]}})
+
+    bench.put_event(id=7)
+
+    (message,) = bench.messages(dead)
+    assert json.loads(message["Body"])["detail"] == {"id": 7}
+    attributes = attributes_of(message)
+    assert (attributes["RULE_ARN"], attributes["TARGET_ARN"]) == (rule, queue[1])
+    assert attributes["ERROR_CODE"] == "NO_PERMISSIONS"
+
+
+def test_a_disabled_rule_delivers_nothing(bench: Bench) -> None:
+    queue = bench.queue()
+    bench.let_in(queue, "events.amazonaws.com")
+    bench.rule({"Arn": queue[1]}, State="DISABLED")
+
+    bench.put_event()
+
+    assert bench.messages(queue) == []
+
+
+def test_an_input_transformer_fills_its_template(bench: Bench) -> None:
+    queue = bench.queue()
+    bench.let_in(queue, "events.amazonaws.com")
+    transformer = {
+        "InputPathsMap": {"what": "$.detail.what", "all": "$.detail"},
+        "InputTemplate": '{"text": "got <what>", "detail": <all>, "by": "<aws.events.rule-name>"}',
+    }
+    bench.rule({"Arn": queue[1], "InputTransformer": transformer})
+
+    bench.put_event(what='a "b"')
+
+    (message,) = bench.messages(queue)
+    assert json.loads(message["Body"]) == {
+        "text": 'got a "b"',
+        "detail": {"what": 'a "b"'},
+        "by": bench.name("rule"),
+    }
+
+
+def test_an_event_reaches_a_bus_in_another_region_as_it_is(bench: Bench) -> None:
+    away = bench.cloud.client("events", "eu-west-1")
+    bus = away.create_event_bus(Name=bench.name("bus"))["EventBusArn"]
+    sqs = bench.cloud.client("sqs", "eu-west-1")
+    url = sqs.create_queue(QueueName=bench.name("away"))["QueueUrl"]
+    arn = f"arn:aws:sqs:eu-west-1:{ACCOUNT}:{bench.name('away')}"
+    allowed = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": document})
+    pattern = json.dumps({"source": [bench.name("source")]})
+    away.put_rule(Name="all", EventBusName=bench.name("bus"), EventPattern=pattern)
+    away.put_targets(Rule="all", EventBusName=bench.name("bus"), Targets=[{"Id": "1", "Arn": arn}])
+    role = bench.role("events.amazonaws.com", ("events:PutEvents", bus))
+    bench.rule({"Arn": bus, "RoleArn": role})
+
+    bench.put_event(id=1)
+
+    (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+    event = json.loads(message["Body"])
+    assert (event["region"], event["detail"]) == (REGION, {"id": 1})
+
+
+def test_nobody_puts_events_in_the_name_of_aws(bench: Bench) -> None:
+    entry = {"Source": "aws.ec2", "DetailType": "x", "Detail": "{}"}
+
+    answer = bench.client("events").put_events(Entries=[entry])
+
+    assert answer["FailedEntryCount"] == 1
+    assert answer["Entries"][0]["ErrorCode"] == "NotAuthorizedForSourceException"
+
+
+def test_the_event_of_a_finished_snapshot_reaches_the_default_bus(bench: Bench) -> None:
+    ec2, queue = bench.client("ec2"), bench.queue()
+    bench.let_in(queue, "events.amazonaws.com")
+    events, name = bench.client("events"), bench.name("ebs")
+    pattern = {"source": ["aws.ec2"], "detail-type": ["EBS Snapshot Notification"]}
+    events.put_rule(Name=name, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": queue[1]}])
+    volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1, VolumeType="gp3")
+    bench.cloud.advance(by=timedelta(minutes=5))
+
+    snapshot = ec2.create_snapshot(VolumeId=volume["VolumeId"])["SnapshotId"]
+    bench.cloud.advance(by=timedelta(hours=2))
+
+    (message,) = bench.messages(queue)
+    detail = json.loads(message["Body"])["detail"]
+    assert detail["event"] == "createSnapshot"
+    assert detail["snapshot_id"].endswith(snapshot)
+    events.remove_targets(Rule=name, Ids=["1"])
+
+
+# ----------------------------------------------------------------------------- Scheduler
+
+
+def test_a_schedule_hands_its_slot_to_its_target(bench: Bench) -> None:
+    queue = bench.queue()
+    role = bench.role("scheduler.amazonaws.com", ("sqs:SendMessage", queue[1]))
+    target = {
+        "Arn": queue[1],
+        "RoleArn": role,
+        "Input": '{"slot": "<aws.scheduler.scheduled-time>"}',
+    }
+    due = bench.cloud.now().replace(minute=30, second=0, microsecond=0) + timedelta(hours=1)
+    bench.schedule(target, f"at({due:%Y-%m-%dT%H:%M:%S})")
+
+    bench.cloud.advance(to=due + timedelta(hours=5))
+
+    slots = [json.loads(m["Body"])["slot"] for m in bench.messages(queue)]
+    assert slots == [f"{due:%Y-%m-%dT%H:%M:%SZ}"]
+
+
+def test_a_schedule_that_is_changed_or_deleted_no_longer_fires_at_its_old_slots(
+    bench: Bench,
+) -> None:
+    queue = bench.queue()
+    role = bench.role("scheduler.amazonaws.com", ("sqs:SendMessage", queue[1]))
+    target = {"Arn": queue[1], "RoleArn": role, "Input": "{}"}
+    bench.schedule(target, "cron(0/10 * * * ? *)")
+    bench.cloud.advance(by=timedelta(minutes=10))
+    assert len(bench.messages(queue)) == 1
+
+    bench.client("scheduler").update_schedule(
+        Name=bench.name("schedule"),
+        ScheduleExpression="cron(0/10 * * * ? *)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target=target,
+        State="DISABLED",
+    )
+    bench.cloud.advance(by=timedelta(minutes=15))
+
+    # the first one, which was not deleted
+    assert len(bench.messages(queue)) == 1
+    bench.client("scheduler").delete_schedule(Name=bench.name("schedule"))
+
+
+def test_a_schedule_without_the_right_to_its_target_goes_to_its_dead_letter_queue(
+    bench: Bench,
+) -> None:
+    function, dead = bench.function(), bench.queue("dead")
+    role = bench.role("scheduler.amazonaws.com", ("sqs:SendMessage", dead[1]))
+    target = {"Arn": function, "RoleArn": role, "DeadLetterConfig": {"Arn": dead[1]}}
+    due = bench.cloud.now().replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    schedule = bench.schedule(target, f"at({due:%Y-%m-%dT%H:%M:%S})")
+
+    bench.cloud.advance(to=due + timedelta(minutes=1))
+
+    (message,) = bench.messages(dead)
+    attributes = attributes_of(message)
+    assert attributes["ERROR_CODE"] == "AccessDeniedException"
+    assert "lambda:InvokeFunction" in attributes["ERROR_MESSAGE"]
+    assert (attributes["SCHEDULE_ARN"], attributes["TARGET_ARN"]) == (schedule, function)
+    assert attributes["SCHEDULED_TIME"] == f"{due:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_a_schedule_whose_expression_is_not_understood_is_refused(bench: Bench) -> None:
+    target = {"Arn": "arn:aws:lambda:us-east-1:123456789012:function:x", "RoleArn": "arn:aws:x"}
+
+    with pytest.raises(ClientError, match="Invalid Schedule Expression"):
+        bench.schedule(target, "cron(0 3 * * *)")
+
+
+# ------------------------------------------------------------------------------- Lambda
+
+
+def test_a_role_that_lambda_cannot_assume_fails_the_invocation(bench: Bench) -> None:
+    function = bench.function()
+    trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}}
+    statement = {**trust, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    bench.client("iam").update_assume_role_policy(
+        RoleName=bench.name("function-role"), PolicyDocument=document
+    )
+
+    with pytest.raises(
+        ClientError, match=r"The role defined for the function cannot be assumed by Lambda\."
+    ):
+        bench.invoke(function, {})
+
+
+def test_a_function_keeps_its_dead_letter_queue_and_uses_it(bench: Bench) -> None:
+    dead = bench.queue("dead")
+    function = bench.function(("sqs:SendMessage", dead[1]), DeadLetterConfig={"TargetArn": dead[1]})
+    client = bench.client("lambda")
+    assert client.get_function_configuration(FunctionName=function)["DeadLetterConfig"] == {
+        "TargetArn": dead[1]
+    }
+
+    client.invoke(FunctionName=function, InvocationType="Event", Payload='"fail"')
+    bench.cloud.advance(by=timedelta(minutes=4))
+
+    (message,) = bench.messages(dead)
+    assert message["Body"] == '"fail"'
+    assert attributes_of(message)["ErrorMessage"] == "asked to fail"
+
+
+def test_no_more_than_the_reserved_concurrency_runs(bench: Bench) -> None:
+    function = bench.function()
+    bench.client("lambda").put_function_concurrency(
+        FunctionName=function, ReservedConcurrentExecutions=0
+    )
+
+    with pytest.raises(ClientError, match="TooManyRequestsException"):
+        bench.invoke(function, {})
+
+
+# ------------------------------------------------------------------------ CloudFormation
+
+
+def test_a_stack_that_fails_is_rolled_back_and_says_why(bench: Bench) -> None:
+    queue = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": bench.name("first")}}
+    nonsense = {"Queues": [{"Ref": "Queue"}], "PolicyDocument": {}, "Nonsense": 1}
+    bad = {"Type": "AWS::SQS::QueuePolicy", "Properties": nonsense}
+
+    stack = bench.stack({"Queue": queue, "Policy": bad})
+
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert "Nonsense" in stack["StackStatusReason"]
+    with pytest.raises(ClientError, match="does not exist"):
+        bench.client("sqs").get_queue_url(QueueName=bench.name("first"))
+
+
+def test_an_update_that_fails_leaves_the_stack_as_it_was(bench: Bench) -> None:
+    def parameter(value: str) -> dict[str, Any]:
+        properties = {"Name": bench.name("/parameter"), "Type": "String", "Value": value}
+        return {"Type": "AWS::SSM::Parameter", "Properties": properties}
+
+    bench.stack({"Parameter": parameter("one")})
+    broken = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "no spaces allowed"}}
+    body = {"Resources": {"Parameter": parameter("two"), "Queue": broken}}
+
+    bench.client("cloudformation").update_stack(
+        StackName=bench.name("stack"), TemplateBody=json.dumps(body)
+    )
+
+    assert bench.described()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    found = bench.client("ssm").get_parameter(Name=bench.name("/parameter"))["Parameter"]
+    assert found["Value"] == "one"
+
+
+def test_an_export_stays_as_long_as_another_stack_imports_it(bench: Bench) -> None:
+    export = {"Name": bench.name("export")}
+    bus = {"Type": "AWS::Events::EventBus", "Properties": {"Name": bench.name("bus")}}
+    outputs = {"Arn": {"Value": {"Fn::GetAtt": ["Bus", "Arn"]}, "Export": export}}
+    bench.stack({"Bus": bus}, "owner", Outputs=outputs)
+    value = {"Fn::ImportValue": bench.name("export")}
+    properties = {"Type": "String", "Value": value}
+    bench.stack({"P": {"Type": "AWS::SSM::Parameter", "Properties": properties}}, "user")
+    cloudformation = bench.client("cloudformation")
+
+    cloudformation.delete_stack(StackName=bench.name("owner"))
+
+    assert bench.described("owner")["StackStatus"] == "DELETE_FAILED"
+    cloudformation.delete_stack(StackName=bench.name("user"))
+    cloudformation.delete_stack(StackName=bench.name("owner"))
+    with pytest.raises(ClientError, match="does not exist"):
+        bench.described("owner")
+
+
+def test_what_is_retained_outlives_its_stack(bench: Bench) -> None:
+    group = {"LogGroupName": bench.name("kept")}
+    kept = {"Type": "AWS::Logs::LogGroup", "Properties": group, "DeletionPolicy": "Retain"}
+    bench.stack({"Logs": kept})
+
+    bench.client("cloudformation").delete_stack(StackName=bench.name("stack"))
+
+    found = bench.client("logs").describe_log_groups(logGroupNamePrefix=bench.name("kept"))
+    assert len(found["logGroups"]) == 1

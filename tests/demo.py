@@ -1,0 +1,311 @@
+"""``make demo``: deploy the bundle into the test cloud, let schedules fire, show what came of it.
+
+``--stay`` (``make cloud``) deploys the same and leaves the cloud running for the AWS CLI.
+"""
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from lastgood.domain.model import Point, PointStatus, Run
+from lastgood.ledger.dynamo import DynamoLedger
+from tests.cloud.driver import CdkFailed, CloudFailed, CloudProcess
+from tests.support import table
+from tests.support.fleet import disk, launch, tag, volume, volumes_of
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REGION = "eu-west-1"
+ZONE = f"{REGION}a"
+# Less than an hour before the last slot: so long does EC2 show a terminated instance.
+START = datetime(2026, 3, 2, 1, 20, tzinfo=UTC)
+SLOTS = {
+    "data-volumes": datetime(2026, 3, 2, 1, 30, tzinfo=UTC),
+    "web-daily": datetime(2026, 3, 2, 2, 0, tzinfo=UTC),  # 03:00 in Berlin
+}
+STEP = timedelta(seconds=30)
+PATIENCE = timedelta(minutes=30)
+
+
+@dataclass
+class Fleet:
+    """What was made. ``names`` by id; ``wanted`` are the sources that must get a point, with how
+    many snapshots; ``left_out`` those that a run must name, with a word of the reason."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    wanted: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {policy: {} for policy in SLOTS}
+    )
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def instance(self, id_: str, name: str, snapshots: int) -> str:
+        self.names[id_] = name
+        self.wanted["web-daily"][id_] = snapshots
+        return id_
+
+    def without(self, id_: str, name: str, reason: str) -> None:
+        self.names[id_] = name
+        self.left_out[id_] = reason
+
+    def lone(self, id_: str, name: str) -> str:
+        self.names[id_] = name
+        self.wanted["data-volumes"][id_] = 1
+        return id_
+
+
+def build_fleet(ec2: Any) -> Fleet:
+    """Of all that a real account holds, one each."""
+    fleet = Fleet()
+    fleet.instance(
+        launch(ec2, "web-1", disk("/dev/sdf", 40, Iops=6000, Throughput=500)), "web-1", 2
+    )
+    fleet.instance(launch(ec2, "web-2", disk("/dev/sdf"), disk("/dev/sdg", 100)), "web-2", 3)
+    first, second = sorted(
+        launch(ec2, name, root={"Encrypted": True}, tags={"backup": "gold"})
+        for name in ("db", "db")
+    )
+    fleet.instance(first, "db-1, owns the shared io2 volume", 2)
+    fleet.instance(second, "db-2, shares it", 1)
+    shared = volume(
+        ec2, ZONE, {"Name": "shared"}, VolumeType="io2", Iops=3000, MultiAttachEnabled=True
+    )
+    for one in (first, second):
+        ec2.attach_volume(VolumeId=shared, InstanceId=one, Device="/dev/sdh")
+    fleet.instance(
+        launch(ec2, "archive", disk("/dev/sdf", 500, VolumeType="st1")), "archive, on st1", 2
+    )
+    stopped = launch(ec2, "batch", disk("/dev/sdf", Encrypted=True))
+    ec2.stop_instances(InstanceIds=[stopped])
+    fleet.instance(stopped, "batch, stopped", 2)
+    sleepy = launch(
+        ec2,
+        "desktop",
+        disk("/dev/sdf", 20, Encrypted=True),
+        root={"Encrypted": True},
+        HibernationOptions={"Configured": True},
+    )
+    fleet.instance(sleepy, "desktop, hibernation-enabled", 2)
+    large = launch(ec2, "build", *(disk(f"/dev/sd{letter}", 50) for letter in "fghi"))
+    tag(ec2, volumes_of(ec2, large)["/dev/sdi"], scratch="true")
+    fleet.instance(large, "build, with a scratch volume", 4)
+    skipped = launch(ec2, "test", tags={"backup": "daily", "backup-skip": "true"})
+    fleet.without(skipped, "test", "backup-skip=true")
+    gone = launch(ec2, "old")
+    ec2.terminate_instances(InstanceIds=[gone])
+    fleet.without(gone, "old", "terminated")
+    launch(ec2, "untagged", tags={})
+    data = {"backup": "volume"}
+    fleet.lone(volume(ec2, ZONE, {**data, "Name": "exports"}, Size=120), "exports")
+    fleet.lone(volume(ec2, ZONE, {**data, "Name": "keys"}, Encrypted=True), "keys, encrypted")
+    volume(ec2, ZONE, {"Name": "cache"}, Size=30)
+    return fleet
+
+
+class Show:
+    """What a person reads: steps with how long they took, and tables."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def step(self, text: str) -> None:
+        print(f"\n[{time.monotonic() - self._began:5.1f} s] {text}", flush=True)
+
+    def line(self, text: str = "") -> None:
+        print(f"          {text}", flush=True)
+
+    def run(self, run: Run, points: list[Point], fleet: Fleet) -> None:
+        planned = run.planned
+        assert planned is not None
+        self.step(f"Run of {run.policy} for the slot {run.slot:%Y-%m-%d %H:%M} UTC: {run.status}")
+        for point in points:
+            self._point(point, fleet)
+        for left in planned.left_out:
+            self.line(f"left out   {left.source.id}  {fleet.names.get(left.source.id, '')}")
+            self.line(f"           {left.reason}")
+        good = run.ended[PointStatus.AVAILABLE]
+        bad = run.ended[PointStatus.FAILED]
+        members = [member for point in points for member in point.members]
+        self.line(
+            f"totals     {planned.points} points: {good} available, {bad} failed; "
+            f"{len(members)} snapshots of {sum(one.size_gib for one in members)} GiB; "
+            f"{planned.left_out_count} sources left out"
+        )
+
+    def _point(self, point: Point, fleet: Fleet) -> None:
+        took = (point.settled_at - point.slot).total_seconds() if point.settled_at else 0
+        self.line(
+            f"{point.status:10} {point.source.id}  {fleet.names.get(point.source.id, '')}: "
+            f"{point.id}, {point.method}, {took:.0f} s after its slot"
+        )
+        for member in point.members:
+            key = "encrypted" if member.encrypted else "plain"
+            self.line(
+                f"           {member.snapshot}  {member.device or '-':10} "
+                f"{member.size_gib:4} GiB  {key:9}  {member.state}"
+            )
+        for note in (*point.notes, *([point.cause] if point.cause else [])):
+            self.line(f"           note: {note}")
+
+
+@dataclass
+class Demo:
+    cloud: CloudProcess
+    show: Show
+
+    def __post_init__(self) -> None:
+        self.ec2 = self.cloud.client("ec2", REGION)
+        self.ledger = DynamoLedger(self.cloud.client("dynamodb", REGION), table.NAME)
+
+    def deploy(self) -> None:
+        self.show.step(f"cdk bootstrap aws://123456789012/{REGION}")
+        self.cloud.bootstrap(REGION)
+        self.show.step("cdk deploy --all")
+        out = self.cloud.deploy(REPOSITORY, region=REGION)
+        for line in out.splitlines():
+            if line.strip().startswith(("✅", "✨")):
+                self.show.line(line.strip())
+        for stack in ("LastgoodState", "Lastgood"):
+            found = self.cloud.stack_resources(stack, REGION)
+            self.show.line(f"{stack}: {sum(found.values())} resources")
+
+    def fleet(self) -> Fleet:
+        fleet = build_fleet(self.ec2)
+        volumes = self.ec2.describe_volumes(MaxResults=500)["Volumes"]
+        self.show.step(
+            f"A fleet: {len(fleet.wanted['web-daily']) + len(fleet.left_out) + 1} instances "
+            f"and {len(volumes)} volumes"
+        )
+        for id_, name in fleet.names.items():
+            self.show.line(f"{id_:21}  {name}")
+        return fleet
+
+    def protect(self) -> dict[str, Run]:
+        """Move the clock to each slot and on, until every point of its run has ended."""
+        return {policy: self._one_slot(policy, slot) for policy, slot in SLOTS.items()}
+
+    def _one_slot(self, policy: str, slot: datetime) -> Run:
+        self.show.step(f"The clock moves to {slot:%H:%M} UTC, the slot of {policy}")
+        self.cloud.advance(to=slot)
+        said = ""
+        while True:
+            run = next(self.ledger.runs(policy), None)
+            counted = self.ledger.run(run.id) if run else None
+            statuses = [point.status for point in self.ledger.in_flight()]
+            now = self.cloud.now()
+            if counted and counted.planned and (news := _progress(counted, statuses)) != said:
+                self.show.line(f"{now:%H:%M:%S}  {news}")
+                said = news
+            ended = counted is not None and counted.planned is not None and not statuses
+            if counted is not None and (ended or now > slot + PATIENCE):
+                return counted
+            if now > slot + PATIENCE:
+                raise CloudFailed(f"the schedule of {policy} did not start a run")
+            self.cloud.advance(by=STEP)
+
+    def points(self, run: Run, fleet: Fleet) -> list[Point]:
+        found = []
+        for source in fleet.wanted[run.policy]:
+            listed = next((one for one in self.ledger.points(source) if one.run == run.id), None)
+            point = self.ledger.point(listed.id) if listed else None
+            if point is not None:
+                found.append(point)
+        return found
+
+    def problems(self, fleet: Fleet, runs: dict[str, Run]) -> Iterator[str]:
+        """A line for each thing that is not as it should be."""
+        points = {
+            point.source.id: point for run in runs.values() for point in self.points(run, fleet)
+        }
+        for run in runs.values():
+            for source, count in fleet.wanted[run.policy].items():
+                if not _whole(points.get(source), count):
+                    yield f"{source} ({fleet.names[source]}): no point with {count} snapshots"
+            for left in run.planned.left_out if run.planned else ():
+                if fleet.left_out.pop(left.source.id, "not at all") not in left.reason:
+                    yield f"{left.source.id} is left out: {left.reason}"
+        yield from (f"{source} is not left out for {why}" for source, why in fleet.left_out.items())
+        taken = {member.snapshot for point in points.values() for member in point.members}
+        snapshots = self.ec2.describe_snapshots(OwnerIds=["self"], MaxResults=1000)["Snapshots"]
+        if extra := {one["SnapshotId"] for one in snapshots} - taken:
+            yield f"snapshots that belong to no point: {', '.join(sorted(extra))}"
+        yield from self._complaints()
+
+    def _complaints(self) -> Iterator[str]:
+        state = self.cloud.state()
+        denied = [one for one in state["decisions"] if not one["allowed"]]
+        for what in ("dead_letters", "lost"):
+            yield from (f"{what}: {json.dumps(one)}" for one in state[what])
+        yield from (f"denied: {json.dumps(one)}" for one in denied)
+        if errors := self.cloud.errors():
+            yield f"the test cloud says: {errors}"
+
+    def demonstrate(self) -> int:
+        self.deploy()
+        fleet = self.fleet()
+        runs = self.protect()
+        for run in runs.values():
+            self.show.run(run, self.points(run, fleet), fleet)
+        problems = list(self.problems(fleet, runs))
+        if problems:
+            self.show.step("NOT as it should be:")
+            for problem in problems:
+                self.show.line(problem)
+            return 1
+        self.show.step("All as it should be: every source once, none doubled, no call denied")
+        return 0
+
+    def stay(self) -> int:
+        """Deploy, make the fleet, and run in real time until interrupted."""
+        self.deploy()
+        self.fleet()
+        self.show.step("Running until Ctrl-C. In another terminal:")
+        for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID"):
+            self.show.line(f"export {name}={self.cloud.environment(REGION)[name]}")
+        self.show.line("export AWS_SECRET_ACCESS_KEY=test AWS_PAGER=")
+        self.show.line("aws lambda invoke --function-name lastgood-plan-snapshots \\")
+        self.show.line("  --cli-binary-format raw-in-base64-out \\")
+        self.show.line("""  --payload '{"policy": "web-daily"}' /dev/stdout""")
+        threading.Event().wait()
+        return 0
+
+
+def _whole(point: Point | None, snapshots: int) -> bool:
+    available = point is not None and point.status is PointStatus.AVAILABLE
+    return available and len(point.members) == snapshots
+
+
+def _progress(run: Run, in_flight: list[PointStatus]) -> str:
+    assert run.planned is not None
+    creating = in_flight.count(PointStatus.CREATING)
+    good, bad = run.ended[PointStatus.AVAILABLE], run.ended[PointStatus.FAILED]
+    return (
+        f"{run.planned.points} planned: {creating} creating, {len(in_flight) - creating} pending, "
+        f"{good} available, {bad} failed"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__)
+    parser.add_argument("--stay", action="store_true", help="deploy, and leave the cloud running")
+    parser.add_argument("--port", type=int, default=0, help="of the cloud; 0: any free one")
+    given = parser.parse_args()
+    start = None if given.stay else START
+    try:
+        with CloudProcess(start, port=given.port, live=given.stay) as cloud:
+            demo = Demo(cloud, Show())
+            return demo.stay() if given.stay else demo.demonstrate()
+    except (CdkFailed, CloudFailed) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
