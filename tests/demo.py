@@ -265,12 +265,10 @@ class Demo:
         self.deploy()
         self.fleet()
         self.show.step("Running until Ctrl-C. In another terminal:")
-        for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID"):
-            self.show.line(f"export {name}={self.cloud.environment(REGION)[name]}")
-        self.show.line("export AWS_SECRET_ACCESS_KEY=test AWS_PAGER=")
-        self.show.line("aws lambda invoke --function-name lastgood-plan-snapshots \\")
-        self.show.line("  --cli-binary-format raw-in-base64-out \\")
-        self.show.line("""  --payload '{"policy": "web-daily"}' /dev/stdout""")
+        self.show.line(f"export AWS_ENDPOINT_URL={self.cloud.url}")
+        self.show.line(f"export AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION} AWS_PAGER=")
+        self.show.line("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test")
+        self.show.line("aws scheduler list-schedules --group-name lastgood")
         threading.Event().wait()
         return 0
 

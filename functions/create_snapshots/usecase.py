@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lastgood.domain import tags
-from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, Volume
+from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, Volume, trimmed
 from lastgood.domain.model import Claim, Member, Method, Outcome, Point, PointStatus
 from lastgood.domain.requests import TakeRequest
 from lastgood.domain.taking import (
@@ -222,13 +222,17 @@ class Taker:
             request = _with_facts(request, compute)
             changed = ", ".join(sorted(taken ^ planned))
             notes = (f"volumes were attached or detached between plan and snapshot: {changed}",)
-        return Manifest(
+        whole = Manifest(
             captured_at=self.clock.now(),
             volumes=request.volumes,
             instance=request.instance,
             launch=launch,
             taken_elsewhere=request.elsewhere,
-        ), notes
+        )
+        manifest = trimmed(whole)
+        if manifest != whole:
+            notes = (*notes, "the volumes' own tags are on their snapshots only: they are too many")
+        return manifest, notes
 
     def _fail(self, request: TakeRequest, delivery: Delivery, error: Exception) -> None:
         """Put the failure on record and on the bus.

@@ -19,6 +19,16 @@ def planner() -> Planner:
     )
 
 
-@runtime.instrumented(PlanRequest)
+@runtime.instrumented(
+    PlanRequest, about=lambda request: {"policy": request.policy, "source": request.source}
+)
 def handler(request: PlanRequest) -> PlanReport:
-    return planner().plan(request)
+    report = planner().plan(request)
+    for left in report.left_out:
+        runtime.logger.info(f"left out: {left.reason}", run=report.run, source=left.source.id)
+    runtime.logger.info(
+        f"{report.point_count} points asked for, {report.left_out_count} sources left out",
+        run=report.run,
+        dry_run=report.dry_run,
+    )
+    return report

@@ -417,3 +417,5 @@ def test_a_very_large_request_goes_without_its_facts_and_is_taken_all_the_same(w
     assert point.status is PointStatus.AVAILABLE
     assert len(point.members) == 19
     assert len(point.manifest.volumes) == 19
+    assert point.notes == ("the volumes' own tags are on their snapshots only: they are too many",)
+    assert len(world.snapshots()[0]["Tags"]) == 42 + 6

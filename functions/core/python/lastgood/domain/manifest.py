@@ -1,7 +1,7 @@
 """The manifest: what is needed to launch a source again, captured when its point is taken."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 Tags = Mapping[str, str]
@@ -134,3 +134,20 @@ class Manifest:
     instance: Instance | None = None
     launch: LaunchAttributes | None = None
     taken_elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+
+MOST_TAG_BYTES = 200_000
+"""Of all tags in one manifest: half of what a DynamoDB item may hold. Only dozens of volumes,
+each with dozens of the longest tags, come near."""
+
+
+def trimmed(manifest: Manifest) -> Manifest:
+    """Without the volumes' tags, if they are too many for the ledger; their snapshots bear them."""
+    size = sum(
+        len(key.encode()) + len(value.encode())
+        for volume in manifest.volumes
+        for key, value in volume.tags.items()
+    )
+    if size <= MOST_TAG_BYTES:
+        return manifest
+    return replace(manifest, volumes=tuple(replace(volume, tags={}) for volume in manifest.volumes))

@@ -1,0 +1,265 @@
+"""The world of the use cases, made by hand: each fake fits a Protocol of ``lastgood.ports``.
+
+``Steps`` counts the calls that a use case makes to its ports, and lets a test step in at any of
+them: to raise, to kill, to let another worker run.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+from lastgood.domain import tags as tag_keys
+from lastgood.domain.ended import Ended, SnapshotsEnded
+from lastgood.domain.manifest import Instance, LaunchAttributes, Volume
+from lastgood.domain.model import Member, MemberState, Point
+from lastgood.domain.policy import Policy
+from lastgood.domain.requests import TakeRequest
+from lastgood.errors import SourceGone, UnknownPolicy
+from tests.support.builders import SOURCE, T0, a_volume, an_instance
+
+Action = Callable[[], None]
+
+
+class Killed(BaseException):
+    """The worker died here: no handler of ours may catch it."""
+
+
+def die() -> None:
+    raise Killed
+
+
+def raising(error: Exception) -> Action:
+    def action() -> None:
+        raise error
+
+    return action
+
+
+@dataclass
+class Steps:
+    """The calls to all watched ports, in order, by names such as ``compute.snapshot_set``."""
+
+    taken: list[str] = field(default_factory=list)
+    _planned: dict[tuple[str, int, bool], Action] = field(default_factory=dict)
+    _seen: Counter[str] = field(default_factory=Counter)
+
+    def watch(self, name: str, port: Any) -> Any:
+        return _Watched(name, port, self)
+
+    def at(self, step: str, action: Action, *, nth: int = 1, after: bool = False) -> None:
+        """Do ``action`` once: just before the ``nth`` call of ``step`` from now on, or once it
+        had its effect but has not answered yet (``after``)."""
+        self._planned[step, self._seen[step] + nth, after] = action
+
+    def run(self, step: str, call: Callable[[], Any]) -> Any:
+        self.taken.append(step)
+        self._seen[step] += 1
+        number = self._seen[step]
+        self._planned.pop((step, number, False), _nothing)()
+        result = call()
+        self._planned.pop((step, number, True), _nothing)()
+        return result
+
+
+def _nothing() -> None:
+    pass
+
+
+class _Watched:
+    def __init__(self, name: str, port: Any, steps: Steps) -> None:
+        self._name, self._port, self._steps = name, port, steps
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(self._port, attribute)
+        if not callable(value):
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._steps.run(f"{self._name}.{attribute}", lambda: value(*args, **kwargs))
+
+        return call
+
+
+@dataclass
+class FakeClock:
+    time: datetime = T0
+
+    def now(self) -> datetime:
+        return self.time
+
+    def advance(self, by: timedelta) -> None:
+        self.time += by
+
+
+@dataclass
+class Made:
+    """A snapshot of the fake EC2."""
+
+    member: Member
+    tags: dict[str, str]
+    shown_from: datetime
+
+
+@dataclass
+class FakeCompute:
+    """EC2 in one Region. ``lag``: how long describes do not show a new snapshot."""
+
+    clock: FakeClock
+    region: str = SOURCE.region
+    fleet: dict[str, Instance] = field(default_factory=dict)
+    disks: dict[str, Volume] = field(default_factory=dict)
+    made: dict[str, Made] = field(default_factory=dict)
+    lag: timedelta = timedelta(0)
+    page: int = 2
+    sets: int = 0
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    copied_tags: list[bool] = field(default_factory=list)
+    user_data: str | None = None
+    _ids: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def instances(self, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Sequence[Instance]]:
+        return _pages([one for one in self.fleet.values() if _match(one.tags, tags)], self.page)
+
+    def instances_by_id(self, ids: Iterable[str]) -> dict[str, Instance]:
+        wanted = tuple(ids)
+        self.asked.append(wanted)
+        return {id_: self.fleet[id_] for id_ in wanted if id_ in self.fleet}
+
+    def volumes(self, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Sequence[Volume]]:
+        return _pages([one for one in self.disks.values() if _match(one.tags, tags)], self.page)
+
+    def volumes_by_id(self, ids: Iterable[str]) -> dict[str, Volume]:
+        wanted = tuple(ids)
+        self.asked.append(wanted)
+        return {id_: self.disks[id_] for id_ in wanted if id_ in self.disks}
+
+    def launch_attributes(self, instance: Instance, at: datetime) -> LaunchAttributes:
+        return LaunchAttributes(
+            read_at=at, launched_at=instance.launched_at, user_data=self.user_data
+        )
+
+    def snapshot_set(
+        self, request: TakeRequest, tags: Mapping[str, str], *, copy_tags: bool
+    ) -> tuple[Member, ...]:
+        instance = self.fleet.get(request.source.id)
+        if instance is None:
+            raise SourceGone(f"there is no instance {request.source.id}")
+        self.sets += 1
+        self.copied_tags.append(copy_tags)
+        out = set(request.excluded)
+        if request.exclude_boot and instance.root_volume:
+            out.add(instance.root_volume)
+        return tuple(self._make(id_, tags) for id_ in instance.volumes.values() if id_ not in out)
+
+    def snapshot_volume(
+        self, volume: Volume, request: TakeRequest, tags: Mapping[str, str]
+    ) -> Member:
+        if volume.id not in self.disks:
+            raise SourceGone(f"there is no volume {volume.id}")
+        return self._make(volume.id, tags)
+
+    def snapshots_of(self, point: str) -> tuple[Member, ...]:
+        found = [
+            one.member
+            for one in self.made.values()
+            if one.tags.get(tag_keys.POINT) == point and one.shown_from <= self.clock.now()
+        ]
+        return tuple(sorted(found, key=lambda one: (one.started_at, one.snapshot)))
+
+    # what happens in EC2 by itself, or by other hands
+
+    def put(self, *things: Instance | Volume) -> None:
+        for thing in things:
+            if isinstance(thing, Instance):
+                self.fleet[thing.id] = thing
+            else:
+                self.disks[thing.id] = thing
+
+    def put_fleet(self, names: Iterable[str], **given: Any) -> None:
+        """Instances, each with one volume of its own."""
+        for name in names:
+            self.put(
+                an_instance(f"i-{name}", volumes={"/dev/sda1": f"vol-{name}"}, **given),
+                a_volume(f"vol-{name}"),
+            )
+
+    def end(
+        self,
+        snapshot: str,
+        state: MemberState = MemberState.COMPLETED,
+        cause: str | None = None,
+    ) -> None:
+        made = self.made[snapshot]
+        self.made[snapshot] = replace(made, member=replace(made.member, state=state, cause=cause))
+
+    def end_all(self) -> None:
+        for snapshot in self.made:
+            self.end(snapshot)
+
+    def _make(self, volume: str, tags: Mapping[str, str]) -> Member:
+        member = Member(
+            snapshot=f"snap-{next(self._ids):03}",
+            volume=volume,
+            size_gib=8,
+            encrypted=True,
+            started_at=self.clock.now(),
+        )
+        self.made[member.snapshot] = Made(member, dict(tags), self.clock.now() + self.lag)
+        return member
+
+
+def _match(has: Mapping[str, str], wanted: Mapping[str, tuple[str, ...]]) -> bool:
+    """As EC2 filters: it does not know what a policy excludes."""
+    return all(has.get(key) in values for key, values in wanted.items())
+
+
+def _pages(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(things), size):
+        yield things[start : start + size]
+
+
+@dataclass
+class FakeBus:
+    announced: list[Point] = field(default_factory=list)
+
+    def announce(self, point: Point) -> None:
+        self.announced.append(point)
+
+
+@dataclass
+class FakeQueue:
+    sends: list[list[TakeRequest]] = field(default_factory=list)
+
+    def send(self, requests: Iterable[TakeRequest]) -> int:
+        self.sends.append(list(requests))
+        return len(self.sends[-1])
+
+    @property
+    def requests(self) -> list[TakeRequest]:
+        return [one for sent in self.sends for one in sent]
+
+
+@dataclass
+class FakePolicies:
+    known: dict[str, Policy]
+
+    def get(self, name: str) -> Policy:
+        if name not in self.known:
+            raise UnknownPolicy(f"no policy {name!r} is deployed")
+        return self.known[name]
+
+
+def an_event(*snapshots: str, state: MemberState = MemberState.COMPLETED, **given: Any) -> Any:
+    """EBS's event that these snapshots ended: of a set if there are several, else of one."""
+    facts: dict[str, Any] = {
+        "account": SOURCE.account,
+        "region": SOURCE.region,
+        "at": T0 + timedelta(minutes=3),
+        "started_at": T0,
+    }
+    cause = given.pop("cause", None)
+    ended = tuple(Ended(snapshot=one, state=state, cause=cause) for one in snapshots)
+    return SnapshotsEnded(snapshots=ended, **facts | given)
