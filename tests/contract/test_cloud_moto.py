@@ -237,3 +237,15 @@ def test_moto_reads_all_tags_of_a_region_for_each_resource(bare: Any) -> None:
 
 def test_moto_ignores_parameters_that_it_does_not_know(bare: Any) -> None:
     bare.create_snapshot(VolumeId=volume(bare), Location="local")
+
+
+def test_moto_keeps_the_launch_time_of_an_instance_that_was_started_again(
+    bare: Any, clock: Clock
+) -> None:
+    instance = launch(bare)
+    bare.stop_instances(InstanceIds=[instance["InstanceId"]])
+    clock.advance(timedelta(hours=1))
+
+    bare.start_instances(InstanceIds=[instance["InstanceId"]])
+
+    assert the_instance(bare, instance["InstanceId"])["LaunchTime"] == instance["LaunchTime"]

@@ -329,3 +329,15 @@ def test_launch_attributes_of_a_stopped_instance_are_read_every_time(world: Worl
     world.run(slot="2026-03-02T02:00:00Z")
 
     assert len(world.cloud.calls.of("ec2.GetLaunchTemplateData")) == 2
+
+
+def test_launch_attributes_are_read_again_after_a_start(world: World):
+    instance = launch(world.ec2, "web")
+    world.run()
+    world.ec2.stop_instances(InstanceIds=[instance])
+    world.ec2.start_instances(InstanceIds=[instance])
+
+    world.run(slot="2026-03-02T02:00:00Z")
+    world.run(slot="2026-03-03T02:00:00Z")
+
+    assert len(world.cloud.calls.of("ec2.GetLaunchTemplateData")) == 2

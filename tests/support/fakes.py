@@ -17,7 +17,7 @@ from lastgood.domain.manifest import Instance, LaunchAttributes, Volume
 from lastgood.domain.model import Member, MemberState, Point
 from lastgood.domain.policy import Policy
 from lastgood.domain.requests import TakeRequest
-from lastgood.errors import SourceGone, UnknownPolicy
+from lastgood.errors import CallRefused, SourceGone, UnknownPolicy
 from tests.support.builders import SOURCE, T0, a_volume, an_instance
 
 Action = Callable[[], None]
@@ -152,7 +152,10 @@ class FakeCompute:
         out = set(request.excluded)
         if request.exclude_boot and instance.root_volume:
             out.add(instance.root_volume)
-        return tuple(self._make(id_, tags) for id_ in instance.volumes.values() if id_ not in out)
+        volumes = [id_ for id_ in instance.volumes.values() if id_ not in out]
+        if not volumes:
+            raise CallRefused(f"{instance.id} has no volume to take")
+        return tuple(self._make(id_, tags) for id_ in volumes)
 
     def snapshot_volume(
         self, volume: Volume, request: TakeRequest, tags: Mapping[str, str]

@@ -129,7 +129,7 @@ class Stage:
                     self.clock.advance(error.after)
 
     def point(self):
-        (point,) = [one for one in self.ledger.points(SOURCE.id)] or self.ledger.points(LONE.id)
+        (point,) = (*self.ledger.points(SOURCE.id), *self.ledger.points(LONE.id))
         return self.ledger.point(point.id)
 
     def volumes_taken(self):
@@ -171,8 +171,6 @@ ADOPTING = [
     "ledger.claim",
     "compute.snapshots_of",
     "ledger.launch",
-    "compute.launch_attributes",
-    "ledger.remember_launch",
     "ledger.answer",
     "ledger.settle",
     "bus.announce",
@@ -913,6 +911,25 @@ def test_a_whole_set_of_an_instance_that_lost_a_volume_after_planning_is_adopted
 
     assert [one.volume for one in point.members] == ["vol-1"]
     assert stage.ec2.sets == 1
+
+
+def test_the_manifest_has_the_volumes_that_were_taken_whatever_comes_or_goes_after():
+    stage = Stage()
+    attach_a_third(stage)
+
+    def swap():
+        del stage.ec2.disks["vol-1"]
+        stage.ec2.put(
+            an_instance(volumes={"/dev/sdf": "vol-2", "/dev/sdg": "vol-3", "/dev/sdh": "vol-4"}),
+            a_volume("vol-4"),
+        )
+
+    stage.steps.at("compute.snapshot_set", swap, after=True)
+
+    point = stage.take()
+
+    taken = [one.volume for one in point.members]
+    assert sorted(one.id for one in point.manifest.volumes) == taken == ["vol-1", "vol-2", "vol-3"]
 
 
 def test_a_set_keeps_its_planned_facts_if_its_instance_went_away_just_after():

@@ -26,6 +26,19 @@ STANDARD_BY_DEFAULT = {"t1", "t2"}
 def install(patches: Patches) -> None:
     patches.set(InstanceBackend, "get_instance", get_instance)
     patches.set(Instance, "terminate", _stamped(Instance.terminate))
+    patches.set(Instance, "start", _relaunched(Instance.start))
+
+
+def _relaunched(moto_start: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """LaunchTime is "the time that the instance was last launched" (EC2 API, Instance): a start
+    changes it, which moto leaves out."""
+
+    def start(instance: Any) -> Any:
+        before = moto_start(instance)
+        instance.launch_time = utcnow()
+        return before
+
+    return start
 
 
 def _stamped(moto_terminate: Callable[[Any], Any]) -> Callable[[Any], Any]:
