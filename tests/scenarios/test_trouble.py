@@ -130,11 +130,8 @@ def test_a_malformed_request_is_a_dead_letter_with_its_cause(world: World, body,
 
 
 def buried(world, function):
-    url = world.client("sqs").get_queue_url(QueueName=f"{FED[function].queue}-dead-letters")
-    (message,) = world.client("sqs").receive_message(
-        QueueUrl=url["QueueUrl"], MessageAttributeNames=["All"]
-    )["Messages"]
-    return {key: one["StringValue"] for key, one in message["MessageAttributes"].items()}
+    (letter,) = world.buried(function)
+    return letter
 
 
 def an_ebs_event(**given):
@@ -185,7 +182,7 @@ def test_a_snapshot_that_is_not_ours_is_looked_for_three_times_and_then_left_alo
     world.advance(timedelta(minutes=10))
 
     assert world.messages(RECORD) == []
-    assert world.dead_letters("record_snapshot") == []
+    assert world.buried("record_snapshot") == []
     assert len(world.cloud.calls.of("dynamodb.Query")) == 3
     assert world.announcements() == []
 
@@ -364,7 +361,7 @@ def test_a_limit_that_never_ends_fails_the_point_and_leaves_a_dead_letter(world:
 def test_a_request_that_is_delivered_twice_makes_one_point(world: World):
     launch(world.ec2, "web")
     world.plan()
-    (body,) = [one["body"] for one in world.messages(TAKE)]
+    (body,) = world.messages(TAKE)
     send(world, TAKE, json.dumps(body))
 
     world.advance(timedelta(hours=1))

@@ -129,26 +129,26 @@ class World:
         self.advance(timedelta(hours=1))
         return report
 
-    def messages(self, queue: str) -> list[dict[str, Any]]:
-        """What is in a queue, with attributes; it stays there."""
+    def messages(self, queue: str) -> list[Any]:
+        """What is in a queue; it stays there."""
         backend = sqs_backends[ACCOUNT][HOME].queues[queue]
-        return [
-            {
-                "body": json.loads(message.body),
-                "attributes": {
-                    name: value["string_value"]
-                    for name, value in message.message_attributes.items()
-                },
-            }
-            for message in backend._messages
-        ]
+        return [json.loads(message.body) for message in backend._messages]
 
-    def dead_letters(self, function: str) -> list[dict[str, Any]]:
-        return self.messages(f"{FED[function].queue}-dead-letters")
+    def buried(self, function: str) -> list[dict[str, str]]:
+        """The error, cause, function and time of each dead letter, which is taken out."""
+        reply = self.client("sqs").receive_message(
+            QueueUrl=self._url(f"{FED[function].queue}-dead-letters"),
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+        )
+        return [
+            {name: one["StringValue"] for name, one in message["MessageAttributes"].items()}
+            for message in reply.get("Messages", [])
+        ]
 
     def announcements(self) -> list[dict[str, Any]]:
         """The events that subscribers of the bus got."""
-        return [one["body"] for one in self.messages(ANNOUNCEMENTS)]
+        return self.messages(ANNOUNCEMENTS)
 
     def points(self) -> list[Point]:
         """Every point, read whole, by source and slot."""

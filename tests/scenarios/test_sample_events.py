@@ -1,0 +1,19 @@
+"""The sample events are what the handlers take: each is handed to its function as it stands."""
+
+import json
+
+import pytest
+
+from infra.catalog import CATALOG, Row
+from tests import ROOT
+from tests.support.world import FED, World
+
+
+@pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
+def test_a_sample_event_is_of_the_shape_that_its_function_takes(world: World, row: Row) -> None:
+    event = json.loads((ROOT / "tests/events" / f"{row.name}.json").read_text())
+
+    world.invoke(row.name, event)
+
+    letters = [letter for function in FED for letter in world.buried(function)]
+    assert "MalformedMessage" not in {letter["error"] for letter in letters}
