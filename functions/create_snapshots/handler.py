@@ -20,6 +20,6 @@ def taker() -> Taker:
     )
 
 
-@runtime.batch(runtime.take_request, about=runtime.about_request)
+@runtime.batch(runtime.message_of(TakeRequest), about=runtime.about_request)
 def handler(request: TakeRequest, delivery: Delivery) -> Point:
     return taker().take(request, delivery)

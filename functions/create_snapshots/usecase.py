@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lastgood.domain import tags
-from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, Volume, trimmed
+from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, trimmed
 from lastgood.domain.model import Claim, Member, Method, Outcome, Point, PointStatus
 from lastgood.domain.requests import TakeRequest
 from lastgood.domain.taking import (
@@ -57,19 +57,23 @@ class Taker:
 
     def _take(self, request: TakeRequest, delivery: Delivery) -> Point:
         point = self.ledger.claim(self._claim(request, delivery))
+        if point.run != request.run:
+            self.ledger.count_elsewhere(request.run, point.id, self.clock.now())
         if point.status is not PointStatus.CREATING:
             if point.status.settled and delivery.attempt > 1:
                 # An earlier delivery of this may have settled it, and died before it said so.
                 self.bus.announce(point)
             return point
-        compute = self.compute(request.source.region)
+        work = _Work(
+            request=request,
+            compute=self.compute(request.source.region),
+            notes=list(request.notes),
+            untouched=point.attempted_at is None,
+        )
         try:
-            return self._take_claimed(point, request, compute, delivery.owner)
-        except TryAgain as error:
-            maybe = isinstance(error, Unavailable) and error.effect_unknown
-            self.ledger.release(
-                point.id, delivery.owner, untouched=point.attempted_at is None and not maybe
-            )
+            return self._take_claimed(point, work, delivery.owner)
+        except TryAgain:
+            self.ledger.release(point.id, delivery.owner, untouched=work.untouched)
             raise
 
     def _claim(self, request: TakeRequest, delivery: Delivery) -> Claim:
@@ -85,48 +89,52 @@ class Taker:
             lease=self.patience.lease,
         )
 
-    def _take_claimed(
-        self, point: Point, request: TakeRequest, compute: Compute, owner: str
-    ) -> Point:
-        notes = list(request.notes)
-        if request.bare:
-            request = _with_facts(request, compute)
-        found = self._found(point, request, compute)
+    def _take_claimed(self, point: Point, work: "_Work", owner: str) -> Point:
+        if work.request.bare:
+            work.request = _with_facts(work.request, work.compute)
+        found = self._found(point, work)
         if found.surplus:
-            notes.append(
+            work.notes.append(
                 f"surplus snapshots of this point, to be removed: {', '.join(found.surplus)}"
             )
-        launch = self._launch(request, compute)
+        launch = self._launch(work)
         if found.next is Next.ADOPT:
             members = found.members
         else:
             if point.attempted_at is not None:
                 self.ledger.attempt(point.id, owner, self.clock.now())
-            members = self._create(request, compute, found.members, notes)
-        manifest, more = self._manifest(request, compute, launch, members)
+            members = _create(work, found.members)
+        manifest = self._manifest(work, launch, members)
         members = _with_devices(members, manifest.instance)
-        point = self.ledger.answer(
-            point.id, owner, self.clock.now(), members, manifest, (*notes, *more)
-        )
+        point = self.ledger.answer(point, self.clock.now(), members, manifest, tuple(work.notes))
         if outcome := outcome_of(members, self.clock.now()):
             # Adopted late: the events of these snapshots came while nobody knew them.
             point = self.ledger.settle(point, outcome).point
             self.bus.announce(point)
         return point
 
-    def _found(self, point: Point, request: TakeRequest, compute: Compute) -> Found:
+    def _found(self, point: Point, work: "_Work") -> Found:
         """What earlier attempts made. Free of any call when there was none."""
         if point.attempted_at is None:
             return Found(next=Next.CREATE, members=(), surplus=())
         now = self.clock.now()
-        found = judge_found(
-            compute.snapshots_of(point.id),
-            [volume.id for volume in request.volumes],
-            attempted_at=point.attempted_at,
-            now=now,
-            lag=self.patience.lag,
-            as_set=request.method is Method.SET,
-        )
+        snapshots = work.compute.snapshots_of(point.id)
+
+        def judged() -> Found:
+            return judge_found(
+                snapshots,
+                [volume.id for volume in work.request.volumes],
+                attempted_at=point.attempted_at or now,
+                now=now,
+                lag=self.patience.lag,
+                as_set=work.request.method is Method.SET,
+            )
+
+        found = judged()
+        if found.next is Next.INCOMPLETE:
+            # A volume may have been detached between the plan and the set, which is whole then.
+            work.request = _with_facts(work.request, work.compute)
+            found = judged()
         if found.next is Next.WAIT:
             raise NotSettledYet(
                 f"an earlier attempt at {point.id} may have made snapshots that EC2 does not "
@@ -135,104 +143,58 @@ class Taker:
             )
         if found.next is Next.INCOMPLETE:
             have = {member.volume for member in found.members}
-            missing = sorted(volume.id for volume in request.volumes if volume.id not in have)
+            missing = (volume.id for volume in work.request.volumes if volume.id not in have)
             raise CallRefused(
                 f"the set of {point.id} is not whole: there is no snapshot of {', '.join(missing)}"
             )
         return found
 
-    def _create(
-        self,
-        request: TakeRequest,
-        compute: Compute,
-        have: tuple[Member, ...],
-        notes: list[str],
-    ) -> tuple[Member, ...]:
-        own = {
-            **request.tags,
-            **tags.of_point(
-                point=request.point,
-                policy=request.policy,
-                run=request.run,
-                slot=request.slot,
-                source=request.source.id,
-                method=request.method,
-            ),
-        }
-        copy_tags = tags.fits(own, (volume.tags for volume in request.volumes))
-        if not copy_tags:
-            notes.append(
-                f"the volumes' own tags are in the manifest only: with Lastgood's they are more "
-                f"than the {tags.MOST_TAGS} that EC2 allows"
-            )
-        if request.method is Method.SET:
-            return compute.snapshot_set(request, own, copy_tags=copy_tags)
-        return self._create_each(request, compute, have, own, copy_tags)
+    def _launch(self, work: "_Work") -> LaunchAttributes | None:
+        """What EC2 tells one instance at a time: asked for after a start, and once a week.
 
-    def _create_each(
-        self,
-        request: TakeRequest,
-        compute: Compute,
-        have: tuple[Member, ...],
-        own: dict[str, str],
-        copy_tags: bool,
-    ) -> tuple[Member, ...]:
-        """One call a volume, for those that have no snapshot yet.
-
-        A TryAgain after the first is not ``untouched``: what was made must be looked up.
+        If EC2 refuses to tell, the point is taken all the same: data first.
         """
-        members = {member.volume: member for member in have}
-        for volume in request.volumes:
-            if volume.id in members:
-                continue
-            all_tags = {**tags.copyable(volume.tags), **own} if copy_tags else own
-            try:
-                members[volume.id] = compute.snapshot_volume(volume, request, all_tags)
-            except TryAgain as error:
-                if members and not isinstance(error, Unavailable):
-                    raise Unavailable(str(error), error.after, effect_unknown=True) from error
-                raise
-        return tuple(members.values())
-
-    def _launch(self, request: TakeRequest, compute: Compute) -> LaunchAttributes | None:
-        """What EC2 tells one instance at a time: asked for after a start, and once a week."""
-        instance = request.instance
+        request, instance = work.request, work.request.instance
         if instance is None:
             return None
         now = self.clock.now()
         known = self.ledger.launch(request.policy, request.source)
         if known and _still_holds(known, instance, now):
             return known
-        fresh = compute.launch_attributes(instance, now)
+        try:
+            fresh = work.compute.launch_attributes(instance, now)
+        except Refused as error:
+            age = f"those of {known.read_at:%Y-%m-%d} are kept" if known else "there are none"
+            work.notes.append(f"launch attributes such as user data not read, {age}: {error}")
+            return known
         self.ledger.remember_launch(request.policy, request.source, fresh)
         return fresh
 
     def _manifest(
-        self,
-        request: TakeRequest,
-        compute: Compute,
-        launch: LaunchAttributes | None,
-        members: tuple[Member, ...],
-    ) -> tuple[Manifest, tuple[str, ...]]:
+        self, work: "_Work", launch: LaunchAttributes | None, members: tuple[Member, ...]
+    ) -> Manifest:
         """The facts as planned, read again if the snapshots show that volumes came or went."""
         taken = {member.volume for member in members}
-        notes: tuple[str, ...] = ()
-        planned = {volume.id for volume in request.volumes}
+        planned = {volume.id for volume in work.request.volumes}
         if taken != planned:
-            request = _with_facts(request, compute)
+            work.request = _with_facts(work.request, work.compute)
             changed = ", ".join(sorted(taken ^ planned))
-            notes = (f"volumes were attached or detached between plan and snapshot: {changed}",)
+            work.notes.append(
+                f"volumes were attached or detached between plan and snapshot: {changed}"
+            )
         whole = Manifest(
             captured_at=self.clock.now(),
-            volumes=request.volumes,
-            instance=request.instance,
+            volumes=work.request.volumes,
+            instance=work.request.instance,
             launch=launch,
-            taken_elsewhere=request.elsewhere,
+            taken_elsewhere=work.request.elsewhere,
         )
         manifest = trimmed(whole)
         if manifest != whole:
-            notes = (*notes, "the volumes' own tags are on their snapshots only: they are too many")
-        return manifest, notes
+            work.notes.append(
+                "the volumes' own tags are on their snapshots only: they are too many"
+            )
+        return manifest
 
     def _fail(self, request: TakeRequest, delivery: Delivery, error: Exception) -> None:
         """Put the failure on record and on the bus.
@@ -251,6 +213,77 @@ class Taker:
         self.bus.announce(point)
 
 
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """A point while it is taken.
+
+    ``untouched``: no create call has gone out for it that had, or may have had, an effect.
+    """
+
+    request: TakeRequest
+    compute: Compute
+    notes: list[str]
+    untouched: bool
+
+
+def _create(work: _Work, have: tuple[Member, ...]) -> tuple[Member, ...]:
+    request = work.request
+    own = {
+        **request.tags,
+        **tags.of_point(
+            point=request.point,
+            policy=request.policy,
+            run=request.run,
+            slot=request.slot,
+            source=request.source.id,
+            method=request.method,
+        ),
+    }
+    copy_tags = tags.fits(own, (volume.tags for volume in request.volumes))
+    if not copy_tags:
+        work.notes.append(
+            "the volumes' own tags are in the manifest only: with Lastgood's they are more "
+            f"than the {tags.MOST_TAGS} that EC2 allows"
+        )
+    before, work.untouched = work.untouched, False
+    try:
+        if request.method is Method.SET:
+            return work.compute.snapshot_set(request, own, copy_tags=copy_tags)
+        return _create_each(work, have, own, copy_tags)
+    except TryAgain as error:
+        unknown = isinstance(error, Unavailable) and error.effect_unknown
+        work.untouched = before and not unknown
+        raise
+
+
+def _create_each(
+    work: _Work, have: tuple[Member, ...], own: dict[str, str], copy_tags: bool
+) -> tuple[Member, ...]:
+    """One call a volume, for those that have no snapshot yet.
+
+    What breaks off after the first has had an effect: the error tells of it.
+    """
+    members = {member.volume: member for member in have}
+    for volume in work.request.volumes:
+        if volume.id in members:
+            continue
+        all_tags = {**tags.copyable(volume.tags), **own} if copy_tags else own
+        try:
+            members[volume.id] = work.compute.snapshot_volume(volume, work.request, all_tags)
+        except TryAgain as error:
+            if members:
+                raise Unavailable(str(error), error.after, effect_unknown=True) from error
+            raise
+        except Refused as error:
+            if members:
+                made = ", ".join(member.snapshot for member in members.values())
+                raise type(error)(
+                    f"{error}; made before that, and to be removed: {made}"
+                ) from error
+            raise
+    return tuple(members.values())
+
+
 def _still_holds(known: LaunchAttributes, instance: Instance, now: datetime) -> bool:
     """User data can change while an instance is stopped, without a trace: not kept then."""
     return (
@@ -261,19 +294,28 @@ def _still_holds(known: LaunchAttributes, instance: Instance, now: datetime) -> 
 
 
 def _with_facts(request: TakeRequest, compute: Compute) -> TakeRequest:
-    """The request with its source as EC2 shows it now."""
-    if request.method is Method.VOLUME:
-        volumes = compute.volumes_by_id([request.source.id])
-        return replace(request, volumes=_in_order(volumes), bare=False)
-    found = compute.instances_by_id([request.source.id])
-    instance = found.get(request.source.id)
-    if instance is None:
-        raise SourceGone(f"there is no instance {request.source.id} any more")
-    out = set(request.excluded)
-    if request.exclude_boot and instance.root_volume:
-        out.add(instance.root_volume)
-    volumes = compute.volumes_by_id(id_ for id_ in instance.volumes.values() if id_ not in out)
-    return replace(request, instance=instance, volumes=_in_order(volumes), bare=False)
+    """The request with its source as EC2 shows it now.
+
+    Raises:
+        SourceGone: the source is gone, or none of its volumes is left to take.
+    """
+    id_, instance = request.source.id, None
+    wanted = {id_}
+    if request.method is not Method.VOLUME:
+        instance = compute.instances_by_id([id_]).get(id_)
+        if instance is None:
+            raise SourceGone(f"there is no instance {id_} any more")
+        boot = {instance.root_volume} if request.exclude_boot else set()
+        wanted = set(instance.volumes.values()) - set(request.excluded) - boot
+    volumes = compute.volumes_by_id(wanted)
+    if not volumes:
+        raise SourceGone(f"there is no volume of {id_} any more that the policy takes")
+    return replace(
+        request,
+        instance=instance,
+        volumes=tuple(volumes[one] for one in sorted(volumes)),
+        bare=False,
+    )
 
 
 def _with_devices(members: tuple[Member, ...], instance: Instance | None) -> tuple[Member, ...]:
@@ -281,7 +323,3 @@ def _with_devices(members: tuple[Member, ...], instance: Instance | None) -> tup
     if instance is None:
         return members
     return tuple(replace(one, device=instance.device_of(one.volume)) for one in members)
-
-
-def _in_order(volumes: dict[str, Volume]) -> tuple[Volume, ...]:
-    return tuple(volumes[id_] for id_ in sorted(volumes))

@@ -17,6 +17,8 @@ MOST_NAMED = 100
 """Sources that a run and a report name one by one; beyond that they are counted."""
 
 Judgement = Selected | LeftOut
+_Failure = tuple[str, LastgoodError]
+"""A Region, and why it could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,7 @@ class Planner:
         tally = _Tally()
         failed = self._plan_regions(policy, run, request, tally)
         if failed and not request.dry_run:
-            raise failed[0]
+            raise failed[0][1]
         explained = request.dry_run and (tally.left_out or failed)
         if request.source and not tally.points and not explained:
             raise _not_taken(policy, request.source, tally, self._regions(policy))
@@ -148,13 +150,13 @@ class Planner:
 
     def _plan_regions(
         self, policy: Policy, run: Run, request: PlanRequest, tally: _Tally
-    ) -> list[LastgoodError]:
+    ) -> list[_Failure]:
         before = None
         if not request.dry_run:
             self.ledger.open_run(run)
             before = self._planned_before(run, tally)
         done = set(before.regions) if before else set()
-        failed: list[LastgoodError] = []
+        failed: list[_Failure] = []
         for region in self._regions(policy):
             if region in done:
                 continue
@@ -162,9 +164,9 @@ class Planner:
                 self._plan_region(policy, region, run, request, tally)
                 done.add(region)
             except LastgoodError as error:
-                failed.append(error)
+                failed.append((region, error))
             if not request.dry_run:
-                self.ledger.plan_run(run.id, self._planned(tally, done, failed))
+                self.ledger.plan_run(run.id, self._planned(policy, tally, done, failed))
         return failed
 
     def _planned_before(self, run: Run, tally: _Tally) -> Planned | None:
@@ -177,13 +179,17 @@ class Planner:
         tally.left_out = list(known.planned.left_out)
         return known.planned
 
-    def _planned(self, tally: _Tally, done: set[str], failed: Sequence[LastgoodError]) -> Planned:
+    def _planned(
+        self, policy: Policy, tally: _Tally, done: set[str], failed: Sequence[_Failure]
+    ) -> Planned:
+        tried = done | {region for region, _ in failed}
         return Planned(
             at=self.clock.now(),
             points=tally.points,
             left_out_count=tally.left_out_count,
             left_out=tuple(tally.left_out),
             regions=tuple(sorted(done)),
+            waiting=tuple(one for one in self._regions(policy) if one not in tried),
             problems=_lines(failed),
         )
 
@@ -246,8 +252,8 @@ class Planner:
         return Source(id=id_, region=compute.region, account=self.account)
 
 
-def _lines(errors: Sequence[LastgoodError]) -> tuple[str, ...]:
-    return tuple(f"{type(error).__name__}: {error}" for error in errors)
+def _lines(failed: Sequence[_Failure]) -> tuple[str, ...]:
+    return tuple(f"{type(error).__name__}: {error}" for _, error in failed)
 
 
 def _instances(policy: Policy, compute: Compute, only: str | None) -> Iterator[Sequence[Instance]]:

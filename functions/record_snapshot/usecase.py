@@ -45,7 +45,7 @@ class Recorder:
             )
         snapshots = [one.snapshot for one in event.snapshots]
         point = self.ledger.point_of(anchor(snapshots))
-        if point is None:
+        if point is None or point.status is PointStatus.CREATING:
             self._unknown(event, delivery, snapshots)
             return None
         point = self._with_news(point, event)

@@ -13,8 +13,8 @@ from infra.grants import Places
 
 
 class ForwarderStack(Stack):
-    """A lost event does no lasting harm, so there is no dead-letter queue in every Region:
-    EventBridge tries for a day, and the sweep finds what events did not settle."""
+    """Without a dead-letter queue in every Region: EventBridge tries for a day, and a point whose
+    event was lost all the same stays pending, where it is seen."""
 
     def __init__(self, scope: Construct, construct_id: str, *, home: str, **kwargs: Any) -> None:
         super().__init__(

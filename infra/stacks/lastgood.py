@@ -56,7 +56,8 @@ class LastgoodStack(Stack):
             row.name: self._function(row, inboxes[row.name], places, settings) for row in CATALOG
         }
         DeployedPolicies(self, "Policies", policies.values())
-        planner = next(row.name for row in CATALOG if isinstance(row.trigger, PolicySchedules))
+        # Exactly one: schedules start the planner, and nothing else.
+        (planner,) = (row.name for row in CATALOG if isinstance(row.trigger, PolicySchedules))
         schedules = PolicySchedulesGroup(
             self,
             "Schedules",

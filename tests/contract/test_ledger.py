@@ -53,10 +53,8 @@ def dynamo(cloud: InProcessCloud) -> DynamoLedger:
 def answered(ledger: Ledger, claim=None, members=None):
     claim = claim or a_claim()
     members = members or (a_member("snap-1"), a_member("snap-2", "vol-2", device="/dev/sdf"))
-    ledger.claim(claim)
-    return ledger.answer(
-        claim.id, claim.owner, claim.at + minutes(1), members, a_manifest(), ("a note",)
-    )
+    point = ledger.claim(claim)
+    return ledger.answer(point, claim.at + minutes(1), members, a_manifest(), ("a note",))
 
 
 def done(members):
@@ -116,15 +114,14 @@ def test_an_attempt_after_a_look_up_moves_the_time_that_describes_may_lag_from(l
 
 
 def test_only_the_owner_may_attempt_release_and_answer(ledger):
-    ledger.claim(a_claim("worker-a"))
-    point = a_claim().id
+    point = ledger.claim(a_claim("worker-a"))
 
     with pytest.raises(Conflict):
-        ledger.attempt(point, "worker-b", T0)
+        ledger.attempt(point.id, "worker-b", T0)
     with pytest.raises(Conflict):
-        ledger.release(point, "worker-b", untouched=True)
+        ledger.release(point.id, "worker-b", untouched=True)
     with pytest.raises(Conflict):
-        ledger.answer(point, "worker-b", T0, (a_member(),), a_manifest(), ())
+        ledger.answer(replace(point, owner="worker-b"), T0, (a_member(),), a_manifest(), ())
 
 
 def test_an_answer_makes_the_point_pending_with_all_that_was_learnt(ledger):
@@ -141,11 +138,11 @@ def test_an_answer_makes_the_point_pending_with_all_that_was_learnt(ledger):
 
 
 def test_an_answer_that_comes_after_a_takeover_is_refused(ledger):
-    ledger.claim(a_claim("worker-a"))
+    slow = ledger.claim(a_claim("worker-a"))
     ledger.claim(a_claim("worker-b", T0 + minutes(3)))
 
     with pytest.raises(Conflict):
-        ledger.answer(a_claim().id, "worker-a", T0, (a_member(),), a_manifest(), ())
+        ledger.answer(slow, T0, (a_member(),), a_manifest(), ())
 
 
 def test_a_claim_of_a_point_that_is_taken_gives_the_point_as_it_is(ledger):
@@ -228,12 +225,12 @@ def test_giving_up_fails_a_point_that_nobody_else_holds(ledger):
 
 
 def test_giving_up_leaves_alone_what_another_worker_holds_or_has_taken(ledger):
-    ledger.claim(a_claim("worker-a"))
+    point = ledger.claim(a_claim("worker-a"))
 
     with pytest.raises(Conflict):
         ledger.give_up(a_claim("worker-b"), FAILED)
 
-    ledger.answer(a_claim().id, "worker-a", T0, (a_member(),), a_manifest(), ())
+    ledger.answer(point, T0, (a_member(),), a_manifest(), ())
     with pytest.raises(Conflict):
         ledger.give_up(a_claim("worker-a"), FAILED)
 
@@ -331,6 +328,18 @@ def test_a_run_tells_what_was_planned(ledger):
 
     assert ledger.run("run-1").planned == planned
     assert ledger.run("run-1").status is RunStatus.RUNNING
+
+
+def test_a_run_counts_a_point_that_another_run_had_taken_once(ledger):
+    ledger.open_run(Run(id="run-1", policy=POLICY, slot=T0, started_at=T0))
+    ledger.plan_run("run-1", Planned(at=T0, points=1))
+
+    ledger.count_elsewhere("run-1", "pt-1", T0)
+    ledger.count_elsewhere("run-1", "pt-1", T0)
+
+    run = ledger.run("run-1")
+    assert run.elsewhere == 1
+    assert run.status is RunStatus.OK
 
 
 def test_launch_attributes_are_kept_per_source(ledger):

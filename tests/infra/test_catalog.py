@@ -18,6 +18,9 @@ from lastgood.settings import PREFIX, Settings
 from plan_snapshots.usecase import PlanRequest
 from tests.infra.conftest import HOME, Synthesised, synthesise
 
+SERVICE = "POWERTOOLS_SERVICE_NAME"
+"""The one variable that Powertools reads, and not our settings."""
+
 every_row = pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
 every_queue = pytest.mark.parametrize(
     "row",
@@ -121,7 +124,10 @@ def test_a_function_is_told_what_its_settings_ask_for(row: Row, bundle: Synthesi
 
     settings = Settings.from_env(shown)
 
-    assert variables.keys() <= {PREFIX + field.name.upper() for field in fields(Settings)}
+    assert variables.keys() - {SERVICE} <= {
+        PREFIX + field.name.upper() for field in fields(Settings)
+    }
+    assert variables[SERVICE] == row.physical_name
     assert settings.timeout == str(row.timeout)
     if isinstance(row.trigger, QueueTrigger):
         assert settings.queue
@@ -134,7 +140,7 @@ def test_every_setting_is_set_for_some_function(bundle: Synthesised) -> None:
         name for row in CATALOG for name in bundle.function(row)["Environment"]["Variables"]
     }
 
-    assert variables == {PREFIX + field.name.upper() for field in fields(Settings)}
+    assert variables - {SERVICE} == {PREFIX + field.name.upper() for field in fields(Settings)}
 
 
 @every_row

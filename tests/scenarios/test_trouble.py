@@ -416,3 +416,91 @@ def test_a_very_large_request_goes_without_its_facts_and_is_taken_all_the_same(w
     assert len(point.manifest.volumes) == 19
     assert point.notes == ("the volumes' own tags are on their snapshots only: they are too many",)
     assert len(world.snapshots()[0]["Tags"]) == 42 + 6
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        aws_error("ThrottlingException", "slow down"),
+        aws_error("TransactionConflictException", "busy"),
+        aws_error("503", "no such service", status=503),
+        LOST_REPLY,
+    ],
+    ids=["throttled", "conflict", "balancer", "lost"],
+)
+def test_an_answer_that_cannot_be_recorded_makes_no_second_set(world: World, fault):
+    launch(world.ec2, "web", disk("/dev/sdf"))
+    # The first update keeps the launch attributes; the second is the answer.
+    world.cloud.faults.add("dynamodb.UpdateItem", fault, after=1, times=5)
+
+    world.plan()
+    world.cloud.calls.clear()
+    world.advance(timedelta(hours=1))
+
+    (point,) = world.points()
+    assert point.status is PointStatus.AVAILABLE
+    assert len(world.snapshots()) == 2
+    assert len(world.cloud.calls.of("ec2.CreateSnapshots")) == 1
+
+
+def test_an_answer_that_is_no_answer_of_ec2_is_tried_again(world: World):
+    launch(world.ec2, "web")
+    world.cloud.faults.add("ec2.CreateSnapshots", aws_error("503", status=503))
+
+    world.run()
+
+    assert [point.status for point in world.points()] == [PointStatus.AVAILABLE]
+
+
+def test_a_lost_reply_and_a_volume_detached_since_the_plan_are_a_whole_set(world: World):
+    instance = launch(world.ec2, "web", disk("/dev/sdf"))
+    world.plan()
+    world.ec2.detach_volume(
+        VolumeId=volumes_of(world.ec2, instance)["/dev/sdf"], InstanceId=instance
+    )
+    world.cloud.faults.add("ec2.CreateSnapshots", LOST_REPLY)
+
+    world.advance(timedelta(hours=1))
+
+    (point,) = world.points()
+    assert point.status is PointStatus.AVAILABLE
+    assert len(point.members) == len(point.manifest.volumes) == 1
+
+
+def test_launch_attributes_that_ec2_refuses_to_tell_cost_a_note_and_not_the_point(world: World):
+    launch(world.ec2, "web")
+    world.cloud.faults.add(
+        "ec2.GetLaunchTemplateData", aws_error("UnauthorizedOperation", "not you")
+    )
+
+    world.run()
+
+    (point,) = world.points()
+    assert point.status is PointStatus.AVAILABLE
+    assert point.manifest.launch is None
+    assert "launch attributes such as user data not read, there are none" in point.notes[0]
+
+
+def test_a_run_for_a_source_that_is_taken_already_ends_too(world: World):
+    instance = launch(world.ec2, "web")
+    whole = world.run()
+
+    alone = world.run(source=instance)
+
+    assert alone["run"] != whole["run"]
+    for run in (whole["run"], alone["run"]):
+        assert world.ledger.run(run).status is RunStatus.OK
+
+
+def test_an_instance_all_of_whose_volumes_are_gone_fails_its_point_by_name(world: World):
+    instance = launch(world.ec2, "web", *(disk(f"/dev/sd{c}") for c in "fghijklmnopqrstuvw"))
+    for one in volumes_of(world.ec2, instance).values():
+        tag(world.ec2, one, **{f"key-{n}-{'x' * 100}": "y" * 250 for n in range(42)})
+    world.plan()
+    world.ec2.terminate_instances(InstanceIds=[instance])
+    world.cloud.clock.advance(timedelta(hours=2))
+
+    world.advance(timedelta(hours=1))
+
+    (point,) = world.points()
+    assert point.cause.startswith("SourceGone: there is no instance")

@@ -16,6 +16,7 @@ from typing import Any
 
 from moto.sqs.models import sqs_backends
 
+from infra.catalog import CATALOG, QueueTrigger
 from infra.policies import policy_document
 from lastgood import runtime
 from lastgood.domain.model import Point
@@ -34,17 +35,18 @@ BUS = "lastgood"
 
 @dataclass(frozen=True)
 class Fed:
-    """A function that a queue feeds, with the figures of its catalog row."""
+    """A function that a queue feeds, as its catalog row has it."""
 
     queue: str
     timeout: int
     receives: int
-    batch: int = 10
+    batch: int
 
 
 FED = {
-    "create_snapshots": Fed("lastgood-take", timeout=120, receives=12),
-    "record_snapshot": Fed("lastgood-record", timeout=60, receives=8),
+    row.name: Fed(row.physical_name, row.timeout, row.trigger.receives, row.trigger.batch)
+    for row in CATALOG
+    if isinstance(row.trigger, QueueTrigger)
 }
 ANNOUNCEMENTS = "announcements"
 

@@ -147,6 +147,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def count_elsewhere(self, run: str, point: str, at: datetime) -> None:
+        """Note that another run has taken a point that ``run`` asked for too; once a point."""
+        ...
+
     def attempt(self, point: str, owner: str, at: datetime) -> None:
         """Note that a further create call goes out now. Raises Conflict unless ``owner`` holds
         the point."""
@@ -161,15 +165,17 @@ class Ledger(Protocol):
 
     def answer(
         self,
-        point: str,
-        owner: str,
+        point: Point,
         at: datetime,
         members: tuple[Member, ...],
         manifest: Manifest,
         notes: tuple[str, ...],
     ) -> Point:
-        """CREATING to PENDING, with what EC2 answered. Raises Conflict unless ``owner`` holds
-        the point."""
+        """CREATING to PENDING, with what EC2 answered.
+
+        Raises:
+            Conflict: ``point.owner`` does not hold the point any more.
+        """
         ...
 
     def settle(self, point: Point, outcome: Outcome) -> Settled:

@@ -235,11 +235,13 @@ def _one(
             raise
 
 
-def take_request(message: Mapping[str, Any]) -> TakeRequest:
-    return codec.structure(message, TakeRequest)
+def message_of(type_: type[T]) -> Callable[[Mapping[str, Any]], T]:
+    """For ``batch``: a message whose JSON is a ``type_``, in all its keys."""
+    return lambda message: codec.structure(message, type_)
 
 
 def ebs_snapshots(message: Mapping[str, Any]) -> SnapshotsEnded:
+    """For ``batch``: a message that EventBridge made of an event of EBS."""
     return ebs_event(message)
 
 

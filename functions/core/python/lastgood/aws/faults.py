@@ -4,9 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 
 from botocore import exceptions as botocore_errors
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+)
 
 from lastgood import errors
 
@@ -39,6 +45,11 @@ _KEY = Meaning(
     errors.KeyDenied, advice="Enable the KMS key, and let Lastgood's role use it in its key policy."
 )
 _GONE = Meaning(errors.SourceGone)
+_NO_LEDGER = Meaning(errors.LedgerMissing, advice="Deploy the stack that holds the table.")
+_REFUSED = Meaning(errors.CallRefused)
+
+LEDGER_OPERATIONS = ("GetItem", "PutItem", "Query", "TransactWriteItems", "UpdateItem")
+"""DynamoDB shares the code of what is missing with EventBridge."""
 
 MEANINGS = {
     "RequestLimitExceeded": _THROTTLED,
@@ -60,6 +71,7 @@ MEANINGS = {
     "InternalFailure": _UNAVAILABLE,
     "InternalServerError": _UNAVAILABLE,
     "ServiceUnavailable": _UNAVAILABLE,
+    "ServerInternal": _UNAVAILABLE,
     "Unavailable": _UNAVAILABLE,
     "UnauthorizedOperation": _DENIED,
     "AccessDenied": _DENIED,
@@ -70,7 +82,6 @@ MEANINGS = {
     "InvalidInstanceID.Malformed": _GONE,
     "InvalidInstanceID": _GONE,
     "InvalidVolume.NotFound": _GONE,
-    "InvalidParameterValue": Meaning(errors.CallRefused),
     "KmsAccessDenied": _KEY,
     "KmsDisabled": _KEY,
     "KmsInvalidState": _KEY,
@@ -82,14 +93,13 @@ MEANINGS = {
     "KMSNotFoundException": _KEY,
     "InvalidKMSKey.InvalidState": _KEY,
     "InvalidKMSKeyId.Malformed": _KEY,
-    "ResourceNotFoundException": Meaning(
-        errors.LedgerMissing, advice="Deploy the stack that holds the table."
-    ),
+    "ResourceNotFoundException": _NO_LEDGER,
 }
 """Codes of EC2 (API Reference, "Error codes"), DynamoDB, SQS, EventBridge and SSM (botocore).
 
 botocore's standard mode retries the throttling codes by itself, but not the two snapshot limits.
-A code that is not here is taken for a lasting refusal, and shown.
+A code that is not here is taken for a lasting refusal, and shown; unless the status says that the
+fault is with AWS.
 """
 
 
@@ -100,17 +110,18 @@ def translated(what: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise translate(error, what) from error
-    except botocore_errors.ConnectionError as error:
-        raise errors.Unavailable(f"{what}: {error}", SOON, effect_unknown=False) from error
-    except HTTPClientError as error:
-        raise errors.Unavailable(f"{what}: {error}", SOON) from error
+    except (botocore_errors.ConnectionError, HTTPClientError) as error:
+        sent = not isinstance(error, ConnectTimeoutError | EndpointConnectionError)
+        raise errors.Unavailable(f"{what}: {error}", SOON, effect_unknown=sent) from error
 
 
 def translate(error: ClientError, what: str) -> errors.LastgoodError:
     details = error.response["Error"]
     code = details.get("Code", "").removeprefix("AWS.SimpleQueueService.")
     code = code.rsplit("#", 1)[-1]
-    meaning = MEANINGS.get(code, Meaning(errors.CallRefused))
+    meaning = MEANINGS.get(code) or _by_status(error)
+    if meaning is _NO_LEDGER and error.operation_name not in LEDGER_OPERATIONS:
+        meaning = _REFUSED
     if meaning is _DENIED and "kms:" in details.get("Message", ""):
         # DynamoDB and SSM report a refusal of the key as their own (KMS Developer Guide).
         meaning = _KEY
@@ -120,3 +131,11 @@ def translate(error: ClientError, what: str) -> errors.LastgoodError:
     if issubclass(meaning.error, errors.TryAgain):
         return meaning.error(message, meaning.after)
     return meaning.error(message)
+
+
+def _by_status(error: ClientError) -> Meaning:
+    """A balancer in front of a service answers without a code of it: its status is all we have."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return _THROTTLED
+    return _UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _REFUSED

@@ -157,8 +157,9 @@ class LeftOut:
 class Planned:
     """What planning came to.
 
-    ``left_out`` holds the first of the ``left_out_count``; ``regions`` are those that are done;
-    ``problems`` has a line for each Region that could not be read.
+    ``left_out`` holds the first of the ``left_out_count``; ``regions`` are those that are done,
+    ``waiting`` those that were not tried yet; ``problems`` has a line for each Region that could
+    not be read.
     """
 
     at: datetime
@@ -166,12 +167,17 @@ class Planned:
     left_out_count: int = 0
     left_out: tuple[LeftOut, ...] = ()
     regions: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One execution of one policy for one slot. ``source`` is set when only that was asked for."""
+    """One execution of one policy for one slot. ``source`` is set when only that was asked for.
+
+    ``ended`` counts its points. ``elsewhere`` counts those that it asked for and that another run
+    had taken before, for the same slot: they end there.
+    """
 
     id: str
     policy: str
@@ -180,13 +186,14 @@ class Run:
     source: str | None = None
     planned: Planned | None = None
     ended: Mapping[PointStatus, int] = field(default_factory=dict)
+    elsewhere: int = 0
 
     @property
     def status(self) -> RunStatus:
         """Read from the counts, so it cannot go stale: nothing has to close a run."""
-        if self.planned is None:
+        if self.planned is None or self.planned.waiting:
             return RunStatus.PLANNING
-        good = self.ended.get(PointStatus.AVAILABLE, 0)
+        good = self.ended.get(PointStatus.AVAILABLE, 0) + self.elsewhere
         bad = self.ended.get(PointStatus.FAILED, 0)
         if good + bad < self.planned.points:
             return RunStatus.RUNNING

@@ -52,7 +52,7 @@ def judge_found(
             surplus.append(member.snapshot)
         else:
             oldest[member.volume] = member
-    if all(volume in oldest for volume in volumes):
+    if volumes and all(volume in oldest for volume in volumes):
         step = Next.ADOPT
     elif now - attempted_at < lag:
         step = Next.WAIT
@@ -64,7 +64,8 @@ def judge_found(
 
 
 def outcome_of(members: Sequence[Member], at: datetime) -> Outcome | None:
-    """How a point ends whose members are in these states; None while one is pending.
+    """How a point ends whose members are in these states; None while one is pending, or none
+    is known.
 
     A set is whole or it does not count: one member in error fails the point. EBS puts the rest
     of its set in error too, without a cause of their own.
@@ -74,7 +75,7 @@ def outcome_of(members: Sequence[Member], at: datetime) -> Outcome | None:
         told = [one for one in broken if one.cause] or broken
         causes = (f"{one.snapshot} of {one.volume}: {one.cause or 'no cause told'}" for one in told)
         return Outcome(status=PointStatus.FAILED, at=at, cause="; ".join(causes))
-    if any(one.state is MemberState.PENDING for one in members):
+    if not members or any(one.state is MemberState.PENDING for one in members):
         return None
     return Outcome(status=PointStatus.AVAILABLE, at=at)
 

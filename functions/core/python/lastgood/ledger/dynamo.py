@@ -137,6 +137,13 @@ class DynamoLedger:
         before = items.from_item(Point, updated)
         return replace(before, owner=claim.owner, lease_until=items.lease_end(claim))
 
+    def count_elsewhere(self, run: str, point: str, at: datetime) -> None:
+        expiry = {"ttl": items.expires(at, items.RUN_FOR)}
+        self._put_new(
+            items.to_item({**keys.run_elsewhere(run, point), **expiry}),
+            f"count {point} in run {run}",
+        )
+
     def attempt(self, point: str, owner: str, at: datetime) -> None:
         self._held(point, owner, "SET attempted_at = :now", {":now": {"S": unstructure(at)}})
 
@@ -146,8 +153,7 @@ class DynamoLedger:
 
     def answer(
         self,
-        point: str,
-        owner: str,
+        point: Point,
         at: datetime,
         members: tuple[Member, ...],
         manifest: Manifest,
@@ -178,12 +184,11 @@ class DynamoLedger:
                 ":change": items.value([unstructure(change)]),
             },
         )
-        updated = self._held(point, owner, update, values)
-        answered = items.from_item(Point, updated)
-        if answered.method is Method.ONE_BY_ONE:
+        if point.method is Method.ONE_BY_ONE:
+            # Before the point is PENDING: no event may find one member and not the other.
             for member in members:
-                self._put_lead(point, member.snapshot)
-        return answered
+                self._put_lead(point.id, member.snapshot, at)
+        return items.from_item(Point, self._held(point.id, point.owner or "", update, values))
 
     def settle(self, point: Point, outcome: Outcome) -> Settled:
         """The completion event comes twice, and a failure with it; one transaction decides::
@@ -401,12 +406,12 @@ class DynamoLedger:
             condition=condition,
         )
 
-    def _put_lead(self, point: str, snapshot: str) -> None:
-        with translated(f"record {snapshot} of {point}"):
-            self._client.put_item(
-                TableName=self._table,
-                Item=items.to_item({**keys.member(point, snapshot), "anchor": snapshot}),
-            )
+    def _put_lead(self, point: str, snapshot: str, at: datetime) -> None:
+        expiry = {"ttl": items.expires(at, items.LEAD_FOR)}
+        self._put_new(
+            items.to_item({**keys.member(point, snapshot), "anchor": snapshot, **expiry}),
+            f"record {snapshot} of {point}",
+        )
 
     def _held(self, point: str, owner: str, update: str, values: dict[str, Any]) -> Item:
         updated = self._update(

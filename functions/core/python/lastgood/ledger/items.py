@@ -1,7 +1,7 @@
 """Items of the ledger's table, to and from the domain's values."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -9,6 +9,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from lastgood.codec import structure, unstructure
 from lastgood.domain.model import Change, Claim, Outcome, Planned, Point, PointStatus, Run
+from lastgood.domain.names import shard
 from lastgood.ledger import keys
 
 T = TypeVar("T")
@@ -18,7 +19,9 @@ _write = TypeSerializer().serialize
 _read = TypeDeserializer().deserialize
 
 FAILED_FOR = timedelta(days=90)
-"""How long the record of a failed point stays; that of one that has snapshots stays for good."""
+"""How long the record of a failed point stays. Snapshots that it may have keep its tags."""
+LEAD_FOR = timedelta(days=90)
+"""A lead is of use until its point is settled."""
 RUN_FOR = timedelta(days=400)
 """A yearly policy's last run can still be seen when the next is due."""
 
@@ -48,7 +51,7 @@ def expires(at: datetime, after: timedelta) -> int:
 
 
 def point(one: Point) -> Item:
-    flight = {} if one.status.settled else {"flight": keys.flight(int(one.id[-2:], 16) % 16)}
+    flight = {} if one.status.settled else {"flight": keys.flight(shard(one.id, keys.SHARDS))}
     return to_item(
         {
             **keys.point(one.id),
@@ -90,7 +93,7 @@ def settled(outcome: Outcome) -> Change:
 
 def run(one: Run) -> Item:
     plain = unstructure(one)
-    del plain["ended"]
+    del plain["ended"], plain["elsewhere"]  # counted in items of their own
     return to_item(
         {
             **keys.run(one.id),
@@ -104,25 +107,18 @@ def run(one: Run) -> Item:
 
 def counted_run(items: Iterable[Item]) -> Run | None:
     """A run from its partition: the run itself, and its counts."""
-    found, counts = None, dict.fromkeys((PointStatus.AVAILABLE, PointStatus.FAILED), 0)
+    found, elsewhere = None, 0
+    counts = dict.fromkeys((PointStatus.AVAILABLE, PointStatus.FAILED), 0)
     for item in items:
-        if item["sk"]["S"] == keys.RUN:
-            found = item
+        sort = item["sk"]["S"]
+        if sort == keys.RUN:
+            found = from_item(Run, item)
+        elif sort.startswith(keys.ELSEWHERE):
+            elsewhere += 1
         else:
             for status in counts:
                 counts[status] += int(item.get(status.value, {"N": "0"})["N"])
-    if found is None:
-        return None
-    one = from_item(Run, found)
-    return Run(
-        id=one.id,
-        policy=one.policy,
-        slot=one.slot,
-        started_at=one.started_at,
-        source=one.source,
-        planned=one.planned,
-        ended=counts,
-    )
+    return replace(found, ended=counts, elsewhere=elsewhere) if found else None
 
 
 def planned(one: Planned) -> Any:

@@ -7,6 +7,7 @@ partition ``pk``       sort ``sk``               item
 ``POINT#<point>``      ``SNAPSHOT#<snapshot>``   leads from a member to a point taken one by one
 ``RUN#<run>``          ``RUN``                   a run
 ``RUN#<run>``          ``COUNT#<shard>``         how many of its points ended, and how
+``RUN#<run>``          ``ELSEWHERE#<point>``     a point that another run had taken before
 ``SOURCES#<p>#<n>``    ``SOURCE#<source>``       a source of policy p, on one of 16 partitions
 =====================  ========================  ==============================================
 
@@ -25,6 +26,7 @@ a write waits while another of the same item is under way."""
 POINT = "POINT"
 RUN = "RUN"
 COUNT = "COUNT#"
+ELSEWHERE = "ELSEWHERE#"
 
 LISTING = "listing"
 BY_SNAPSHOT = "by_snapshot"
@@ -47,6 +49,10 @@ def run(run_id: str) -> Key:
 
 def run_count(run_id: str, source: str) -> Key:
     return {"pk": f"RUN#{run_id}", "sk": f"{COUNT}{shard(source, SHARDS):02}"}
+
+
+def run_elsewhere(run_id: str, point_id: str) -> Key:
+    return {"pk": f"RUN#{run_id}", "sk": f"{ELSEWHERE}{point_id}"}
 
 
 def source(policy: str, source_id: str) -> Key:

@@ -30,6 +30,7 @@ class MemoryLedger:
         self._runs: dict[str, Run] = {}
         self._points: dict[str, Point] = {}
         self._leads: dict[str, str] = {}
+        self._elsewhere: set[tuple[str, str]] = set()
         self._sources: dict[tuple[str, str], SourceRecord] = {}
         self._launch: dict[tuple[str, str], LaunchAttributes] = {}
 
@@ -48,7 +49,8 @@ class MemoryLedger:
         for point in self._points.values():
             if point.run == run and point.status in ended:
                 ended[point.status] += 1
-        return replace(found, ended=ended)
+        elsewhere = sum(one == run for one, _ in self._elsewhere)
+        return replace(found, ended=ended, elsewhere=elsewhere)
 
     def runs(self, policy: str) -> Iterator[Run]:
         ours = [run for run in self._runs.values() if run.policy == policy]
@@ -73,6 +75,9 @@ class MemoryLedger:
         self._points[claim.id] = replace(held, attempted_at=point.attempted_at or claim.at)
         return held
 
+    def count_elsewhere(self, run: str, point: str, at: datetime) -> None:  # noqa: ARG002
+        self._elsewhere.add((run, point))
+
     def attempt(self, point: str, owner: str, at: datetime) -> None:
         self._points[point] = replace(self._held(point, owner), attempted_at=at)
 
@@ -87,16 +92,15 @@ class MemoryLedger:
 
     def answer(
         self,
-        point: str,
-        owner: str,
+        point: Point,
         at: datetime,
         members: tuple[Member, ...],
         manifest: Manifest,
         notes: tuple[str, ...],
     ) -> Point:
-        held = self._held(point, owner)
+        held = self._held(point.id, point.owner or "")
         change = Change(at=at, status=PointStatus.PENDING, reason=f"{len(members)} snapshots")
-        self._points[point] = replace(
+        self._points[point.id] = replace(
             held,
             status=PointStatus.PENDING,
             members=members,
@@ -110,8 +114,8 @@ class MemoryLedger:
         snapshots = [member.snapshot for member in members]
         one_by_one = held.method is Method.ONE_BY_ONE
         for snapshot in snapshots if one_by_one else [anchor(snapshots)]:
-            self._leads[snapshot] = point
-        return self._points[point]
+            self._leads[snapshot] = point.id
+        return self._points[point.id]
 
     def settle(self, point: Point, outcome: Outcome) -> Settled:
         known = self._known(point.id)
