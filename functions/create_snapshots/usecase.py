@@ -60,10 +60,7 @@ class Taker:
         if point.run != request.run:
             self.ledger.count_elsewhere(request.run, point.id, self.clock.now())
         if point.status is not PointStatus.CREATING:
-            if point.status.settled and delivery.attempt > 1:
-                # An earlier delivery of this may have settled it, and died before it said so.
-                self.bus.announce(point)
-            return point
+            return self._taken_before(point, delivery)
         work = _Work(
             request=request,
             compute=self.compute(request.source.region),
@@ -75,6 +72,21 @@ class Taker:
         except TryAgain:
             self.ledger.release(point.id, delivery.owner, untouched=work.untouched)
             raise
+
+    def _taken_before(self, point: Point, delivery: Delivery) -> Point:
+        """An earlier delivery got this far. It may have died before it did the rest."""
+        outcome = outcome_of(point.members, self.clock.now())
+        if point.status is PointStatus.PENDING and outcome:
+            return self._settle(point, outcome)
+        if point.status.settled and delivery.attempt > 1:
+            self.bus.announce(point)
+        return point
+
+    def _settle(self, point: Point, outcome: Outcome) -> Point:
+        """At once: the events of these snapshots came while nobody knew them."""
+        settled = self.ledger.settle(point, outcome).point
+        self.bus.announce(settled)
+        return settled
 
     def _claim(self, request: TakeRequest, delivery: Delivery) -> Claim:
         return Claim(
@@ -107,11 +119,8 @@ class Taker:
         manifest = self._manifest(work, launch, members)
         members = _with_devices(members, manifest.instance)
         point = self.ledger.answer(point, self.clock.now(), members, manifest, tuple(work.notes))
-        if outcome := outcome_of(members, self.clock.now()):
-            # Adopted late: the events of these snapshots came while nobody knew them.
-            point = self.ledger.settle(point, outcome).point
-            self.bus.announce(point)
-        return point
+        outcome = outcome_of(members, self.clock.now())
+        return self._settle(point, outcome) if outcome else point
 
     def _found(self, point: Point, work: "_Work") -> Found:
         """What earlier attempts made. Free of any call when there was none."""
@@ -173,18 +182,17 @@ class Taker:
     def _manifest(
         self, work: "_Work", launch: LaunchAttributes | None, members: tuple[Member, ...]
     ) -> Manifest:
-        """The facts as planned, read again if the snapshots show that volumes came or went."""
+        """The facts as planned, with those of volumes that were attached since."""
         taken = {member.volume for member in members}
-        planned = {volume.id for volume in work.request.volumes}
-        if taken != planned:
-            work.request = _with_facts(work.request, work.compute)
-            changed = ", ".join(sorted(taken ^ planned))
+        facts = {volume.id: volume for volume in work.request.volumes}
+        if changed := sorted(taken ^ facts.keys()):
+            facts |= work.compute.volumes_by_id(taken - facts.keys())
             work.notes.append(
-                f"volumes were attached or detached between plan and snapshot: {changed}"
+                "volumes were attached or detached between plan and snapshot: " + ", ".join(changed)
             )
         whole = Manifest(
             captured_at=self.clock.now(),
-            volumes=work.request.volumes,
+            volumes=tuple(facts[id_] for id_ in sorted(taken & facts.keys())),
             instance=work.request.instance,
             launch=launch,
             taken_elsewhere=work.request.elsewhere,

@@ -222,7 +222,7 @@ def test_planning_without_a_ledger_is_refused_by_name(world: World):
         ("dynamodb.PutItem", "AccessDeniedException", "kms:Decrypt is denied", KeyDenied),
         ("ec2.DescribeInstances", "UnauthorizedOperation", "not authorized", AccessDenied),
         ("ssm.GetParameter", "AccessDeniedException", "not authorized", AccessDenied),
-        ("sqs.SendMessageBatch", "KmsDisabled", "the key is disabled", KeyDenied),
+        ("sqs.SendMessageBatch", "KMS.DisabledException", "the key is disabled", KeyDenied),
     ],
 )
 def test_what_aws_denies_to_the_planner_has_a_name(world: World, operation, code, message, error):

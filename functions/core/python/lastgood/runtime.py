@@ -17,13 +17,12 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.parameters import SSMProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.exceptions import ClientError
 
 from lastgood import codec
 from lastgood.aws.bus import EventBus, ebs_event
 from lastgood.aws.clients import ONCE, client
 from lastgood.aws.compute import Ec2Compute
-from lastgood.aws.faults import translate
+from lastgood.aws.faults import translated
 from lastgood.aws.queue import SqsDeliveries, SqsQueue
 from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.model import Point
@@ -69,24 +68,29 @@ class DeployedPolicies:
 
     def get(self, name: str) -> Policy:
         try:
-            text = self._provider.get(f"{self._path}/{name}", max_age=POLICY_AGE)
-        except GetParameterError as error:
-            raise self._missing(name, error) from error
+            text = self._asked(
+                f"read policy {name}",
+                lambda: self._provider.get(f"{self._path}/{name}", max_age=POLICY_AGE),
+            )
+        except UnknownPolicy as error:
+            known = self._asked(
+                "list the policies",
+                lambda: self._provider.get_multiple(self._path, max_age=POLICY_AGE),
+            )
+            raise UnknownPolicy(
+                f"no policy {name!r} is deployed; there are: "
+                f"{', '.join(sorted(known)) or 'none'}. "
+                "Add it to policies.yaml and deploy, or correct the name"
+            ) from error
         return codec.structure(json.loads(str(text)), Policy)
 
-    def _missing(self, name: str, error: GetParameterError) -> LastgoodError:
-        cause = error.__cause__ or error.__context__
-        code = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else ""
-        if isinstance(cause, ClientError) and code not in (
-            "ParameterNotFound",
-            "ValidationException",
-        ):
-            return translate(cause, f"read policy {name}")
-        known = sorted(self._provider.get_multiple(self._path, max_age=POLICY_AGE))
-        return UnknownPolicy(
-            f"no policy {name!r} is deployed; there are: {', '.join(known) or 'none'}. "
-            "Add it to policies.yaml and deploy, or correct the name"
-        )
+    def _asked(self, what: str, ask: Callable[[], T]) -> T:
+        """Powertools wraps what botocore raised; our table of errors knows what is inside."""
+        with translated(what):
+            try:
+                return ask()
+            except GetParameterError as error:
+                raise error.__cause__ or error.__context__ or error from error
 
 
 @cache

@@ -12,6 +12,7 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     HTTPClientError,
+    ProxyConnectionError,
 )
 
 from lastgood import errors
@@ -61,17 +62,17 @@ MEANINGS = {
     "RequestThrottledException": _THROTTLED,
     "TransactionConflictException": _THROTTLED,
     "TransactionInProgressException": _THROTTLED,
-    "KmsThrottled": _THROTTLED,
+    "KMS.ThrottlingException": _THROTTLED,
     "SnapshotCreationPerVolumeRateExceeded": Meaning(errors.LimitReached, SPACING),
     "ConcurrentSnapshotLimitExceeded": Meaning(errors.LimitReached, PENDING),
     "SnapshotLimitExceeded": Meaning(
         errors.CallRefused, advice="Delete snapshots, or raise the quota of the Region."
     ),
     "InternalError": _UNAVAILABLE,
+    "InternalException": _UNAVAILABLE,
     "InternalFailure": _UNAVAILABLE,
     "InternalServerError": _UNAVAILABLE,
     "ServiceUnavailable": _UNAVAILABLE,
-    "ServerInternal": _UNAVAILABLE,
     "Unavailable": _UNAVAILABLE,
     "UnauthorizedOperation": _DENIED,
     "AccessDenied": _DENIED,
@@ -82,17 +83,14 @@ MEANINGS = {
     "InvalidInstanceID.Malformed": _GONE,
     "InvalidInstanceID": _GONE,
     "InvalidVolume.NotFound": _GONE,
-    "KmsAccessDenied": _KEY,
-    "KmsDisabled": _KEY,
-    "KmsInvalidState": _KEY,
-    "KmsNotFound": _KEY,
-    "KmsOptInRequired": _KEY,
-    "KMSAccessDeniedException": _KEY,
-    "KMSDisabledException": _KEY,
-    "KMSInvalidStateException": _KEY,
-    "KMSNotFoundException": _KEY,
+    "KMS.AccessDeniedException": _KEY,
+    "KMS.DisabledException": _KEY,
+    "KMS.InvalidStateException": _KEY,
+    "KMS.NotFoundException": _KEY,
+    "KMS.OptInRequired": _KEY,
     "InvalidKMSKey.InvalidState": _KEY,
     "InvalidKMSKeyId.Malformed": _KEY,
+    "ParameterNotFound": Meaning(errors.UnknownPolicy),
     "ResourceNotFoundException": _NO_LEDGER,
 }
 """Codes of EC2 (API Reference, "Error codes"), DynamoDB, SQS, EventBridge and SSM (botocore).
@@ -103,6 +101,10 @@ fault is with AWS.
 """
 
 
+UNSENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
+"""Without a connection, a call has had no effect."""
+
+
 @contextmanager
 def translated(what: str) -> Iterator[None]:
     """Turn what botocore raises into our errors. ``what`` begins the message: what was tried."""
@@ -111,7 +113,7 @@ def translated(what: str) -> Iterator[None]:
     except ClientError as error:
         raise translate(error, what) from error
     except (botocore_errors.ConnectionError, HTTPClientError) as error:
-        sent = not isinstance(error, ConnectTimeoutError | EndpointConnectionError)
+        sent = not isinstance(error, UNSENT)
         raise errors.Unavailable(f"{what}: {error}", SOON, effect_unknown=sent) from error
 
 
