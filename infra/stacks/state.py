@@ -44,7 +44,7 @@ class StateStack(Stack):
             alias="alias/lastgood",
             description="Lastgood: the ledger, queues and logs",
             enable_key_rotation=True,
-            removal_policy=RemovalPolicy.RETAIN,
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         # By name, not by reference: what they name is in a stack that depends on this one.
         places = Places(
@@ -74,7 +74,7 @@ class StateStack(Stack):
                 point_in_time_recovery_enabled=True
             ),
             deletion_protection=True,
-            removal_policy=RemovalPolicy.RETAIN,
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         table.add_global_secondary_index(
             index_name=keys.LISTING,

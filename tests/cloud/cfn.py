@@ -47,8 +47,10 @@ class Live:
     properties: Properties
     entry: Mapping[str, Any]
 
-    def kept(self, policy: str) -> bool:
-        return self.entry.get(policy, "Delete") not in ("Delete", "RetainExceptOnCreate")
+    def kept(self, policy: str, *, rolling_back: bool) -> bool:
+        """RetainExceptOnCreate keeps what there was before this deployment."""
+        keeps = self.entry.get(policy, "Delete")
+        return keeps != "Delete" and not (rolling_back and keeps == "RetainExceptOnCreate")
 
 
 @dataclass
@@ -345,7 +347,7 @@ class Stacks:
         for live in _backwards(stack.live):
             name = live.logical_id
             old = before.live.get(name)
-            if old is live:
+            if old is live or (old and (old.made, old.properties) == (live.made, live.properties)):
                 continue
             if old is None or old.made.physical_id != live.made.physical_id:
                 self._remove(stack, live, "", rolling_back=True)
@@ -422,7 +424,7 @@ class Stacks:
     def _remove(self, stack: Stack, live: Live, policy: str, *, rolling_back: bool = False) -> None:
         """Delete a resource unless ``policy`` of its template entry keeps it."""
         name, physical = live.logical_id, live.made.physical_id
-        if live.kept(policy):
+        if live.kept(policy, rolling_back=rolling_back):
             self._event(stack, name, live.type, physical, "DELETE_SKIPPED")
         else:
             try:

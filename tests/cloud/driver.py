@@ -69,7 +69,7 @@ class CloudProcess:
             self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        if kind is None and self.url:
+        if self.url:
             self._home.cleanup()
 
     def errors(self) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Source: "Using Lambda with Amazon SQS", execution role permissions.
 POLLER_ACTIONS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 POLLERS = 3
+REST = timedelta(minutes=1)
+"""Of a poller whose receive was refused. AWS publishes no figure."""
 
 
 def send(
@@ -59,6 +61,7 @@ class Pollers:
         self._functions = functions
         self._gate = gate
         self._watched: set[tuple[str, float]] = set()
+        self._resting: dict[str, datetime] = {}
 
     def before(self, call: Call, account: str) -> None:
         """AWS refuses a mapping whose function may not read the queue."""
@@ -96,8 +99,11 @@ class Pollers:
     def due(self) -> list[Job]:
         """One job per batch that can be taken now, up to each mapping's concurrency."""
         jobs: list[Job] = []
+        now = self._backbone.clock.now()
         with self._backbone.lock:
             for mapping, queue in self._mappings():
+                if mapping.uuid in self._resting and self._resting[mapping.uuid] > now:
+                    continue
                 batches = math.ceil(self._visible(queue) / mapping.batch_size)
                 cap = (mapping.scaling_config or {}).get("MaximumConcurrency", POLLERS)
                 jobs += [partial(self._poll, mapping, queue)] * min(batches, int(cap), POLLERS)
@@ -135,7 +141,17 @@ class Pollers:
         function = self._functions.find(mapping.function_arn, queue.account_id, queue.region)
         sqs = self._backbone.client("sqs", queue.region, Role(function.role))
         url = f"{self._backbone.url}/{queue.account_id}/{queue.name}"
-        messages = self._receive(sqs, url, mapping.batch_size)
+        try:
+            messages = self._receive(sqs, url, mapping.batch_size)
+        except ClientError as refused:
+            # The key is disabled, or a right was taken away: the poller goes on trying.
+            self._backbone.record.deliveries.append(
+                {"queue": queue.name, "function": function.name, "error": str(refused)}
+            )
+            again = self._backbone.clock.now() + REST
+            self._resting[mapping.uuid] = again
+            self._backbone.clock.at(again, nothing)
+            return
         if not messages:
             return
         records = [self._record(message, queue) for message in messages]

@@ -42,7 +42,8 @@ def test_the_ledger_and_its_key_stay_when_the_stack_goes(bundle: Synthesised) ->
     kept = {
         one["Type"]
         for one in bundle.template("LastgoodState")["Resources"].values()
-        if one.get("DeletionPolicy") == one.get("UpdateReplacePolicy") == "Retain"
+        if one.get("DeletionPolicy") == "RetainExceptOnCreate"
+        and one.get("UpdateReplacePolicy") == "Retain"
     }
 
     assert kept == {"AWS::KMS::Key", "AWS::DynamoDB::Table"}
