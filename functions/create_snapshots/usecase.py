@@ -1,6 +1,7 @@
 """Take the point of one source: claim, look up if need be, create, record the answer."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -70,7 +71,9 @@ class Taker:
         try:
             return self._take_claimed(point, work, delivery.owner)
         except TryAgain:
-            self.ledger.release(point.id, delivery.owner, untouched=work.untouched)
+            # Nothing is to be released if the point got past CREATING before this happened.
+            with suppress(Conflict):
+                self.ledger.release(point.id, delivery.owner, untouched=work.untouched)
             raise
 
     def _taken_before(self, point: Point, delivery: Delivery) -> Point:
@@ -117,7 +120,7 @@ class Taker:
                 self.ledger.attempt(point.id, owner, self.clock.now())
             members = _create(work, found.members)
         manifest = self._manifest(work, launch, members)
-        members = _with_devices(members, manifest.instance)
+        members = _with_devices(members, manifest)
         point = self.ledger.answer(point, self.clock.now(), members, manifest, tuple(work.notes))
         outcome = outcome_of(members, self.clock.now())
         return self._settle(point, outcome) if outcome else point
@@ -326,8 +329,15 @@ def _with_facts(request: TakeRequest, compute: Compute) -> TakeRequest:
     )
 
 
-def _with_devices(members: tuple[Member, ...], instance: Instance | None) -> tuple[Member, ...]:
-    """Snapshots do not tell where their volume was attached; the instance does."""
+def _with_devices(members: tuple[Member, ...], manifest: Manifest) -> tuple[Member, ...]:
+    """Snapshots do not tell where their volume was attached; the instance and the volume do."""
+    instance = manifest.instance
     if instance is None:
         return members
-    return tuple(replace(one, device=instance.device_of(one.volume)) for one in members)
+    devices = {
+        volume.id: attachment.device
+        for volume in manifest.volumes
+        for attachment in volume.attachments
+        if attachment.instance == instance.id
+    } | {id_: device for device, id_ in instance.volumes.items()}
+    return tuple(replace(one, device=devices.get(one.volume)) for one in members)

@@ -48,7 +48,8 @@ class PlannedPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanReport:
-    """``points`` and ``left_out`` hold the first hundred of ``point_count``, ``left_out_count``.
+    """``points`` and ``left_out`` hold the first hundred of ``point_count``, ``left_out_count``;
+    ``points`` only those that this planning asked for, and not an earlier one of the same run.
 
     ``problems``, of a dry run only: a line for each Region that could not be read.
     """

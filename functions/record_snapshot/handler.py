@@ -16,7 +16,6 @@ def recorder() -> Recorder:
         ledger=runtime.ledger(),
         bus=runtime.bus(),
         clock=runtime.clock(),
-        patience=runtime.patience(),
         account=runtime.settings().account,
     )
 

@@ -9,12 +9,17 @@ from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.taking import anchor, outcome_of
 from lastgood.errors import Conflict, ForeignEvent, NotSettledYet
-from lastgood.ports import Bus, Clock, Compute, Delivery, Ledger, Patience
+from lastgood.ports import Bus, Clock, Compute, Delivery, Ledger
 
-LOOKS = 3
+LOOKS = 5
 """How often a young snapshot that the ledger does not know is looked for, before it is foreign."""
 
 LOOK_AGAIN = timedelta(seconds=20)
+"""After the first look; twice as long after each other: five minutes in all, which is longer than
+the function that takes snapshots can run before it answers."""
+
+YOUNG = timedelta(minutes=10)
+"""An older snapshot is on record, or is not ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +30,13 @@ class Recorder:
     ledger: Ledger
     bus: Bus
     clock: Clock
-    patience: Patience
     account: str
 
     def record(self, event: SnapshotsEnded, delivery: Delivery) -> Point | None:
         """Settle the point of these snapshots; None if they are none of ours.
 
-        Subscribers hear of a point at least once: again if this delivery came before, since the
-        announcement of that time may have been lost.
+        Subscribers hear of a point at least once: again if this event settled it at an earlier
+        delivery, whose announcement may have been lost.
 
         Raises:
             ForeignEvent: another account's.
@@ -58,8 +62,9 @@ class Recorder:
         try:
             settled = self.ledger.settle(point, outcome)
         except Conflict:
-            return point
-        if settled.changed or delivery.attempt > 1:
+            return self.ledger.point(point.id)
+        ours = settled.point.settled_at == event.at
+        if settled.changed or (ours and delivery.attempt > 1):
             self.bus.announce(settled.point)
         return settled.point
 
@@ -73,16 +78,19 @@ class Recorder:
     def _with_causes(self, point: Point) -> Point:
         """The reason stands in a snapshot's state message, and only there: events do not say it."""
         found = self.compute(point.source.region).snapshots_of(point.id)
-        causes = {one.snapshot: one.cause for one in found}
+        causes = {one.snapshot: one.cause for one in found if one.cause}
+        if not causes:
+            return point
         return replace(
             point,
-            members=tuple(
-                replace(one, cause=causes.get(one.snapshot, one.cause)) for one in point.members
-            ),
+            members=tuple(replace(one, cause=causes.get(one.snapshot)) for one in point.members),
         )
 
     def _unknown(self, event: SnapshotsEnded, delivery: Delivery, snapshots: list[str]) -> None:
         """Foreign, a set's member that is not its anchor, or not yet on record: wait for that."""
         age = self.clock.now() - event.started_at
-        if age < self.patience.lag and delivery.attempt < LOOKS and not delivery.last:
-            raise NotSettledYet(f"{', '.join(snapshots)}: not on record yet", after=LOOK_AGAIN)
+        if age < YOUNG and delivery.attempt < LOOKS and not delivery.last:
+            raise NotSettledYet(
+                f"{', '.join(snapshots)}: not on record yet",
+                after=LOOK_AGAIN * (1 << delivery.attempt - 1),
+            )

@@ -176,14 +176,14 @@ def test_an_event_without_a_detail_is_a_dead_letter(world: World):
     assert buried(world, "record_snapshot")["error"] == "MalformedMessage"
 
 
-def test_a_snapshot_that_is_not_ours_is_looked_for_three_times_and_then_left_alone(world: World):
+def test_a_snapshot_that_is_not_ours_is_looked_for_five_times_and_then_left_alone(world: World):
     send(world, RECORD, an_ebs_event())
 
     world.advance(timedelta(minutes=10))
 
     assert world.messages(RECORD) == []
     assert world.buried("record_snapshot") == []
-    assert len(world.cloud.calls.of("dynamodb.Query")) == 3
+    assert len(world.cloud.calls.of("dynamodb.Query")) == 5
     assert world.announcements() == []
 
 

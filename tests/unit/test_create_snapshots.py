@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from create_snapshots.usecase import Taker
 from lastgood.domain import tags
-from lastgood.domain.manifest import LaunchAttributes
-from lastgood.domain.model import MemberState, Method, PointStatus, Source
+from lastgood.domain.manifest import Attachment, LaunchAttributes
+from lastgood.domain.model import MemberState, Method, PointStatus, Run, Source
 from lastgood.domain.names import point_id, run_id
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import (
@@ -21,7 +21,6 @@ from lastgood.errors import (
     LedgerMissing,
     LimitReached,
     NotSettledYet,
-    Refused,
     SourceGone,
     Throttled,
     TryAgain,
@@ -89,9 +88,8 @@ class Stage:
             "ledger": self.steps.watch("ledger", self.ledger),
             "bus": self.steps.watch("bus", self.bus),
             "clock": self.clock,
-            "patience": PATIENCE,
         }
-        self.taker = Taker(**watched)
+        self.taker = Taker(**watched, patience=PATIENCE)
         self.recorder = Recorder(**watched, account=SOURCE.account)
 
     def take(self, request=None, *, last=False, attempt=None):
@@ -125,6 +123,8 @@ class Stage:
                 try:
                     self.recorder.record(event, Delivery(owner="recorder", attempt=attempt))
                     break
+                except Killed:
+                    self.clock.advance(minutes(6))
                 except TryAgain as error:
                     self.clock.advance(error.after)
 
@@ -688,10 +688,9 @@ def test_before_the_last_delivery_nothing_is_failed():
 
 
 @pytest.mark.parametrize("kind", [AccessDenied, KeyDenied, SourceGone, CallRefused])
-@pytest.mark.parametrize("step", ["compute.launch_attributes", "compute.snapshot_set"])
-def test_a_refusal_fails_the_point_at_the_first_delivery(kind, step):
+def test_a_refusal_fails_the_point_at_the_first_delivery(kind):
     stage = Stage()
-    stage.steps.at(step, raising(kind("not like this")))
+    stage.steps.at("compute.snapshot_set", raising(kind("not like this")))
 
     with pytest.raises(kind):
         stage.take()
@@ -700,6 +699,16 @@ def test_a_refusal_fails_the_point_at_the_first_delivery(kind, step):
     assert point.cause == f"{kind.__name__}: not like this"
     assert point.history[-1].status is FAILED
     assert stage.bus.announced == [point]
+
+
+def test_a_refusal_after_the_first_of_several_volumes_names_what_was_made():
+    stage, request = Stage(), a_request(Method.ONE_BY_ONE)
+    stage.steps.at("compute.snapshot_volume", raising(KeyDenied("no key")), nth=2)
+
+    with pytest.raises(KeyDenied, match="no key; made before that, and to be removed: snap-001"):
+        stage.take(request)
+
+    assert stage.point().cause.endswith("to be removed: snap-001")
 
 
 def test_a_point_that_failed_is_not_tried_again_by_a_second_message():
@@ -839,12 +848,12 @@ def test_a_source_without_a_volume_left_fails_by_name(method, attempted):
     stage = Stage()
     stage.ec2.put(an_instance(volumes={}))
     if attempted:
-        stage.steps.at("ledger.launch", die)
+        stage.steps.at("compute.instances_by_id", die)
         with pytest.raises(Killed):
             stage.take(bare(method))
         stage.clock.advance(REDELIVERY)
 
-    with pytest.raises(Refused):
+    with pytest.raises(SourceGone):
         stage.take(bare(method))
 
     assert stage.point().status is FAILED
@@ -853,7 +862,12 @@ def test_a_source_without_a_volume_left_fails_by_name(method, attempted):
 def attach_a_third(stage):
     stage.ec2.put(
         an_instance(volumes={"/dev/sda1": "vol-1", "/dev/sdf": "vol-2", "/dev/sdg": "vol-3"}),
-        a_volume("vol-3"),
+        a_volume(
+            "vol-3",
+            attachments=(
+                Attachment(instance=SOURCE.id, device="/dev/sdg", delete_on_termination=False),
+            ),
+        ),
     )
 
 
@@ -993,3 +1007,52 @@ def test_launch_attributes_survive_a_take_that_must_be_tried_again():
     stage.until_done()
 
     assert stage.steps.taken.count("compute.launch_attributes") == 1
+
+
+@pytest.mark.parametrize("known_before", [False, True])
+def test_launch_attributes_that_ec2_refuses_to_tell_do_not_keep_the_data_from_being_taken(
+    known_before,
+):
+    stage = Stage()
+    if known_before:
+        known(stage, read=T0 - timedelta(days=20))
+    stage.steps.at("compute.launch_attributes", raising(AccessDenied("not authorized")))
+
+    point = stage.take()
+
+    told = "those of 2026-02-09 are kept" if known_before else "there are none"
+    assert point.notes == (f"launch attributes such as user data not read, {told}: not authorized",)
+    assert bool(point.manifest.launch) is known_before
+    assert_taken_once(stage, a_request())
+
+
+# -- runs -------------------------------------------------------------------------------------
+
+
+def test_a_point_that_another_run_took_is_counted_as_taken_elsewhere():
+    stage = Stage()
+    alone = run_id(POLICY, T0, SOURCE.id)
+    for run in (a_request().run, alone):
+        stage.ledger.open_run(Run(id=run, policy=POLICY, slot=T0, started_at=T0))
+    stage.take(a_request())
+
+    for _ in range(2):
+        assert stage.take(a_request(run=alone)).run == a_request().run
+
+    assert stage.ledger.run(alone).elsewhere == 1
+    assert stage.ledger.run(a_request().run).elsewhere == 0
+    assert stage.ec2.sets == 1
+
+
+def test_a_manifest_that_the_ledger_cannot_hold_goes_without_the_volumes_tags():
+    stage = Stage()
+    tags_of_all = {f"{n:02}-{'k' * 100}": "v" * 256 for n in range(40)}
+    volumes = tuple(a_volume(f"vol-{n}", tags=tags_of_all) for n in range(1, 41))
+    devices = {f"/dev/sd{n}": one.id for n, one in enumerate(volumes)}
+    stage.ec2.put(an_instance(volumes=devices), *volumes)
+
+    point = stage.take(a_request(volumes=volumes, instance=an_instance(volumes=devices)))
+
+    assert len(point.members) == len(point.manifest.volumes) == 40
+    assert {len(one.tags) for one in point.manifest.volumes} == {0}
+    assert point.notes == ("the volumes' own tags are on their snapshots only: they are too many",)

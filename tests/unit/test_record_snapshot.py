@@ -18,8 +18,8 @@ from lastgood.errors import (
     Unavailable,
 )
 from lastgood.ledger.memory import MemoryLedger
-from lastgood.ports import Delivery, Patience
-from record_snapshot.usecase import LOOK_AGAIN, LOOKS, Recorder
+from lastgood.ports import Delivery
+from record_snapshot.usecase import LOOK_AGAIN, LOOKS, YOUNG, Recorder
 from tests.support.builders import POLICY, SOURCE, T0, a_claim, a_manifest, a_member, minutes
 from tests.support.fakes import (
     FakeBus,
@@ -34,7 +34,6 @@ from tests.support.fakes import (
 )
 
 SOON = timedelta(seconds=5)
-PATIENCE = Patience(lease=timedelta(seconds=130))
 COMPLETED, ERROR = MemberState.COMPLETED, MemberState.ERROR
 AVAILABLE, FAILED = PointStatus.AVAILABLE, PointStatus.FAILED
 
@@ -53,7 +52,6 @@ class Stage:
             ledger=self.steps.watch("ledger", self.ledger),
             bus=self.steps.watch("bus", self.bus),
             clock=self.clock,
-            patience=PATIENCE,
             account=SOURCE.account,
         )
 
@@ -61,10 +59,10 @@ class Stage:
         """A point that waits for these snapshots to end."""
         members = tuple(a_member(one, f"vol-{one}") for one in snapshots)
         claim = a_claim(method=method)
-        self.ledger.claim(claim)
+        point = self.ledger.claim(claim)
         for one in members:
             self.ec2.made[one.snapshot] = Made(one, {"lastgood:point": claim.id}, T0)
-        return self.ledger.answer(claim.id, claim.owner, T0, members, a_manifest(), ())
+        return self.ledger.answer(point, T0, members, a_manifest(), ())
 
     def record(self, event, attempt=1, *, last=False):
         delivery = Delivery(owner=f"recorder-{attempt}", attempt=attempt, last=last)
@@ -391,12 +389,12 @@ def test_a_young_snapshot_that_nobody_knows_is_looked_for_again_twice():
     for attempt in range(1, LOOKS):
         with pytest.raises(NotSettledYet, match="snap-1: not on record yet") as early:
             stage.record(an_event("snap-1"), attempt)
-        assert early.value.after == LOOK_AGAIN
+        assert early.value.after == LOOK_AGAIN * 2 ** (attempt - 1)
 
     assert stage.record(an_event("snap-1"), LOOKS) is None
 
 
-@pytest.mark.parametrize(("age", "looks"), [(PATIENCE.lag - SOON, True), (PATIENCE.lag, False)])
+@pytest.mark.parametrize(("age", "looks"), [(YOUNG - SOON, True), (YOUNG, False)])
 def test_a_snapshot_is_young_until_its_creator_must_have_answered(age, looks):
     stage = Stage()
     stage.clock.time = T0 + age

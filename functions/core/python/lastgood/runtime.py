@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cache, wraps
 from typing import Any, TypeVar
@@ -215,11 +216,14 @@ def _one(
         attempt=attempt,
         last=attempt >= int(settings().receives),
     )
-    with logger.append_context_keys(message=record.message_id, attempt=attempt):
+    with ExitStack() as keys:
+        keys.enter_context(
+            logger.append_context_keys(message_id=record.message_id, attempt=attempt)
+        )
         try:
             request = parse(_json(record.body))
-            with logger.append_context_keys(**about(request)):
-                point = handle(request, delivery)
+            keys.enter_context(logger.append_context_keys(**about(request)))
+            point = handle(request, delivery)
             if point is not None:
                 logger.info(f"{point.id} is {point.status}", extra=about_point(point))
         except LastgoodError as error:
@@ -233,9 +237,10 @@ def _one(
             logger.info("comes again", error=type(error).__name__, seconds=wait.total_seconds())
             deliveries().postpone(record.receipt_handle, wait)
             raise
-        except Exception:
+        except Exception as error:
             # A bug of ours. The batch goes on, and the message comes again: but not in silence.
-            logger.exception("this should not happen")
+            logger.exception("this should not happen", error=type(error).__name__)
+            _count(error)
             raise
 
 
@@ -288,9 +293,12 @@ def _wait(error: LastgoodError, attempt: int) -> timedelta:
 
 def _report(error: LastgoodError) -> None:
     """Log the error and count it under its name."""
-    name = type(error).__name__
-    logger.error(str(error), error=name)
+    logger.error(str(error), error=type(error).__name__)
+    _count(error)
+
+
+def _count(error: Exception) -> None:
     with single_metric(
         namespace=NAMESPACE, name="Errors", unit=MetricUnit.Count, value=1
     ) as metric:
-        metric.add_dimension(name="error", value=name)
+        metric.add_dimension(name="error", value=type(error).__name__)

@@ -83,6 +83,13 @@ MEANINGS = {
     "InvalidInstanceID.Malformed": _GONE,
     "InvalidInstanceID": _GONE,
     "InvalidVolume.NotFound": _GONE,
+    # SQS has two names for each of these: its protocol's, and that of the older one.
+    "KmsAccessDenied": _KEY,
+    "KmsDisabled": _KEY,
+    "KmsInvalidState": _KEY,
+    "KmsNotFound": _KEY,
+    "KmsOptInRequired": _KEY,
+    "KmsThrottled": _THROTTLED,
     "KMS.AccessDeniedException": _KEY,
     "KMS.DisabledException": _KEY,
     "KMS.InvalidStateException": _KEY,

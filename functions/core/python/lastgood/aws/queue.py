@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -69,7 +70,7 @@ class SqsDeliveries:
         """Put the message among the dead letters, with the error that a person is to read."""
         attributes = {
             "error": type(error).__name__,
-            "cause": str(error)[:LONGEST_CAUSE],
+            "cause": _sendable(str(error))[:LONGEST_CAUSE],
             "function": function,
             "at": instant(at),
         }
@@ -105,3 +106,12 @@ def _batches(bodies: Iterable[str]) -> Iterator[list[str]]:
         size += length
     if batch:
         yield batch
+
+
+def _sendable(text: str) -> str:
+    """With what SQS refuses in a text written as an escape (SQS API, SendMessage)."""
+    return re.sub(
+        "[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
+        lambda found: ascii(found[0])[1:-1],
+        text,
+    )

@@ -104,9 +104,6 @@ class Instance:
     def root_volume(self) -> str | None:
         return self.volumes.get(self.root_device or "")
 
-    def device_of(self, volume: str) -> str | None:
-        return next((device for device, id_ in self.volumes.items() if id_ == volume), None)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchAttributes:

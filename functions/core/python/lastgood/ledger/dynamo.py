@@ -27,7 +27,7 @@ from lastgood.domain.model import (
 )
 from lastgood.domain.names import instant
 from lastgood.domain.taking import anchor
-from lastgood.errors import Conflict, Throttled
+from lastgood.errors import CallRefused, Conflict, Throttled
 from lastgood.ledger import items, keys
 from lastgood.ledger.items import Item
 from lastgood.ports import Settled
@@ -532,8 +532,14 @@ class DynamoLedger:
                 raise _cancelled(error, what) from error
 
 
+BUSY = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
+
+
 def _cancelled(error: ClientError, what: str) -> Exception:
+    """By the reasons that DynamoDB gives (API Reference, TransactWriteItems)."""
     reasons = [one["Code"] for one in error.response.get("CancellationReasons", [])]
     if CONDITION in reasons:
         return _NotMet(reasons)
-    return Throttled(f"{what}: {', '.join(reasons)}", timedelta(seconds=2))
+    if any(reason in BUSY for reason in reasons):
+        return Throttled(f"{what}: {', '.join(reasons)}", timedelta(seconds=2))
+    return CallRefused(f"{what}: {error}")
