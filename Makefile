@@ -33,7 +33,7 @@ check: venv  ## format, lint, types, import rules, cfn-lint, cdk-nag
 	$(BIN)/mypy functions/core/python/lastgood $(FUNCTIONS) infra app.py
 	$(BIN)/pytest -q tests/unit/test_architecture.py tests/infra/test_lint.py tests/infra/test_nag.py
 
-test: venv  ## every test (about five minutes on two cores)
+test: venv  ## every test (about six minutes on two cores)
 	$(BIN)/pytest -q
 
 unit: venv  ## the fast tests: no deployment

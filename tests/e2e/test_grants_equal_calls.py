@@ -264,7 +264,7 @@ def test_the_stories_went_as_they_should(stories: Stories):
 
     failed = {name: point.cause for name, point in points.items() if point.cause}
     assert set(failed) == {"failed", "gone"}
-    assert "no cause told" in str(failed["failed"])
+    assert "EBS gave no cause" in str(failed["failed"])
     available = {name for name, one in points.items() if one.status is PointStatus.AVAILABLE}
     assert available == set(points) - set(failed)
     assert points["one by one"].method is Method.ONE_BY_ONE
