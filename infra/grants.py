@@ -183,7 +183,7 @@ READ_LAUNCH_ATTRIBUTES = Grant(
             ),
             on=_all,
             when=_in_regions,
-            wide=NO_RESOURCE,
+            wide="EC2 asks for these itself, and does not say on which resources",
         ),
     ),
 )
@@ -245,7 +245,7 @@ RECORD_RUNS = Grant(
     reason="Opens a run in the ledger, and records what was planned in it",
     rights=(
         Right(
-            actions=("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"),
+            actions=("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
             on=_table,
         ),
         _LEDGER_KEY,

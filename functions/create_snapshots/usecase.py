@@ -59,21 +59,21 @@ class Taker:
     def _take(self, request: TakeRequest, delivery: Delivery) -> Point:
         point = self.ledger.claim(self._claim(request, delivery))
         if point.run != request.run:
-            self.ledger.count_elsewhere(request.run, point.id, self.clock.now())
+            self.ledger.taken_elsewhere(request.run, point.id, self.clock.now())
         if point.status is not PointStatus.CREATING:
             return self._taken_before(point, delivery)
         work = _Work(
             request=request,
             compute=self.compute(request.source.region),
-            notes=list(request.notes),
+            notes=[*request.notes, *([f"taken late: {point.cause}"] if point.cause else [])],
             untouched=point.attempted_at is None,
         )
         try:
             return self._take_claimed(point, work, delivery.owner)
-        except TryAgain:
+        except TryAgain as error:
             # Nothing is to be released if the point got past CREATING before this happened.
             with suppress(Conflict):
-                self.ledger.release(point.id, delivery.owner, untouched=work.untouched)
+                self.ledger.release(point.id, delivery.owner, str(error), untouched=work.untouched)
             raise
 
     def _taken_before(self, point: Point, delivery: Delivery) -> Point:
@@ -106,7 +106,7 @@ class Taker:
 
     def _take_claimed(self, point: Point, work: "_Work", owner: str) -> Point:
         if work.request.bare:
-            work.request = _with_facts(work.request, work.compute)
+            self._read_again(work)
         found = self._found(point, work)
         if found.surplus:
             work.notes.append(
@@ -118,7 +118,7 @@ class Taker:
         else:
             if point.attempted_at is not None:
                 self.ledger.attempt(point.id, owner, self.clock.now())
-            members = _create(work, found.members)
+            members = self._create(work, found.members)
         manifest = self._manifest(work, launch, members)
         members = _with_devices(members, manifest)
         point = self.ledger.answer(point, self.clock.now(), members, manifest, tuple(work.notes))
@@ -145,7 +145,7 @@ class Taker:
         found = judged()
         if found.next is Next.INCOMPLETE:
             # A volume may have been detached between the plan and the set, which is whole then.
-            work.request = _with_facts(work.request, work.compute)
+            self._read_again(work)
             found = judged()
         if found.next is Next.WAIT:
             raise NotSettledYet(
@@ -160,6 +160,22 @@ class Taker:
                 f"the set of {point.id} is not whole: there is no snapshot of {', '.join(missing)}"
             )
         return found
+
+    def _create(self, work: "_Work", have: tuple[Member, ...]) -> tuple[Member, ...]:
+        """Create; once more if EC2 refuses because a volume to leave out is not attached now."""
+        try:
+            return _create(work, have)
+        except CallRefused:
+            before = work.request.excluded
+            if not before:
+                raise
+            self._read_again(work)
+            if work.request.excluded == before:
+                raise
+            return _create(work, have)
+
+    def _read_again(self, work: "_Work") -> None:
+        work.request = _with_facts(work.request, work.compute, self.clock.now())
 
     def _launch(self, work: "_Work") -> LaunchAttributes | None:
         """What EC2 tells one instance at a time: asked for after a start, and once a week.
@@ -194,7 +210,7 @@ class Taker:
                 "volumes were attached or detached between plan and snapshot: " + ", ".join(changed)
             )
         whole = Manifest(
-            captured_at=self.clock.now(),
+            captured_at=work.request.planned_at,
             volumes=tuple(facts[id_] for id_ in sorted(taken & facts.keys())),
             instance=work.request.instance,
             launch=launch,
@@ -250,11 +266,11 @@ def _create(work: _Work, have: tuple[Member, ...]) -> tuple[Member, ...]:
             method=request.method,
         ),
     }
-    copy_tags = tags.fits(own, (volume.tags for volume in request.volumes))
+    copy_tags = tags.can_be_copied(own, (volume.tags for volume in request.volumes))
     if not copy_tags:
         work.notes.append(
-            "the volumes' own tags are in the manifest only: with Lastgood's they are more "
-            f"than the {tags.MOST_TAGS} that EC2 allows"
+            "the volumes' own tags are in the manifest only: with Lastgood's they are more than "
+            f"the {tags.MOST_TAGS} that EC2 allows, or have a key of the same name"
         )
     before, work.untouched = work.untouched, False
     try:
@@ -304,20 +320,22 @@ def _still_holds(known: LaunchAttributes, instance: Instance, now: datetime) -> 
     )
 
 
-def _with_facts(request: TakeRequest, compute: Compute) -> TakeRequest:
-    """The request with its source as EC2 shows it now.
+def _with_facts(request: TakeRequest, compute: Compute, now: datetime) -> TakeRequest:
+    """The request with its source as EC2 shows it now, and without exclusions of what is gone.
 
     Raises:
         SourceGone: the source is gone, or none of its volumes is left to take.
     """
-    id_, instance = request.source.id, None
+    id_, instance, excluded = request.source.id, None, request.excluded
     wanted = {id_}
     if request.method is not Method.VOLUME:
         instance = compute.instances_by_id([id_]).get(id_)
         if instance is None:
             raise SourceGone(f"there is no instance {id_} any more")
         boot = {instance.root_volume} if request.exclude_boot else set()
-        wanted = set(instance.volumes.values()) - set(request.excluded) - boot
+        attached = set(instance.volumes.values())
+        excluded = tuple(one for one in request.excluded if one in attached)
+        wanted = attached - set(excluded) - boot
     volumes = compute.volumes_by_id(wanted)
     if not volumes:
         raise SourceGone(f"there is no volume of {id_} any more that the policy takes")
@@ -325,6 +343,8 @@ def _with_facts(request: TakeRequest, compute: Compute) -> TakeRequest:
         request,
         instance=instance,
         volumes=tuple(volumes[one] for one in sorted(volumes)),
+        excluded=excluded,
+        planned_at=now,
         bare=False,
     )
 

@@ -1,7 +1,7 @@
 """Select the sources of a policy, open the run, and ask for a point of each."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from lastgood.domain import names, selection
@@ -110,8 +110,9 @@ class Planner:
         """Open the run and send one request for each source that the policy takes.
 
         A Region that cannot be read does not stop the others: it is noted in the run, and its
-        error is raised at the end. Planning the same slot again skips the Regions that are done
-        and asks again for the sources of the others, which is harmless.
+        error is raised at the end. Planning a slot again that broke off skips the Regions that
+        are done; a slot that was planned whole is asked for whole again, which takes no source
+        twice.
 
         Raises:
             UnknownPolicy, SourceGone, SourceNotSelected: the request cannot be met.
@@ -133,7 +134,7 @@ class Planner:
             raise failed[0][1]
         explained = request.dry_run and (tally.left_out or failed)
         if request.source and not tally.points and not explained:
-            raise _not_taken(policy, request.source, tally, self._regions(policy))
+            raise self._not_taken(policy, run, request, tally)
         return PlanReport(
             policy=policy.name,
             slot=slot,
@@ -171,14 +172,17 @@ class Planner:
         return failed
 
     def _planned_before(self, run: Run, tally: _Tally) -> Planned | None:
-        """What an earlier planning of the same run finished, taken over into the tally."""
-        known = self.ledger.run(run.id)
-        if known is None or known.planned is None:
+        """What an earlier planning that broke off has finished, taken over into the tally.
+
+        One that was complete is done again: somebody asks for it, because messages were lost.
+        """
+        known = self.ledger.planned(run.id)
+        if known is None or not (known.waiting or known.problems):
             return None
-        tally.points = known.planned.points
-        tally.left_out_count = known.planned.left_out_count
-        tally.left_out = list(known.planned.left_out)
-        return known.planned
+        tally.points = known.points
+        tally.left_out_count = known.left_out_count
+        tally.left_out = list(known.left_out)
+        return known
 
     def _planned(
         self, policy: Policy, tally: _Tally, done: set[str], failed: Sequence[_Failure]
@@ -193,6 +197,28 @@ class Planner:
             waiting=tuple(one for one in self._regions(policy) if one not in tried),
             problems=_lines(failed),
         )
+
+    def _not_taken(
+        self, policy: Policy, run: Run, request: PlanRequest, tally: _Tally
+    ) -> LastgoodError:
+        """The refusal of a source that was asked for by name; the run has it on record."""
+        error: LastgoodError
+        if tally.left_out:
+            error = SourceNotSelected(
+                f"policy {policy.name} leaves {request.source} out: {tally.left_out[0].reason}"
+            )
+        else:
+            regions = self._regions(policy)
+            error = SourceGone(
+                f"there is no {policy.select.resource.value} {request.source} in "
+                f"{', '.join(regions)}, where policy {policy.name} looks: check the id, the "
+                "account and the policy's select.regions"
+            )
+        if not request.dry_run:
+            done = set(self._regions(policy))
+            planned = self._planned(policy, tally, done, [])
+            self.ledger.plan_run(run.id, replace(planned, problems=_lines([("", error)])))
+        return error
 
     def _plan_region(
         self, policy: Policy, region: str, run: Run, request: PlanRequest, tally: _Tally
@@ -228,7 +254,7 @@ class Planner:
     ) -> Iterator[list[Judgement]]:
         if policy.select.resource is ResourceKind.INSTANCE:
             for instances in _instances(policy, compute, only):
-                yield self._judge_instances(policy, compute, instances)
+                yield self._judge_instances(policy, compute, instances, alone=only is not None)
         else:
             for volumes in _volumes(policy, compute, only):
                 yield [
@@ -237,11 +263,12 @@ class Planner:
                 ]
 
     def _judge_instances(
-        self, policy: Policy, compute: Compute, instances: Sequence[Instance]
+        self, policy: Policy, compute: Compute, instances: Sequence[Instance], *, alone: bool
     ) -> list[Judgement]:
         wanted = [one for one in instances if selection.refusal(policy.select, one) is None]
         volumes = compute.volumes_by_id(id_ for one in wanted for id_ in one.volumes.values())
-        owners = _owners(policy, compute, instances, volumes)
+        # An instance that is taken alone has its shared volumes to itself.
+        owners = {} if alone else _owners(policy, compute, instances, volumes)
         return [
             selection.judge_instance(
                 policy.select, self._source(one.id, compute), one, volumes, owners
@@ -281,14 +308,3 @@ def _owners(
     if others:
         known |= compute.instances_by_id(others)
     return selection.owners_of_shared(policy.select, known, volumes.values())
-
-
-def _not_taken(policy: Policy, source: str, tally: _Tally, regions: Sequence[str]) -> LastgoodError:
-    if tally.left_out:
-        return SourceNotSelected(
-            f"policy {policy.name} leaves {source} out: {tally.left_out[0].reason}"
-        )
-    return SourceGone(
-        f"there is no {policy.select.resource.value} {source} in {', '.join(regions)}, where "
-        f"policy {policy.name} looks: check the id, the account and the policy's select.regions"
-    )

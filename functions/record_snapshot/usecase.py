@@ -62,6 +62,7 @@ class Recorder:
         try:
             settled = self.ledger.settle(point, outcome)
         except Conflict:
+            # It ended the other way, or is past that.
             return self.ledger.point(point.id)
         ours = settled.point.settled_at == event.at
         if settled.changed or (ours and delivery.attempt > 1):

@@ -10,10 +10,6 @@ from lastgood.domain.policy import Policy
 
 PATH = "/lastgood/policies"
 
-STANDARD = 4_096
-"""Bytes that a standard parameter holds; an advanced one holds more, and costs a little a month
-(AWS Systems Manager, "Parameter tiers")."""
-
 
 class DeployedPolicies(Construct):
     """``/lastgood/policies/<name>``, for each of the policies."""
@@ -21,14 +17,14 @@ class DeployedPolicies(Construct):
     def __init__(self, scope: Construct, construct_id: str, policies: Iterable[Policy]) -> None:
         super().__init__(scope, construct_id)
         for policy in policies:
-            text = policy_document(policy)
-            large = len(text.encode()) > STANDARD
             ssm.CfnParameter(
                 self,
                 policy.name,
                 name=f"{PATH}/{policy.name}",
                 type="String",
                 description=f"Lastgood policy {policy.name}, from the policies file",
-                tier="Advanced" if large else "Standard",
-                value=text,
+                # A policy may outgrow a standard parameter and shrink again, and SSM refuses to
+                # take an advanced one back (SSM API, PutParameter).
+                tier="Intelligent-Tiering",
+                value=policy_document(policy),
             )

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
@@ -33,6 +34,7 @@ os.environ.pop("AWS_ENDPOINT_URL", None)
 import moto.core  # noqa: F401, I001
 
 import boto3
+import botocore.endpoint
 from botocore.awsrequest import AWSResponse
 from botocore.client import BaseClient
 from botocore.config import Config
@@ -226,6 +228,8 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
             raise ReadTimeoutError(endpoint_url=request.url)
         return reply
 
+    # Between two tries botocore waits for real seconds, which are nobody's here.
+    patches.set(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
     patches.set(BaseClient, "_make_api_call", make_api_call)
     patches.set(BotocoreStubber, "process_request", process_one_at_a_time)
     patches.set(BotocoreStubber, "__call__", answer)

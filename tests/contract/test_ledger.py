@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from botocore.exceptions import ClientError
 
 from lastgood.domain.ended import Ended
 from lastgood.domain.manifest import LaunchAttributes
@@ -18,7 +19,7 @@ from lastgood.domain.model import (
     Source,
 )
 from lastgood.errors import AccessDenied, Conflict, KeyDenied, LedgerMissing, Throttled
-from lastgood.ledger.dynamo import DynamoLedger
+from lastgood.ledger.dynamo import DynamoLedger, _cancelled
 from lastgood.ledger.memory import MemoryLedger
 from lastgood.ports import Ledger
 from tests.cloud.in_process import InProcessCloud, aws_error
@@ -89,7 +90,7 @@ def test_a_worker_can_claim_again_what_it_holds(ledger):
 def test_a_released_point_is_free_at_once(ledger):
     ledger.claim(a_claim("worker-a"))
 
-    ledger.release(a_claim().id, "worker-a", untouched=False)
+    ledger.release(a_claim().id, "worker-a", "throttled", untouched=False)
 
     assert ledger.claim(a_claim("worker-b", T0 + minutes(1))).attempted_at == T0
 
@@ -97,7 +98,7 @@ def test_a_released_point_is_free_at_once(ledger):
 def test_a_point_released_untouched_owes_no_look_up(ledger):
     ledger.claim(a_claim("worker-a"))
 
-    ledger.release(a_claim().id, "worker-a", untouched=True)
+    ledger.release(a_claim().id, "worker-a", "throttled", untouched=True)
 
     assert ledger.claim(a_claim("worker-b", T0 + minutes(1))).attempted_at is None
 
@@ -108,7 +109,7 @@ def test_an_attempt_after_a_look_up_moves_the_time_that_describes_may_lag_from(l
 
     ledger.attempt(a_claim().id, "worker-b", T0 + minutes(4))
 
-    ledger.release(a_claim().id, "worker-b", untouched=False)
+    ledger.release(a_claim().id, "worker-b", "throttled", untouched=False)
     known = ledger.claim(a_claim("worker-c", T0 + minutes(5)))
     assert known.attempted_at == T0 + minutes(4)
 
@@ -119,7 +120,7 @@ def test_only_the_owner_may_attempt_release_and_answer(ledger):
     with pytest.raises(Conflict):
         ledger.attempt(point.id, "worker-b", T0)
     with pytest.raises(Conflict):
-        ledger.release(point.id, "worker-b", untouched=True)
+        ledger.release(point.id, "worker-b", "throttled", untouched=True)
     with pytest.raises(Conflict):
         ledger.answer(replace(point, owner="worker-b"), T0, (a_member(),), a_manifest(), ())
 
@@ -235,9 +236,51 @@ def test_giving_up_leaves_alone_what_another_worker_holds_or_has_taken(ledger):
         ledger.give_up(a_claim("worker-a"), FAILED)
 
 
-def test_giving_up_a_point_that_was_never_claimed_is_refused(ledger):
-    with pytest.raises(Conflict):
-        ledger.give_up(a_claim("worker-a"), FAILED)
+def test_giving_up_a_point_that_was_never_claimed_puts_it_on_record_as_failed(ledger):
+    claim = a_claim("worker-a")
+    ledger.open_run(Run(id=claim.run, policy=POLICY, slot=T0, started_at=T0))
+
+    point = ledger.give_up(claim, FAILED)
+
+    assert ledger.point(claim.id) == point
+    assert (point.status, point.cause) == (PointStatus.FAILED, "the key is disabled")
+    assert ledger.run(claim.run).ended[PointStatus.FAILED] == 1
+    assert list(ledger.in_flight()) == []
+
+
+def test_giving_up_counts_in_the_run_that_the_point_belongs_to(ledger):
+    first, other = a_claim("worker-a"), a_claim("worker-b", run="run-2")
+    for run in (first.run, other.run):
+        ledger.open_run(Run(id=run, policy=POLICY, slot=T0, started_at=T0))
+    ledger.claim(first)
+    ledger.release(first.id, "worker-a", "throttled", untouched=True)
+    ledger.claim(other)
+    ledger.taken_elsewhere("run-2", first.id, T0)
+
+    ledger.give_up(other, FAILED)
+
+    assert ledger.run(first.run).ended[PointStatus.FAILED] == 1
+    assert ledger.run("run-2").ended[PointStatus.FAILED] == 1
+
+
+def test_what_a_released_point_waits_for_is_on_record_until_it_is_taken(ledger):
+    ledger.claim(a_claim("worker-a"))
+    ledger.release(a_claim().id, "worker-a", "a snapshot is pending", untouched=True)
+
+    assert ledger.point(a_claim().id).cause == "a snapshot is pending"
+    again = ledger.claim(a_claim("worker-b"))
+    assert again.cause == "a snapshot is pending"
+    assert ledger.answer(again, T0, (a_member(),), a_manifest(), ()).cause is None
+
+
+def test_a_settled_point_takes_no_more_notes_of_its_members(ledger):
+    point = answered(ledger, a_claim(method=Method.ONE_BY_ONE))
+    bad = Ended(snapshot="snap-1", state=MemberState.ERROR, cause="no key")
+    settled = ledger.settle(ledger.settle_member(point, bad), FAILED).point
+
+    late = ledger.settle_member(point, replace(bad, cause="something else"))
+
+    assert late == settled == ledger.point(point.id)
 
 
 def test_members_of_a_point_taken_one_by_one_are_noted_one_by_one(ledger):
@@ -330,16 +373,28 @@ def test_a_run_tells_what_was_planned(ledger):
     assert ledger.run("run-1").status is RunStatus.RUNNING
 
 
-def test_a_run_counts_a_point_that_another_run_had_taken_once(ledger):
+def test_a_point_that_another_run_takes_counts_as_it_ends_and_once(ledger):
+    ledger.open_run(Run(id="run-2", policy=POLICY, slot=T0, started_at=T0))
+    ledger.plan_run("run-2", Planned(at=T0, points=1))
+    point = answered(ledger)
+
+    ledger.taken_elsewhere("run-2", point.id, T0)
+    ledger.taken_elsewhere("run-2", point.id, T0)
+
+    assert ledger.run("run-2").status is RunStatus.RUNNING
+    ledger.settle(point, FAILED)
+    assert ledger.run("run-2").status is RunStatus.FAILED
+    assert ledger.run("run-2").ended[PointStatus.FAILED] == 1
+
+
+def test_a_plan_that_is_behind_does_not_undo_one_that_is_further(ledger):
     ledger.open_run(Run(id="run-1", policy=POLICY, slot=T0, started_at=T0))
-    ledger.plan_run("run-1", Planned(at=T0, points=1))
+    further = Planned(at=T0, points=2, regions=("eu-west-1", "eu-north-1"))
 
-    ledger.count_elsewhere("run-1", "pt-1", T0)
-    ledger.count_elsewhere("run-1", "pt-1", T0)
+    ledger.plan_run("run-1", further)
+    ledger.plan_run("run-1", Planned(at=T0, points=1, regions=("eu-west-1",)))
 
-    run = ledger.run("run-1")
-    assert run.elsewhere == 1
-    assert run.status is RunStatus.OK
+    assert ledger.planned("run-1") == further
 
 
 def test_launch_attributes_are_kept_per_source(ledger):
@@ -368,6 +423,21 @@ def test_the_record_of_a_failed_point_expires_and_that_of_an_available_one_does_
 
     assert int(ttl(failed.id)["N"]) == int((FAILED.at + timedelta(days=90)).timestamp())
     assert ttl(good.id) is None
+
+
+@pytest.mark.parametrize(
+    "reasons", [["TransactionConflict", "None", "ConditionalCheckFailed"], ["ThrottlingError"]]
+)
+def test_a_transaction_that_meets_another_is_no_verdict_on_its_conditions(reasons):
+    cancelled = ClientError(
+        {
+            "Error": {"Code": "TransactionCanceledException", "Message": "cancelled"},
+            "CancellationReasons": [{"Code": reason} for reason in reasons],
+        },
+        "TransactWriteItems",
+    )
+
+    assert isinstance(_cancelled(cancelled, "settle"), Throttled)
 
 
 @pytest.mark.parametrize(

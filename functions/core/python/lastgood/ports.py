@@ -124,11 +124,17 @@ class Ledger(Protocol):
         ...
 
     def plan_run(self, run: str, planned: Planned) -> None:
-        """Write what planning came to; a second planning of the same run writes over it."""
+        """Write what planning came to. A second planning of the same run writes over it, unless
+        it has fewer Regions done: that is one that began before, and ends later."""
+        ...
+
+    def planned(self, run: str) -> Planned | None:
+        """What planning of the run came to so far."""
         ...
 
     def run(self, run: str) -> Run | None:
-        """The run with the counts of its points, added up now."""
+        """The run with the counts of its points, added up now; those that another run has taken
+        among them, as they are now."""
         ...
 
     def runs(self, policy: str) -> Iterator[Run]:
@@ -147,8 +153,8 @@ class Ledger(Protocol):
         """
         ...
 
-    def count_elsewhere(self, run: str, point: str, at: datetime) -> None:
-        """Note that another run has taken a point that ``run`` asked for too; once a point."""
+    def taken_elsewhere(self, run: str, point: str, at: datetime) -> None:
+        """Note that another run takes a point that ``run`` asked for too: it counts in both."""
         ...
 
     def attempt(self, point: str, owner: str, at: datetime) -> None:
@@ -156,10 +162,11 @@ class Ledger(Protocol):
         the point."""
         ...
 
-    def release(self, point: str, owner: str, *, untouched: bool) -> None:
+    def release(self, point: str, owner: str, why: str, *, untouched: bool) -> None:
         """Give the point back so that the next delivery need not wait for the lease to run out.
 
-        ``untouched``: nothing that went out for it had an effect. Raises Conflict as above.
+        ``why`` is its ``cause`` until it is taken. ``untouched``: nothing that went out for it
+        had an effect. Raises Conflict as above.
         """
         ...
 
@@ -190,10 +197,11 @@ class Ledger(Protocol):
         ...
 
     def give_up(self, claim: Claim, outcome: Outcome) -> Point:
-        """CREATING to FAILED, counted in its run. Giving up again changes nothing.
+        """CREATING, or never claimed, to FAILED, counted in its run. Giving up again changes
+        nothing.
 
         Raises:
-            Conflict: another owner holds it, or it is past CREATING, or was never claimed.
+            Conflict: another owner holds it, or it is past CREATING.
         """
         ...
 

@@ -31,6 +31,7 @@ from lastgood.domain.policy import Policy
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import (
     LastgoodError,
+    LimitReached,
     MalformedMessage,
     NotSettledYet,
     Refused,
@@ -46,6 +47,8 @@ Response = dict[str, Any]
 
 NAMESPACE = "Lastgood"
 LONGEST_WAIT = timedelta(minutes=15)
+LONGEST_WAIT_FOR_LIMIT = timedelta(hours=2)
+"""A pending snapshot of a large st1 volume takes hours: twelve deliveries wait for half a day."""
 AFTER_CONFLICT = timedelta(seconds=30)
 POLICY_AGE = 60
 """Seconds for which a function keeps a policy that it has read."""
@@ -288,7 +291,8 @@ def _wait(error: LastgoodError, attempt: int) -> timedelta:
         return AFTER_CONFLICT
     if isinstance(error, NotSettledYet):
         return error.after
-    return min(error.after * (1 << min(attempt - 1, 10)), LONGEST_WAIT)
+    longest = LONGEST_WAIT_FOR_LIMIT if isinstance(error, LimitReached) else LONGEST_WAIT
+    return min(error.after * (1 << min(attempt - 1, 10)), longest)
 
 
 def _report(error: LastgoodError) -> None:

@@ -78,14 +78,14 @@ def ebs_event(envelope: Mapping[str, Any]) -> SnapshotsEnded:
     """
     try:
         detail = envelope["detail"]
+        cause = detail.get("cause", "")
         kind = envelope["detail-type"]
         if kind == "EBS Multi-Volume Snapshots Completion Status":
             snapshots = tuple(
-                _ended(one["snapshot_id"], one["status"], detail["cause"])
-                for one in detail["snapshots"]
+                _ended(one["snapshot_id"], one["status"], cause) for one in detail["snapshots"]
             )
         elif kind == "EBS Snapshot Notification":
-            snapshots = (_ended(detail["snapshot_id"], detail["result"], detail["cause"]),)
+            snapshots = (_ended(detail["snapshot_id"], detail["result"], cause),)
         else:
             raise MalformedMessage(f"not an event of EBS about snapshots: {kind}")
         if not snapshots:

@@ -23,7 +23,7 @@ from lastgood.domain.requests import TakeRequest
 PAGE = 1000
 """The most that a describe gives at once (EC2 API, "Pagination")."""
 MOST_IDS = 1000
-"""Ids named in one describe."""
+"""Ids named in one describe: as many as a page would hold."""
 MOST_FILTER_VALUES = 200
 """Of one filter (EC2 User Guide, "Filter your resources")."""
 
@@ -64,9 +64,11 @@ class Ec2Compute:
     def _volumes_of_some(self, ids: list[str]) -> Iterator[Dict]:
         """By id, in one call; by filter if one of them is gone, for then EC2 refuses them all."""
         if len(ids) > MOST_FILTER_VALUES:
+            # EC2 takes no page size beside ids; if it pages all the same, this goes on.
+            pages = self._reads.get_paginator("describe_volumes").paginate(VolumeIds=ids)
             with translated(f"describe volumes in {self.region}"):
                 try:
-                    yield from self._reads.describe_volumes(VolumeIds=ids)["Volumes"]
+                    yield from [one for page in pages for one in page["Volumes"]]
                 except ClientError as error:
                     if error.response["Error"]["Code"] != "InvalidVolume.NotFound":
                         raise

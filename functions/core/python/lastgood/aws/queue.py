@@ -15,7 +15,8 @@ from lastgood.errors import LastgoodError, Unavailable
 
 MOST_ENTRIES = 10
 MOST_BYTES = 262_144
-"""Of one SendMessageBatch, and of one message (SQS Developer Guide, "Message quotas")."""
+"""Of one SendMessageBatch and of one message: what every Region and event source takes. SQS itself
+allows 1 MiB by now (botocore, SendMessage)."""
 LONGEST_CAUSE = 1024
 MOST_DELAY = timedelta(hours=12)
 TRIES = 3

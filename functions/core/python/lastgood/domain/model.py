@@ -86,7 +86,8 @@ class Point:
 
     ``owner`` and ``lease_until`` say who is taking it now, and until when nobody else may.
     ``attempted_at`` is when a create call may first have gone out whose outcome is not known;
-    None when none did. ``members`` is empty until EC2 has answered.
+    None when none did. ``members`` is empty until EC2 has answered. ``cause`` says why it failed,
+    or, while it is CREATING, what it waits for.
     """
 
     id: str
@@ -175,8 +176,8 @@ class Planned:
 class Run:
     """One execution of one policy for one slot. ``source`` is set when only that was asked for.
 
-    ``ended`` counts its points. ``elsewhere`` counts those that it asked for and that another run
-    had taken before, for the same slot: they end there.
+    ``ended`` counts the points that it asked for; also one that another run of the same slot
+    takes.
     """
 
     id: str
@@ -186,14 +187,13 @@ class Run:
     source: str | None = None
     planned: Planned | None = None
     ended: Mapping[PointStatus, int] = field(default_factory=dict)
-    elsewhere: int = 0
 
     @property
     def status(self) -> RunStatus:
         """Read from the counts, so it cannot go stale: nothing has to close a run."""
         if self.planned is None or self.planned.waiting:
             return RunStatus.PLANNING
-        good = self.ended.get(PointStatus.AVAILABLE, 0) + self.elsewhere
+        good = self.ended.get(PointStatus.AVAILABLE, 0)
         bad = self.ended.get(PointStatus.FAILED, 0)
         if good + bad < self.planned.points:
             return RunStatus.RUNNING

@@ -14,7 +14,8 @@ from lastgood.domain.selection import Selected
 class TakeRequest:
     """Take the point of one source for one slot.
 
-    ``instance`` and ``volumes`` are the facts of the manifest as planning saw them. ``bare``
+    ``instance`` and ``volumes`` are the facts of the manifest as planning saw them at
+    ``planned_at``. ``bare``
     says that they were left out, being too large for a message: describe the source instead.
     ``elsewhere`` maps a shared volume to the point that has it.
     """

@@ -38,6 +38,13 @@ def copyable(tags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def fits(tags: Mapping[str, str], more: Iterable[Mapping[str, str]]) -> bool:
-    """Whether each of ``more``, with ``tags`` on top, stays within what EC2 allows."""
-    return all(len({**copyable(one), **tags}) <= MOST_TAGS for one in more)
+def can_be_copied(tags: Mapping[str, str], sources: Iterable[Mapping[str, str]]) -> bool:
+    """Whether EC2 may copy the tags of each of ``sources``, with ``tags`` on top.
+
+    Not if there are too many; and not if a key is in both, since AWS does not say which wins: a
+    volume that bears the tag of another point must not pass it on.
+    """
+    return all(
+        len({**copyable(one), **tags}) <= MOST_TAGS and not one.keys() & tags.keys()
+        for one in sources
+    )

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from lastgood.aws.faults import translated
+from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
-from lastgood.domain.ended import Ended
+from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
     Change,
@@ -54,26 +54,46 @@ class DynamoLedger:
     # runs
 
     def open_run(self, run: Run) -> None:
+        """A schedule is delivered twice; the run has the start of the first::
+
+        planner A                     item                          planner B
+        put if not there  ---------->  started by A
+                                                   <--------------- put if not there: refused
+        """
         self._put_new(items.run(run), f"open run {run.id}")
 
     def plan_run(self, run: str, planned: Planned) -> None:
+        """Two planners of one run; the one that is behind does not undo what the other did::
+
+        planner A                     item                          planner B
+        1 Region done  ------------->  1 done
+                                       2 done      <--------------- 2 Regions done
+        1 Region done, again: refused, as 2 are done
+        """
         self._update(
             keys.run(run),
             f"record the plan of run {run}",
             "SET planned = :planned",
-            {":planned": items.planned(planned)},
-            condition="attribute_exists(pk)",
+            {
+                ":planned": items.planned(planned),
+                ":done": {"N": str(len(planned.regions))},
+            },
+            condition="attribute_exists(pk) AND "
+            "(attribute_not_exists(planned) OR size(planned.regions) <= :done)",
         )
 
+    def planned(self, run: str) -> Planned | None:
+        item = self._get(keys.run(run), f"read the plan of run {run}")
+        return items.from_item(Run, item).planned if item else None
+
     def run(self, run: str) -> Run | None:
-        return items.counted_run(
-            self._query(
-                f"read run {run}",
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": {"S": keys.run(run)["pk"]}},
-                ConsistentRead=True,
-            )
+        found = self._query(
+            f"read run {run}",
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": keys.run(run)["pk"]}},
+            ConsistentRead=True,
         )
+        return items.counted_run(found, lambda point: self._known(point).status)
 
     def runs(self, policy: str) -> Iterator[Run]:
         for item in self._listed(keys.runs_of(policy)):
@@ -137,7 +157,8 @@ class DynamoLedger:
         before = items.from_item(Point, updated)
         return replace(before, owner=claim.owner, lease_until=items.lease_end(claim))
 
-    def count_elsewhere(self, run: str, point: str, at: datetime) -> None:
+    def taken_elsewhere(self, run: str, point: str, at: datetime) -> None:
+        """One item a point, put if it is not there: however often it is said, it counts once."""
         expiry = {"ttl": items.expires(at, items.RUN_FOR)}
         self._put_new(
             items.to_item({**keys.run_elsewhere(run, point), **expiry}),
@@ -145,11 +166,30 @@ class DynamoLedger:
         )
 
     def attempt(self, point: str, owner: str, at: datetime) -> None:
+        """Only who holds the point may send a create call for it::
+
+        worker A                      item                          worker B
+        (slow)                         CREATING, owner B <--------- claim
+        if owner is A: refused
+                                       attempted_at now  <--------- if owner is B
+        """
         self._held(point, owner, "SET attempted_at = :now", {":now": {"S": unstructure(at)}})
 
-    def release(self, point: str, owner: str, *, untouched: bool) -> None:
+    def release(self, point: str, owner: str, why: str, *, untouched: bool) -> None:
+        """What is given back is free at once; what was taken over meanwhile is left alone::
+
+        worker A                      item                          worker B
+        if owner is A  ------------->  CREATING, no owner
+                                       CREATING, owner B <--------- claim, without waiting
+        if owner is A: refused
+        """
         attempted = ", attempted_at" if untouched else ""
-        self._held(point, owner, f"REMOVE #owner, lease_until{attempted}", {})
+        self._held(
+            point,
+            owner,
+            f"SET cause = :why REMOVE #owner, lease_until{attempted}",
+            {":why": {"S": why}},
+        )
 
     def answer(
         self,
@@ -174,7 +214,7 @@ class DynamoLedger:
         update, values = (
             "SET #status = :pending, members = :members, manifest = :manifest, notes = :notes, "
             "anchor = :anchor, history = list_append(history, :change) "
-            "REMOVE #owner, lease_until, attempted_at",
+            "REMOVE #owner, lease_until, attempted_at, cause",
             {
                 ":pending": {"S": PointStatus.PENDING},
                 ":members": items.value(unstructure(members)),
@@ -208,7 +248,8 @@ class DynamoLedger:
                 outcome,
                 "#status = :pending",
                 {":pending": {"S": PointStatus.PENDING}},
-                members=point.members,
+                # Where members are noted one by one, a newer note than ours may be there.
+                members=None if counts_members(point) else point.members,
             ),
             self._counted(point.run, point.source, outcome),
         ]
@@ -228,6 +269,9 @@ class DynamoLedger:
 
     def _settled_before(self, point: str, outcome: Outcome) -> Settled:
         known = self._known(point)
+        if known.status is PointStatus.PENDING:
+            # Another condition than its own, and that one holds by now.
+            raise Throttled(f"settle {point}: its source was written meanwhile", SOON)
         if known.status is not outcome.status:
             raise Conflict(f"{point} cannot become {outcome.status}: it is {known.status}")
         return Settled(known, changed=False)
@@ -240,20 +284,31 @@ class DynamoLedger:
                                        CREATING, owner B <--------- claim
         if free or mine: refused, Conflict: B goes on
         """
+        known = self.point(claim.id)
         try:
-            self._transact(
-                f"give up {claim.id}",
-                self._end(
-                    claim.id,
-                    outcome,
-                    "#status = :creating AND (attribute_not_exists(#owner) OR #owner = :me)",
-                    {":creating": {"S": PointStatus.CREATING}, ":me": {"S": claim.owner}},
-                ),
-                self._counted(claim.run, claim.source, outcome),
-            )
+            if known is None:
+                self._transact(
+                    f"give up {claim.id}",
+                    self._put(
+                        items.point(items.given_up(claim, outcome)), "attribute_not_exists(pk)"
+                    ),
+                    self._seen(claim),
+                    self._counted(claim.run, claim.source, outcome),
+                )
+            else:
+                self._transact(
+                    f"give up {claim.id}",
+                    self._end(
+                        claim.id,
+                        outcome,
+                        "#status = :creating AND (attribute_not_exists(#owner) OR #owner = :me)",
+                        {":creating": {"S": PointStatus.CREATING}, ":me": {"S": claim.owner}},
+                    ),
+                    self._counted(known.run, claim.source, outcome),
+                )
         except _NotMet as refused:
-            known = self.point(claim.id)
-            if known is None or known.status is not outcome.status:
+            known = self._known(claim.id)
+            if known.status is not outcome.status:
                 raise Conflict(f"{claim.id} is not ours to give up") from refused
             return known
         return self._known(claim.id)
@@ -278,10 +333,11 @@ class DynamoLedger:
                 ":state": {"S": ended.state},
                 ":cause": items.value(ended.cause),
                 ":snapshot": {"S": ended.snapshot},
+                ":pending": {"S": PointStatus.PENDING},
             },
-            condition=f"members[{index}].#snapshot = :snapshot",
+            condition=f"#status = :pending AND members[{index}].#snapshot = :snapshot",
         )
-        return items.from_item(Point, updated) if updated else point
+        return items.from_item(Point, updated) if updated else self._known(point.id)
 
     # reading
 
@@ -538,8 +594,9 @@ BUSY = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded
 def _cancelled(error: ClientError, what: str) -> Exception:
     """By the reasons that DynamoDB gives (API Reference, TransactWriteItems)."""
     reasons = [one["Code"] for one in error.response.get("CancellationReasons", [])]
+    if any(reason in BUSY for reason in reasons):
+        # Before the conditions: who else writes may be about to change what they say.
+        return Throttled(f"{what}: {', '.join(reasons)}", SOON)
     if CONDITION in reasons:
         return _NotMet(reasons)
-    if any(reason in BUSY for reason in reasons):
-        return Throttled(f"{what}: {', '.join(reasons)}", timedelta(seconds=2))
     return CallRefused(f"{what}: {error}")

@@ -1,6 +1,6 @@
 """Items of the ledger's table, to and from the domain's values."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -41,10 +41,6 @@ def from_item(type_: type[T], item: Item) -> T:
     return structure({key: _read(item[key]) for key in item.keys() & names}, type_)
 
 
-def plain(item: Item) -> dict[str, Any]:
-    return {key: _read(one) for key, one in item.items()}
-
-
 def expires(at: datetime, after: timedelta) -> int:
     """For DynamoDB's TTL: seconds since 1970."""
     return int((at + after).timestamp())
@@ -81,6 +77,20 @@ def first_claim(claim: Claim) -> Point:
     )
 
 
+def given_up(claim: Claim, outcome: Outcome) -> Point:
+    """A point that was never claimed, as FAILED."""
+    return replace(
+        first_claim(claim),
+        status=outcome.status,
+        owner=None,
+        lease_until=None,
+        attempted_at=None,
+        settled_at=outcome.at,
+        cause=outcome.cause,
+        history=(settled(outcome),),
+    )
+
+
 def lease_end(claim: Claim) -> datetime:
     """In whole seconds, since conditions compare these times as texts."""
     return (claim.at + claim.lease).replace(microsecond=0) + timedelta(seconds=1)
@@ -93,7 +103,7 @@ def settled(outcome: Outcome) -> Change:
 
 def run(one: Run) -> Item:
     plain = unstructure(one)
-    del plain["ended"], plain["elsewhere"]  # counted in items of their own
+    del plain["ended"]  # counted in items of their own
     return to_item(
         {
             **keys.run(one.id),
@@ -105,20 +115,22 @@ def run(one: Run) -> Item:
     )
 
 
-def counted_run(items: Iterable[Item]) -> Run | None:
-    """A run from its partition: the run itself, and its counts."""
-    found, elsewhere = None, 0
+def counted_run(items: Iterable[Item], status_of: Callable[[str], PointStatus]) -> Run | None:
+    """A run from its partition: the run itself, its counts, and the points of other runs."""
+    found = None
     counts = dict.fromkeys((PointStatus.AVAILABLE, PointStatus.FAILED), 0)
     for item in items:
         sort = item["sk"]["S"]
         if sort == keys.RUN:
             found = from_item(Run, item)
         elif sort.startswith(keys.ELSEWHERE):
-            elsewhere += 1
+            status = status_of(sort.removeprefix(keys.ELSEWHERE))
+            if status in counts:
+                counts[status] += 1
         else:
             for status in counts:
                 counts[status] += int(item.get(status.value, {"N": "0"})["N"])
-    return replace(found, ended=counts, elsewhere=elsewhere) if found else None
+    return replace(found, ended=counts) if found else None
 
 
 def planned(one: Planned) -> Any:

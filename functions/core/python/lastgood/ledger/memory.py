@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from lastgood.domain.ended import Ended
+from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
     Change,
@@ -38,8 +38,13 @@ class MemoryLedger:
         self._runs.setdefault(run.id, run)
 
     def plan_run(self, run: str, planned: Planned) -> None:
-        if run in self._runs:
-            self._runs[run] = replace(self._runs[run], planned=planned)
+        known = self._runs.get(run)
+        behind = known and known.planned and len(known.planned.regions) > len(planned.regions)
+        if known and not behind:
+            self._runs[run] = replace(known, planned=planned)
+
+    def planned(self, run: str) -> Planned | None:
+        return self._runs[run].planned if run in self._runs else None
 
     def run(self, run: str) -> Run | None:
         found = self._runs.get(run)
@@ -47,10 +52,10 @@ class MemoryLedger:
             return None
         ended = dict.fromkeys((PointStatus.AVAILABLE, PointStatus.FAILED), 0)
         for point in self._points.values():
-            if point.run == run and point.status in ended:
+            asked_for = point.run == run or (run, point.id) in self._elsewhere
+            if asked_for and point.status in ended:
                 ended[point.status] += 1
-        elsewhere = sum(one == run for one, _ in self._elsewhere)
-        return replace(found, ended=ended, elsewhere=elsewhere)
+        return replace(found, ended=ended)
 
     def runs(self, policy: str) -> Iterator[Run]:
         ours = [run for run in self._runs.values() if run.policy == policy]
@@ -61,10 +66,7 @@ class MemoryLedger:
         if point is None:
             first = items.first_claim(claim)
             self._points[claim.id] = first
-            self._sources.setdefault(
-                (claim.policy, claim.source.id),
-                SourceRecord(policy=claim.policy, source=claim.source, first_seen=claim.at),
-            )
+            self._see(claim)
             return replace(first, attempted_at=None)
         if point.status is not PointStatus.CREATING:
             return point
@@ -75,16 +77,17 @@ class MemoryLedger:
         self._points[claim.id] = replace(held, attempted_at=point.attempted_at or claim.at)
         return held
 
-    def count_elsewhere(self, run: str, point: str, at: datetime) -> None:  # noqa: ARG002
+    def taken_elsewhere(self, run: str, point: str, at: datetime) -> None:  # noqa: ARG002
         self._elsewhere.add((run, point))
 
     def attempt(self, point: str, owner: str, at: datetime) -> None:
         self._points[point] = replace(self._held(point, owner), attempted_at=at)
 
-    def release(self, point: str, owner: str, *, untouched: bool) -> None:
+    def release(self, point: str, owner: str, why: str, *, untouched: bool) -> None:
         held = self._held(point, owner)
         self._points[point] = replace(
             held,
+            cause=why,
             owner=None,
             lease_until=None,
             attempted_at=None if untouched else held.attempted_at,
@@ -106,6 +109,7 @@ class MemoryLedger:
             members=members,
             manifest=manifest,
             notes=notes,
+            cause=None,
             owner=None,
             lease_until=None,
             attempted_at=None,
@@ -123,7 +127,8 @@ class MemoryLedger:
             return Settled(known, changed=False)
         if known.status is not PointStatus.PENDING:
             raise Conflict(f"{point.id} cannot become {outcome.status}: it is {known.status}")
-        ended = self._end(replace(known, members=point.members), outcome)
+        members = known.members if counts_members(point) else point.members
+        ended = self._end(replace(known, members=members), outcome)
         source = self._sources[ended.policy, ended.source.id]
         taken = (ended.taken_at or ended.slot).replace(microsecond=0)
         newer = source.last_available is None or source.last_available < taken
@@ -135,15 +140,20 @@ class MemoryLedger:
 
     def give_up(self, claim: Claim, outcome: Outcome) -> Point:
         known = self._points.get(claim.id)
-        if known is not None and known.status is outcome.status:
+        if known is None:
+            self._see(claim)
+            self._points[claim.id] = items.given_up(claim, outcome)
+            return self._points[claim.id]
+        if known.status is outcome.status:
             return known
-        free = known is not None and known.owner in (None, claim.owner)
-        if known is None or known.status is not PointStatus.CREATING or not free:
+        if known.status is not PointStatus.CREATING or known.owner not in (None, claim.owner):
             raise Conflict(f"{claim.id} is not ours to give up")
         return self._end(known, outcome)
 
     def settle_member(self, point: Point, ended: Ended) -> Point:
         known = self._known(point.id)
+        if known.status is not PointStatus.PENDING:
+            return known
         members = tuple(
             replace(member, state=ended.state, cause=ended.cause)
             if member.snapshot == ended.snapshot
@@ -174,6 +184,12 @@ class MemoryLedger:
 
     def in_flight(self) -> Iterator[Point]:
         return iter([_listed(one) for one in self._points.values() if not one.status.settled])
+
+    def _see(self, claim: Claim) -> None:
+        self._sources.setdefault(
+            (claim.policy, claim.source.id),
+            SourceRecord(policy=claim.policy, source=claim.source, first_seen=claim.at),
+        )
 
     def _end(self, point: Point, outcome: Outcome) -> Point:
         ended = replace(
