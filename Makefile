@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-venv: $(VENV)/installed node_modules/.package-lock.json  ## install what is needed into the checkout
+venv: node_modules/.package-lock.json $(VENV)/installed  ## install what is needed into the checkout
 
 $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt functions/core/requirements.in
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lastgood needs Python 3.11 or later: make PYTHON=python3.13 venv")'
@@ -24,6 +24,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt functio
 	@touch $@
 
 node_modules/.package-lock.json: package.json package-lock.json
+	@command -v npm > /dev/null || { echo "Lastgood's tests and deployment need Node 20 or later with npm: install it and try again"; exit 1; }
 	npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 

@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import threading
 import time
@@ -99,11 +100,12 @@ def build_fleet(ec2: Any) -> Fleet:
     gone = launch(ec2, "old")
     ec2.terminate_instances(InstanceIds=[gone])
     fleet.without(gone, "old", "terminated")
-    launch(ec2, "untagged", tags={})
+    fleet.names[launch(ec2, "untagged", tags={})] = "untagged: no policy selects it"
     data = {"backup": "volume"}
     fleet.lone(volume(ec2, ZONE, {**data, "Name": "exports"}, Size=120), "exports")
     fleet.lone(volume(ec2, ZONE, {**data, "Name": "keys"}, Encrypted=True), "keys, encrypted")
-    volume(ec2, ZONE, {"Name": "cache"}, Size=30)
+    cache = volume(ec2, ZONE, {"Name": "cache"}, Size=30)
+    fleet.names[cache] = "cache, lone: no policy selects it"
     return fleet
 
 
@@ -178,8 +180,8 @@ class Demo:
         fleet = build_fleet(self.ec2)
         volumes = self.ec2.describe_volumes(MaxResults=500)["Volumes"]
         self.show.step(
-            f"A fleet: {len(fleet.wanted['web-daily']) + len(fleet.left_out) + 1} instances "
-            f"and {len(volumes)} volumes"
+            f"A fleet: {sum(id_.startswith('i-') for id_ in fleet.names)} instances "
+            f"and {len(volumes)} volumes; the attached ones go with their instances"
         )
         for id_, name in fleet.names.items():
             self.show.line(f"{id_:21}  {name}")
@@ -269,8 +271,10 @@ class Demo:
         self.show.line(f"export AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION} AWS_PAGER=")
         self.show.line("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test")
         self.show.line("aws scheduler list-schedules --group-name lastgood")
-        threading.Event().wait()
-        return 0
+        self.show.line("(Version 1 of the aws CLI needs --endpoint-url for sqs, too.)")
+        while self.cloud.running():
+            threading.Event().wait(1)
+        raise CloudFailed("the test cloud has stopped")
 
 
 def _whole(point: Point | None, snapshots: int) -> bool:
@@ -288,12 +292,19 @@ def _progress(run: Run, in_flight: list[PointStatus]) -> str:
     )
 
 
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__)
     parser.add_argument("--stay", action="store_true", help="deploy, and leave the cloud running")
     parser.add_argument("--port", type=int, default=0, help="of the cloud; 0: any free one")
     given = parser.parse_args()
     start = None if given.stay else START
+    # As Ctrl-C does: also where a shell started us with that ignored, and by plain `kill`.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     try:
         with CloudProcess(start, port=given.port, live=given.stay) as cloud:
             demo = Demo(cloud, Show())
@@ -302,6 +313,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print("\nstopped")
         return 0
 
 

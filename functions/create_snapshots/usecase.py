@@ -266,12 +266,16 @@ def _create(work: _Work, have: tuple[Member, ...]) -> tuple[Member, ...]:
             method=request.method,
         ),
     }
-    copy_tags = tags.can_be_copied(own, (volume.tags for volume in request.volumes))
+    volume_tags = [volume.tags for volume in request.volumes]
+    copied_by_ec2 = request.method is Method.SET
+    copy_tags = tags.fit(own, volume_tags) and (not copied_by_ec2 or tags.apart(own, volume_tags))
     if not copy_tags:
         work.notes.append(
             "the volumes' own tags are in the manifest only: with Lastgood's they are more than "
             f"the {tags.MOST_TAGS} that EC2 allows, or have a key of the same name"
         )
+    if request.instance:
+        own |= tags.of_instance(request.instance.tags, own, volume_tags)
     before, work.untouched = work.untouched, False
     try:
         if request.method is Method.SET:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from lastgood.domain import names, selection
 from lastgood.domain.manifest import Instance, Volume
@@ -10,11 +10,14 @@ from lastgood.domain.model import LeftOut, Planned, Run, Source
 from lastgood.domain.policy import Policy, ResourceKind
 from lastgood.domain.requests import TakeRequest, request_for
 from lastgood.domain.selection import Selected
-from lastgood.errors import LastgoodError, SourceGone, SourceNotSelected
+from lastgood.errors import LastgoodError, MalformedMessage, SourceGone, SourceNotSelected
 from lastgood.ports import Clock, Compute, Ledger, Policies, Queue
 
 MOST_NAMED = 100
 """Sources that a run and a report name one by one; beyond that they are counted."""
+
+EARLY = timedelta(minutes=5)
+"""A schedule may fire a little before its slot, as clocks go."""
 
 Judgement = Selected | LeftOut
 _Failure = tuple[str, LastgoodError]
@@ -120,7 +123,8 @@ class Planner:
         """
         policy = self.policies.get(request.policy)
         now = self.clock.now()
-        slot = request.slot or now.replace(second=0, microsecond=0)
+        slot = (request.slot or now.replace(second=0)).replace(microsecond=0)
+        _check(request, policy, slot, now)
         run = Run(
             id=names.run_id(policy.name, slot, request.source),
             policy=policy.name,
@@ -278,6 +282,37 @@ class Planner:
 
     def _source(self, id_: str, compute: Compute) -> Source:
         return Source(id=id_, region=compute.region, account=self.account)
+
+
+KINDS = {
+    ResourceKind.INSTANCE: ("i-", "an instance, such as i-0123456789abcdef0"),
+    ResourceKind.VOLUME: ("vol-", "a volume, such as vol-0123456789abcdef0"),
+}
+
+
+def _check(request: PlanRequest, policy: Policy, slot: datetime, now: datetime) -> None:
+    """Refuse what could only be a mistake, before anything is written.
+
+    Raises:
+        MalformedMessage: the slot is to come, so that its own schedule would find it taken; or
+            the source is no id.
+        SourceNotSelected: the source is not of the policy's kind.
+    """
+    if slot - now > EARLY:
+        raise MalformedMessage(
+            f"the slot {names.instant(slot)} is in the future: leave it out to run the policy now"
+        )
+    if request.source is None:
+        return
+    prefix, example = KINDS[policy.select.resource]
+    if request.source.startswith(prefix):
+        return
+    if request.source.startswith(("i-", "vol-")):
+        raise SourceNotSelected(
+            f"policy {policy.name} protects {policy.select.resource.value}s, and "
+            f"{request.source} is not one"
+        )
+    raise MalformedMessage(f"{request.source!r} is not the id of {example}")
 
 
 def _lines(failed: Sequence[_Failure]) -> tuple[str, ...]:

@@ -72,6 +72,9 @@ class CloudProcess:
         if self.url:
             self._home.cleanup()
 
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def errors(self) -> str:
         """What the server wrote to its standard error: calls it lacks, and tracebacks."""
         return self._errors.read_text()

@@ -321,8 +321,8 @@ def test_keys_that_aws_adds_are_passed_over():
     ("event", "told"),
     [
         ({}, "KeyError"),
-        (envelope("EBS Snapshot Notification", None), "TypeError"),
-        (envelope("EBS Snapshot Notification", []), "TypeError"),
+        (envelope("EBS Snapshot Notification", None), "AttributeError"),
+        (envelope("EBS Snapshot Notification", []), "AttributeError"),
         (envelope("EBS Snapshot Notification", {}), "KeyError"),
         (envelope("EBS Volume Notification", {}), "EBS Volume Notification"),
         (set_ended(), "no snapshot"),

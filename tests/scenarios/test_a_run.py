@@ -8,7 +8,7 @@ from lastgood.domain.model import Method, PointStatus, RunStatus
 from lastgood.domain.policy import ResourceKind, Select
 from tests.cloud.ec2 import Outcome
 from tests.support.fleet import disk, launch, tag, volume, volumes_of
-from tests.support.world import HOME, World, a_policy
+from tests.support.world import HOME, SLOT, World, a_policy
 
 ZONE = f"{HOME}a"
 
@@ -47,6 +47,8 @@ def test_each_snapshot_bears_the_tags_of_its_volume_and_ours_from_the_call_on(wo
     tags = {one["VolumeId"]: tags_of(one) for one in world.snapshots()}
     assert tags[volumes_of(world.ec2, instance)["/dev/sdf"]] == {
         "team": "web",
+        "Name": "web",
+        "backup": "daily",
         "cost-centre": "42",
         "lastgood:point": point.id,
         "lastgood:policy": "web-daily",
@@ -224,7 +226,7 @@ def test_the_next_slot_makes_the_next_point(world: World):
     launch(world.ec2, "web")
     world.run()
 
-    world.run(slot="2026-03-02T02:00:00Z")
+    world.run_at(SLOT + timedelta(days=1))
 
     first, second = world.points()
     assert second.slot - first.slot == timedelta(days=1)
@@ -314,9 +316,8 @@ def test_the_manifest_holds_what_a_restore_needs(world: World):
 def test_launch_attributes_are_read_again_after_a_week(world: World, days, reads):
     launch(world.ec2, "web")
     world.run()
-    world.advance(timedelta(days=days))
 
-    world.run(slot="2026-03-20T02:00:00Z")
+    world.run_at(SLOT + timedelta(days=days))
 
     assert len(world.cloud.calls.of("ec2.GetLaunchTemplateData")) == reads
 
@@ -326,7 +327,7 @@ def test_launch_attributes_of_a_stopped_instance_are_read_every_time(world: Worl
     world.run()
     world.ec2.stop_instances(InstanceIds=[instance])
 
-    world.run(slot="2026-03-02T02:00:00Z")
+    world.run_at(SLOT + timedelta(days=1))
 
     assert len(world.cloud.calls.of("ec2.GetLaunchTemplateData")) == 2
 
@@ -337,7 +338,7 @@ def test_launch_attributes_are_read_again_after_a_start(world: World):
     world.ec2.stop_instances(InstanceIds=[instance])
     world.ec2.start_instances(InstanceIds=[instance])
 
-    world.run(slot="2026-03-02T02:00:00Z")
-    world.run(slot="2026-03-03T02:00:00Z")
+    world.run_at(SLOT + timedelta(days=1))
+    world.run_at(SLOT + timedelta(days=2))
 
     assert len(world.cloud.calls.of("ec2.GetLaunchTemplateData")) == 2

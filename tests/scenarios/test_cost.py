@@ -15,7 +15,7 @@ from tests.cloud.ec2.seed import seed_fleet
 from tests.contract.test_ledger import item_writes
 from tests.support.builders import a_volume, an_instance
 from tests.support.fleet import volume
-from tests.support.world import HOME, World, a_policy
+from tests.support.world import HOME, SLOT, World, a_policy
 
 DAILY = {"backup": "daily"}
 PAGE = 1000
@@ -76,8 +76,7 @@ def test_from_the_second_run_on_an_instance_costs_one_call_and_its_point_six_wri
     world.run()
     before, written = len(world.cloud.calls), item_writes(world.cloud)
 
-    world.advance(timedelta(hours=23))
-    world.run(slot="2026-03-02T02:00:00Z")
+    world.run_at(SLOT + timedelta(days=1))
 
     assert ec2_calls(world, before) == {
         "DescribeInstances": 1,

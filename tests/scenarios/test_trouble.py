@@ -416,7 +416,7 @@ def test_a_very_large_request_goes_without_its_facts_and_is_taken_all_the_same(w
     assert len(point.members) == 19
     assert len(point.manifest.volumes) == 19
     assert point.notes == ("the volumes' own tags are on their snapshots only: they are too many",)
-    assert len(world.snapshots()[0]["Tags"]) == 42 + 6
+    assert len(world.snapshots()[0]["Tags"]) == 42 + 6 + 2
 
 
 @pytest.mark.parametrize(
@@ -610,3 +610,38 @@ def test_a_point_that_had_to_wait_says_what_for(world: World):
     (point,) = world.points()
     assert point.cause is None
     assert point.notes[0].startswith("taken late: create the snapshots of")
+
+
+def test_a_slot_in_the_future_is_refused_since_its_schedule_would_find_it_taken(world: World):
+    launch(world.ec2, "web")
+
+    with pytest.raises(MalformedMessage, match="the slot 2026-03-02T02:00:00Z is in the future"):
+        world.plan(slot="2026-03-02T02:00:00Z")
+
+    assert list(world.ledger.runs("web-daily")) == []
+
+
+def test_a_point_for_a_slot_long_past_says_so(world: World):
+    launch(world.ec2, "web")
+
+    world.run(slot="2026-02-27T02:00:00Z")
+
+    (point,) = world.points()
+    assert point.notes == ("asked for 48 hours after its slot: the data is of that time",)
+
+
+@pytest.mark.parametrize(
+    ("source", "refusal"),
+    [
+        ("", "'' is not the id of an instance, such as i-0123456789abcdef0"),
+        ("web-1", "'web-1' is not the id of an instance, such as i-0123456789abcdef0"),
+        ("vol-1", "policy web-daily protects instances, and vol-1 is not one"),
+    ],
+)
+def test_what_is_no_source_of_the_policys_kind_is_refused_and_makes_no_run(
+    world: World, source, refusal
+):
+    with pytest.raises((MalformedMessage, SourceNotSelected), match=refusal):
+        world.plan(source=source)
+
+    assert list(world.ledger.runs("web-daily")) == []

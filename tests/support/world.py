@@ -109,6 +109,11 @@ class World:
         event = {"policy": policy, "slot": SLOT.isoformat()} | request
         return self.invoke("plan_snapshots", event)
 
+    def run_at(self, slot: datetime) -> dict[str, Any]:
+        """A whole run at its slot, to which the clock moves."""
+        self.cloud.clock.advance_to(slot, self.settle)
+        return self.run(slot=slot.isoformat())
+
     def invoke(self, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
         handler = self._fresh(function)
         return dict(handler(event, Context(function, f"request-{next(self._requests)}")))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from create_snapshots.usecase import Taker
 from lastgood.domain import tags
 from lastgood.domain.manifest import Attachment, LaunchAttributes
-from lastgood.domain.model import MemberState, Method, PointStatus, Run, Source
+from lastgood.domain.model import MemberState, Method, Outcome, PointStatus, Run, Source
 from lastgood.domain.names import point_id, run_id
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import (
@@ -196,6 +196,7 @@ def test_each_snapshot_bears_the_tags_of_its_point_from_the_call_on():
 
     for made in stage.ec2.made.values():
         assert made.tags == {
+            "backup": "daily",
             "cost-centre": "web",
             "lastgood:point": a_request().point,
             "lastgood:policy": POLICY,
@@ -1039,8 +1040,10 @@ def test_a_point_that_another_run_took_is_counted_as_taken_elsewhere():
     for _ in range(2):
         assert stage.take(a_request(run=alone)).run == a_request().run
 
-    assert stage.ledger.run(alone).elsewhere == 1
-    assert stage.ledger.run(a_request().run).elsewhere == 0
+    (point,) = stage.ledger.in_flight()
+    stage.ledger.settle(stage.ledger.point(point.id), Outcome(status=PointStatus.FAILED, at=T0))
+    for run in (a_request().run, alone):
+        assert stage.ledger.run(run).ended[PointStatus.FAILED] == 1
     assert stage.ec2.sets == 1
 
 

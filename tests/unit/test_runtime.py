@@ -209,6 +209,15 @@ def test_a_message_that_is_done_does_not_come_again(world):
     assert world.buried() == {}
 
 
+@pytest.mark.parametrize(("attempt", "seconds"), [(1, 120), (6, 3840), (7, 7200), (11, 7200)])
+def test_pending_snapshots_are_waited_for_up_to_two_hours_at_a_time(world, attempt, seconds):
+    world.answers["pt-1"] = LimitReached("one is pending", timedelta(minutes=2))
+
+    world.deliver(body(), attempt=attempt)
+
+    assert world.hidden_for() == [seconds]
+
+
 @pytest.mark.parametrize(
     ("after", "attempt", "seconds"),
     [
@@ -228,7 +237,7 @@ def test_a_message_that_is_done_does_not_come_again(world):
 def test_what_is_to_be_tried_again_waits_twice_as_long_each_time_up_to_a_quarter_of_an_hour(
     world, after, attempt, seconds
 ):
-    world.answers["pt-1"] = LimitReached("too many", after)
+    world.answers["pt-1"] = Throttled("too many", after)
 
     assert world.deliver(body(), attempt=attempt) == {0}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from lastgood.domain import names
 from lastgood.domain.manifest import Instance, Volume
@@ -62,5 +62,16 @@ def request_for(
             volume: names.point_id(policy, slot, owner) for volume, owner in selected.shared.items()
         },
         tags=tags,
-        notes=selected.notes,
+        notes=(*_lateness(at - slot), *selected.notes),
     )
+
+
+LATE = timedelta(hours=12)
+"""Longer than a schedule is retried: then a point is not what its slot promises, and says so."""
+
+
+def _lateness(late: timedelta) -> tuple[str, ...]:
+    if late < LATE:
+        return ()
+    hours = late // timedelta(hours=1)
+    return (f"asked for {hours} hours after its slot: the data is of that time",)

@@ -38,13 +38,30 @@ def copyable(tags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def can_be_copied(tags: Mapping[str, str], sources: Iterable[Mapping[str, str]]) -> bool:
-    """Whether EC2 may copy the tags of each of ``sources``, with ``tags`` on top.
+def fit(tags: Mapping[str, str], sources: Iterable[Mapping[str, str]]) -> bool:
+    """Whether each of ``sources``, with ``tags`` on top, stays within what EC2 allows."""
+    return all(len({**copyable(one), **tags}) <= MOST_TAGS for one in sources)
 
-    Not if there are too many; and not if a key is in both, since AWS does not say which wins: a
-    volume that bears the tag of another point must not pass it on.
+
+def apart(tags: Mapping[str, str], sources: Iterable[Mapping[str, str]]) -> bool:
+    """Whether EC2 may copy the tags of ``sources`` beside ``tags``: no key is in both.
+
+    AWS does not say which would win: a volume that bears the tag of another point must not pass
+    it on.
     """
-    return all(
-        len({**copyable(one), **tags}) <= MOST_TAGS and not one.keys() & tags.keys()
-        for one in sources
-    )
+    return not any(one.keys() & tags.keys() for one in sources)
+
+
+def of_instance(
+    instance: Mapping[str, str], tags: Mapping[str, str], volumes: Iterable[Mapping[str, str]]
+) -> dict[str, str]:
+    """An instance's own tags for the snapshots of its volumes, such as its Name.
+
+    Without the keys that ``tags`` or one of the ``volumes`` have: theirs are nearer. None at all
+    if there would be too many.
+    """
+    volumes = [copyable(one) for one in volumes]
+    taken = set(tags).union(*volumes)
+    more = {key: value for key, value in copyable(instance).items() if key not in taken}
+    largest = max((len(one) for one in volumes), default=0)
+    return more if len(tags) + len(more) + largest <= MOST_TAGS else {}
