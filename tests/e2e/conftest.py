@@ -87,6 +87,11 @@ class Installation:
         return Answer(payload["errorType"] if "FunctionError" in reply else None, payload)
 
     def plan(self, policy: str = "web-daily", **request: Any) -> Answer:
+        """Invoke the planner by hand; for a slot, once the clock has come to it."""
+        if "slot" in request:
+            slot = datetime.fromisoformat(request["slot"])
+            if slot > self.cloud.now():
+                self.cloud.advance(to=slot)
         return self.invoke("plan_snapshots", {"policy": policy, **request})
 
     @property

@@ -113,7 +113,7 @@ def test_only_the_taker_makes_snapshots_and_nobody_deletes_any(bundle: Synthesis
 @pytest.mark.parametrize(
     ("name", "ledger"),
     [
-        ("plan_snapshots", {"PutItem", "UpdateItem", "Query"}),
+        ("plan_snapshots", {"GetItem", "PutItem", "UpdateItem"}),
         ("create_snapshots", {"GetItem", "PutItem", "UpdateItem"}),
         ("record_snapshot", {"GetItem", "UpdateItem", "Query"}),
     ],

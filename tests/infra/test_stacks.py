@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infra.packages import ROOT
-from infra.policies import load_policies, policy_document
+from infra.policies import load_policies
 from infra.stacks.state import IN_FLIGHT, LISTED
 from lastgood import codec
 from lastgood.domain.model import Point, Run
@@ -194,11 +194,8 @@ def test_each_policy_is_a_parameter_that_reads_back_the_same(
     }
 
     assert read == {f"/lastgood/policies/{name}": one for name, one in policies.items()}
-    for name, policy in policies.items():
-        large = len(policy_document(policy).encode()) > 4096
-        tier = parameters[f"/lastgood/policies/{name}"]["Tier"]
-        assert tier == ("Advanced" if large else "Standard")
-    assert {one["Tier"] for one in parameters.values()} == {"Advanced", "Standard"}
+    # SSM takes no advanced parameter back to standard: it is to choose by itself.
+    assert {one["Tier"] for one in parameters.values()} == {"Intelligent-Tiering"}
 
 
 # Regions
