@@ -1,36 +1,19 @@
 """The test cloud's snapshots: creating, limits, lifecycle, events, deleting, describing."""
 
-import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from moto.ec2.models import ec2_backends
 
 from tests.cloud.ec2 import Image, Outcome
-from tests.cloud.in_process import InProcessCloud, in_process_cloud
+from tests.cloud.in_process import InProcessCloud
+from tests.support.refusals import refused
 
 T0 = datetime(2025, 3, 1, 3, 0, tzinfo=UTC)
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 STRANGER = "999999999999"
-
-
-@pytest.fixture
-def cloud() -> Iterator[InProcessCloud]:
-    with in_process_cloud(T0) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def ec2(cloud: InProcessCloud) -> Any:
-    return cloud.client("ec2", REGION)
-
-
-def refused(code: str) -> Any:
-    return pytest.raises(ClientError, match=rf"\({re.escape(code)}\)")
 
 
 def launch(ec2: Any, data_volumes: int = 1, **options: Any) -> tuple[str, list[str]]:

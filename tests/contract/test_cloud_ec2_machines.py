@@ -3,37 +3,21 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from tests.cloud.ec2 import Image
 from tests.cloud.ec2.seed import seed_fleet
-from tests.cloud.in_process import InProcessCloud, in_process_cloud
+from tests.cloud.in_process import InProcessCloud
+from tests.support.refusals import refused
 
 T0 = datetime(2025, 3, 1, 3, 0, tzinfo=UTC)
 REGION = "eu-west-1"
 ZONE = f"{REGION}a"
 OTHER_ZONE = f"{REGION}b"
 ROOT = "/dev/xvda"
-
-
-@pytest.fixture
-def cloud() -> Iterator[InProcessCloud]:
-    with in_process_cloud(T0) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def ec2(cloud: InProcessCloud) -> Any:
-    return cloud.client("ec2", REGION)
-
-
-def refused(code: str) -> Any:
-    return pytest.raises(ClientError, match=rf"\({re.escape(code)}\)")
 
 
 def launch(ec2: Any, **options: Any) -> str:

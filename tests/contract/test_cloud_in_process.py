@@ -1,7 +1,5 @@
 """The in-process cloud: faults, the call log, isolation, closed Regions, loud refusals."""
 
-import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,24 +18,10 @@ from tests.cloud.in_process import (
     aws_error,
     in_process_cloud,
 )
+from tests.support.refusals import refused
 
 T0 = datetime(2025, 3, 1, 3, 0, tzinfo=UTC)
 REGION = "eu-west-1"
-
-
-@pytest.fixture
-def cloud() -> Iterator[InProcessCloud]:
-    with in_process_cloud(T0) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def ec2(cloud: InProcessCloud) -> Any:
-    return cloud.client("ec2", REGION)
-
-
-def refused(code: str) -> Any:
-    return pytest.raises(ClientError, match=rf"\({re.escape(code)}\)")
 
 
 def volume(ec2: Any, **options: Any) -> str:

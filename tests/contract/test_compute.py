@@ -522,7 +522,7 @@ def test_a_set_is_asked_for_with_its_tags_in_the_call_itself(
     }
     assert len(members) == 3 - bool(given)
     assert {one.state for one in members} == {MemberState.PENDING}
-    assert {one.started_at for one in members} == {T0}
+    assert {one.started_at for one in members} == {cloud.clock.now()}
 
 
 def test_a_volume_is_asked_for_with_its_tags_in_the_call_itself(cloud, compute, ec2):
