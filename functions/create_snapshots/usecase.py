@@ -127,7 +127,8 @@ class Taker:
 
     def _found(self, point: Point, work: "_Work") -> Found:
         """What earlier attempts made. Free of any call when there was none."""
-        if point.attempted_at is None:
+        attempted_at = point.attempted_at
+        if attempted_at is None:
             return Found(next=Next.CREATE, members=(), surplus=())
         now = self.clock.now()
         snapshots = work.compute.snapshots_of(point.id)
@@ -136,7 +137,7 @@ class Taker:
             return judge_found(
                 snapshots,
                 [volume.id for volume in work.request.volumes],
-                attempted_at=point.attempted_at or now,
+                attempted_at=attempted_at,
                 now=now,
                 lag=self.patience.lag,
                 as_set=work.request.method is Method.SET,
@@ -151,7 +152,7 @@ class Taker:
             raise NotSettledYet(
                 f"an earlier attempt at {point.id} may have made snapshots that EC2 does not "
                 "show yet",
-                after=point.attempted_at + self.patience.lag - now,
+                after=attempted_at + self.patience.lag - now,
             )
         if found.next is Next.INCOMPLETE:
             have = {member.volume for member in found.members}
@@ -164,7 +165,7 @@ class Taker:
     def _create(self, work: "_Work", have: tuple[Member, ...]) -> tuple[Member, ...]:
         """Create; once more if EC2 refuses because a volume to leave out is not attached now."""
         try:
-            return _create(work, have)
+            return _create_once(work, have)
         except CallRefused:
             before = work.request.excluded
             if not before:
@@ -172,7 +173,7 @@ class Taker:
             self._read_again(work)
             if work.request.excluded == before:
                 raise
-            return _create(work, have)
+            return _create_once(work, have)
 
     def _read_again(self, work: "_Work") -> None:
         work.request = _with_facts(work.request, work.compute, self.clock.now())
@@ -253,7 +254,7 @@ class _Work:
     untouched: bool
 
 
-def _create(work: _Work, have: tuple[Member, ...]) -> tuple[Member, ...]:
+def _create_once(work: _Work, have: tuple[Member, ...]) -> tuple[Member, ...]:
     request = work.request
     own = {
         **request.tags,

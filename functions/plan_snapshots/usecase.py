@@ -1,7 +1,7 @@
 """Select the sources of a policy, open the run, and ask for a point of each."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from lastgood.domain import names, selection
@@ -220,8 +220,7 @@ class Planner:
             )
         if not request.dry_run:
             done = set(self._regions(policy))
-            planned = self._planned(policy, tally, done, [])
-            self.ledger.plan_run(run.id, replace(planned, problems=_lines([("", error)])))
+            self.ledger.plan_run(run.id, self._planned(policy, tally, done, [("", error)]))
         return error
 
     def _plan_region(

@@ -17,6 +17,8 @@ from infra.stacks.state import TABLE
 from lastgood.domain.model import Point
 from lastgood.ledger.dynamo import DynamoLedger
 from tests.cloud.driver import ACCOUNT, CDK, REPOSITORY, CloudProcess
+from tests.support import table
+from tests.support.fleet import own_snapshots
 
 HOME, AWAY = "eu-west-1", "eu-north-1"
 STACKS = {"LastgoodState": HOME, "Lastgood": HOME, f"Lastgood-{AWAY}": AWAY}
@@ -100,23 +102,14 @@ class Installation:
 
     def points(self) -> list[Point]:
         """Every point, read whole, in the order in which they were due."""
-        pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=TABLE)
-        ids = [
-            item["pk"]["S"].removeprefix("POINT#")
-            for page in pages
-            for item in page["Items"]
-            if item["sk"]["S"] == "POINT"
-        ]
-        found = [point for id_ in ids if (point := self.ledger.point(id_))]
-        return sorted(found, key=lambda point: (point.slot, point.source))
+        return table.points(self.client("dynamodb"))
 
     def points_at(self, slot: datetime) -> dict[str, Point]:
         """The points of one slot, by source."""
         return {point.source.id: point for point in self.points() if point.slot == slot}
 
     def snapshots(self, region: str = HOME) -> list[dict[str, Any]]:
-        pages = self.client("ec2", region).get_paginator("describe_snapshots")
-        return [one for page in pages.paginate(OwnerIds=["self"]) for one in page["Snapshots"]]
+        return own_snapshots(self.client("ec2", region))
 
     def send(self, queue: str, body: str) -> None:
         self.client("sqs").send_message(QueueUrl=self._url(queue), MessageBody=body)

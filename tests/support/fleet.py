@@ -55,3 +55,8 @@ def volume(ec2: Any, zone: str, tags: dict[str, str] | None = None, **facts: Any
     request = {"AvailabilityZone": zone, "Size": 8, "VolumeType": "gp3"} | facts
     reply = ec2.create_volume(**request, TagSpecifications=[tagged("volume", tags or TAGS)])
     return str(reply["VolumeId"])
+
+
+def own_snapshots(ec2: Any) -> list[dict[str, Any]]:
+    pages = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"])
+    return [one for page in pages for one in page["Snapshots"]]

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from lastgood.domain.model import Point
+from lastgood.ledger.dynamo import DynamoLedger
+
 NAME = "lastgood-ledger"
 
 TABLE: dict[str, Any] = {
@@ -69,3 +72,16 @@ TABLE: dict[str, Any] = {
 
 def create(client: Any) -> None:
     client.create_table(TableName=NAME, BillingMode="PAY_PER_REQUEST", **TABLE)
+
+
+def points(client: Any) -> list[Point]:
+    """Every point, read whole, by slot and source. The product never scans; a test may."""
+    ledger = DynamoLedger(client, NAME)
+    ids = [
+        item["pk"]["S"].removeprefix("POINT#")
+        for page in client.get_paginator("scan").paginate(TableName=NAME)
+        for item in page["Items"]
+        if item["sk"]["S"] == "POINT"
+    ]
+    found = [point for id_ in ids if (point := ledger.point(id_))]
+    return sorted(found, key=lambda point: (point.slot, point.source))

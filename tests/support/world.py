@@ -25,6 +25,7 @@ from lastgood.ledger.dynamo import DynamoLedger
 from tests.cloud.clock import nothing
 from tests.cloud.in_process import InProcessCloud, in_process_cloud
 from tests.support import table
+from tests.support.fleet import own_snapshots
 
 ACCOUNT = "123456789012"
 HOME = "eu-west-1"
@@ -159,19 +160,11 @@ class World:
 
     def points(self) -> list[Point]:
         """Every point, read whole, by source and slot."""
-        pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=table.NAME)
-        ids = [
-            item["pk"]["S"].removeprefix("POINT#")
-            for page in pages
-            for item in page["Items"]
-            if item["sk"]["S"] == "POINT"
-        ]
-        found = [point for id_ in ids if (point := self.ledger.point(id_))]
+        found = table.points(self.client("dynamodb"))
         return sorted(found, key=lambda point: (point.source, point.slot))
 
     def snapshots(self, region: str = HOME) -> list[dict[str, Any]]:
-        pages = self.client("ec2", region).get_paginator("describe_snapshots")
-        return [one for page in pages.paginate(OwnerIds=["self"]) for one in page["Snapshots"]]
+        return own_snapshots(self.client("ec2", region))
 
     def _fresh(self, function: str) -> Any:
         """The handler in a new execution environment, with the function's own settings."""

@@ -9,7 +9,6 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from lastgood.aws.faults import SOON, translated
-from lastgood.codec import unstructure
 from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
@@ -54,28 +53,32 @@ class DynamoLedger:
     # runs
 
     def open_run(self, run: Run) -> None:
-        """A schedule is delivered twice; the run has the start of the first::
+        """A schedule is delivered twice::
 
-        planner A                     item                          planner B
-        put if not there  ---------->  started by A
-                                                   <--------------- put if not there: refused
+            planner A                     item                          planner B
+            put if not there  ---------->  started by A
+                                                       <--------------- put if not there: refused
+
+        The run keeps the start of the first.
         """
         self._put_new(items.run(run), f"open run {run.id}")
 
     def plan_run(self, run: str, planned: Planned) -> None:
         """Two planners of one run; the one that is behind does not undo what the other did::
 
-        planner A                     item                          planner B
-        1 Region done  ------------->  1 done
-                                       2 done      <--------------- 2 Regions done
-        1 Region done, again: refused, as 2 are done
+            planner A                     item                          planner B
+            1 Region done  ------------->  1 done
+                                           2 done      <--------------- 2 Regions done
+            1 Region done, again: refused, as 2 are done
+
+        How many Regions are done never becomes less.
         """
         self._update(
             keys.run(run),
             f"record the plan of run {run}",
             "SET planned = :planned",
             {
-                ":planned": items.planned(planned),
+                ":planned": items.value(planned),
                 ":done": {"N": str(len(planned.regions))},
             },
             condition="attribute_exists(pk) AND "
@@ -130,10 +133,8 @@ class DynamoLedger:
         return replace(first, attempted_at=None)
 
     def _claim_again(self, claim: Claim) -> Point:
-        known = self.point(claim.id)
-        if known is None or known.status is not PointStatus.CREATING:
-            if known is None:
-                raise Conflict(f"{claim.id} was deleted while it was claimed")
+        known = self._known(claim.id)
+        if known.status is not PointStatus.CREATING:
             return known
         updated = self._update(
             keys.point(claim.id),
@@ -143,7 +144,7 @@ class DynamoLedger:
             {
                 ":me": {"S": claim.owner},
                 ":until": {"S": instant(items.lease_end(claim))},
-                ":now": {"S": unstructure(claim.at)},
+                ":now": items.value(claim.at),
                 ":second": {"S": instant(claim.at)},
                 ":creating": {"S": PointStatus.CREATING},
             },
@@ -168,20 +169,24 @@ class DynamoLedger:
     def attempt(self, point: str, owner: str, at: datetime) -> None:
         """Only who holds the point may send a create call for it::
 
-        worker A                      item                          worker B
-        (slow)                         CREATING, owner B <--------- claim
-        if owner is A: refused
-                                       attempted_at now  <--------- if owner is B
+            worker A                      item                          worker B
+            (slow)                         CREATING, owner B <--------- claim
+            if owner is A: refused
+                                           attempted_at now  <--------- if owner is B
+
+        Who lost the point learns it before the call goes out.
         """
-        self._held(point, owner, "SET attempted_at = :now", {":now": {"S": unstructure(at)}})
+        self._held(point, owner, "SET attempted_at = :now", {":now": items.value(at)})
 
     def release(self, point: str, owner: str, why: str, *, untouched: bool) -> None:
         """What is given back is free at once; what was taken over meanwhile is left alone::
 
-        worker A                      item                          worker B
-        if owner is A  ------------->  CREATING, no owner
-                                       CREATING, owner B <--------- claim, without waiting
-        if owner is A: refused
+            worker A                      item                          worker B
+            if owner is A  ------------->  CREATING, no owner
+                                           CREATING, owner B <--------- claim, without waiting
+            if owner is A: refused
+
+        A refused release changes nothing: there is nothing left to give back.
         """
         attempted = ", attempted_at" if untouched else ""
         self._held(
@@ -217,11 +222,11 @@ class DynamoLedger:
             "REMOVE #owner, lease_until, attempted_at, cause",
             {
                 ":pending": {"S": PointStatus.PENDING},
-                ":members": items.value(unstructure(members)),
-                ":manifest": items.value(unstructure(manifest)),
+                ":members": items.value(members),
+                ":manifest": items.value(manifest),
                 ":notes": items.value(list(notes)),
                 ":anchor": {"S": anchor([member.snapshot for member in members])},
-                ":change": items.value([unstructure(change)]),
+                ":change": items.value([change]),
             },
         )
         if point.method is Method.ONE_BY_ONE:
@@ -255,17 +260,15 @@ class DynamoLedger:
         ]
         if outcome.status is PointStatus.AVAILABLE:
             writes.append(self._newest(point))
-        try:
-            self._transact(f"settle {point.id}", *writes)
-        except _NotMet as refused:
-            if refused.reasons[0] == NO_REASON:
-                try:
-                    self._transact(f"settle {point.id}", *writes[:2])
-                except _NotMet:
-                    return self._settled_before(point.id, outcome)
+        for some in (writes, writes[:2]):
+            try:
+                self._transact(f"settle {point.id}", *some)
+            except _NotMet as refused:
+                if refused.reasons[0] != NO_REASON:
+                    break
             else:
-                return self._settled_before(point.id, outcome)
-        return Settled(self._known(point.id), changed=True)
+                return Settled(self._known(point.id), changed=True)
+        return self._settled_before(point.id, outcome)
 
     def _settled_before(self, point: str, outcome: Outcome) -> Settled:
         known = self._known(point)
@@ -279,33 +282,31 @@ class DynamoLedger:
     def give_up(self, claim: Claim, outcome: Outcome) -> Point:
         """A worker gives up what it holds, or what nobody holds; never what another one holds::
 
-        worker A                      item                          worker B
-        release                        CREATING, no owner
-                                       CREATING, owner B <--------- claim
-        if free or mine: refused, Conflict: B goes on
+            worker A                      item                          worker B
+            release                        CREATING, no owner
+                                           CREATING, owner B <--------- claim
+            if free or mine: refused, Conflict: B goes on
+
+        A point that was never claimed is put on record as it is given up.
         """
         known = self.point(claim.id)
+        if known is None:
+            failed = items.point(items.given_up(claim, outcome))
+            writes = [self._put(failed, "attribute_not_exists(pk)"), self._seen(claim)]
+        else:
+            writes = [
+                self._end(
+                    claim.id,
+                    outcome,
+                    "#status = :creating AND (attribute_not_exists(#owner) OR #owner = :me)",
+                    {":creating": {"S": PointStatus.CREATING}, ":me": {"S": claim.owner}},
+                )
+            ]
+        run = known.run if known else claim.run
         try:
-            if known is None:
-                self._transact(
-                    f"give up {claim.id}",
-                    self._put(
-                        items.point(items.given_up(claim, outcome)), "attribute_not_exists(pk)"
-                    ),
-                    self._seen(claim),
-                    self._counted(claim.run, claim.source, outcome),
-                )
-            else:
-                self._transact(
-                    f"give up {claim.id}",
-                    self._end(
-                        claim.id,
-                        outcome,
-                        "#status = :creating AND (attribute_not_exists(#owner) OR #owner = :me)",
-                        {":creating": {"S": PointStatus.CREATING}, ":me": {"S": claim.owner}},
-                    ),
-                    self._counted(known.run, claim.source, outcome),
-                )
+            self._transact(
+                f"give up {claim.id}", *writes, self._counted(run, claim.source, outcome)
+            )
         except _NotMet as refused:
             known = self._known(claim.id)
             if known.status is not outcome.status:
@@ -316,9 +317,11 @@ class DynamoLedger:
     def settle_member(self, point: Point, ended: Ended) -> Point:
         """The last two members end at once; each write answers with what both have said::
 
-        event of m1                   members                       event of m2
-        set m1  -------------------->  m1 done, m2 pending
-                                       m1 done, m2 done  <--------- set m2: sees both, settles
+            event of m1                   members                       event of m2
+            set m1  -------------------->  m1 done, m2 pending
+                                           m1 done, m2 done  <--------- set m2: sees both, settles
+
+        A point that has ended takes no more notes.
         """
         index = next(
             (i for i, member in enumerate(point.members) if member.snapshot == ended.snapshot), None
@@ -379,7 +382,7 @@ class DynamoLedger:
             keys.source(policy, source.id),
             f"record launch attributes of {source.id}",
             "SET launch = :launch",
-            {":launch": items.value(unstructure(launch))},
+            {":launch": items.value(launch)},
         )
 
     def in_flight(self) -> Iterator[Point]:
@@ -405,9 +408,9 @@ class DynamoLedger:
             keys.source(claim.policy, claim.source.id),
             "SET first_seen = if_not_exists(first_seen, :now), policy = :policy, #source = :source",
             {
-                ":now": {"S": unstructure(claim.at)},
+                ":now": items.value(claim.at),
                 ":policy": {"S": claim.policy},
-                ":source": items.value(unstructure(claim.source)),
+                ":source": items.value(claim.source),
             },
         )
 
@@ -445,13 +448,13 @@ class DynamoLedger:
         values = {
             **values,
             ":ended": {"S": outcome.status},
-            ":at": {"S": unstructure(outcome.at)},
+            ":at": items.value(outcome.at),
             ":cause": items.value(outcome.cause),
-            ":change": items.value([unstructure(items.settled(outcome))]),
+            ":change": items.value([items.settled(outcome)]),
         }
         if members is not None:
             update += ", members = :members"
-            values[":members"] = items.value(unstructure(members))
+            values[":members"] = items.value(members)
         if outcome.status is PointStatus.FAILED:
             update += ", #ttl = :ttl"
             values[":ttl"] = {"N": str(items.expires(outcome.at, items.FAILED_FOR))}

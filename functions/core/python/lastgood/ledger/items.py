@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from lastgood.codec import structure, unstructure
-from lastgood.domain.model import Change, Claim, Outcome, Planned, Point, PointStatus, Run
+from lastgood.domain.model import Change, Claim, Outcome, Point, PointStatus, Run
 from lastgood.domain.names import shard
 from lastgood.ledger import keys
 
@@ -31,8 +31,9 @@ def to_item(plain: Mapping[str, Any]) -> Item:
     return {name: _write(value) for name, value in plain.items() if value is not None}
 
 
-def value(plain: Any) -> Any:
-    return _write(plain)
+def value(one: Any) -> Any:
+    """In DynamoDB's notation: a value of the domain, a list of such, or a plain one."""
+    return _write(unstructure(one))
 
 
 def from_item(type_: type[T], item: Item) -> T:
@@ -131,7 +132,3 @@ def counted_run(items: Iterable[Item], status_of: Callable[[str], PointStatus]) 
             for status in counts:
                 counts[status] += int(item.get(status.value, {"N": "0"})["N"])
     return replace(found, ended=counts) if found else None
-
-
-def planned(one: Planned) -> Any:
-    return _write(unstructure(one))
