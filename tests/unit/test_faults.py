@@ -132,7 +132,7 @@ def an_error(code, message="the message", status=400, operation="GetItem", **mor
 
 
 def meaning_of(code, message="the message", status=400, **more):
-    return translate(an_error(code, message, status, **more), "try it")
+    return translate("dynamodb", an_error(code, message, status, **more), "try it")
 
 
 # -- the table --------------------------------------------------------------------------------
@@ -280,9 +280,9 @@ def test_an_unknown_code_that_says_too_many_requests_is_throttling():
     assert type(meaning_of("SomethingNew", status=429)) is errors.Throttled
 
 
-@pytest.mark.parametrize("operation", ["PutEvents", "GetParameter", "SendMessage"])
-def test_only_a_call_to_the_ledger_can_miss_the_ledger(operation):
-    error = translate(an_error("ResourceNotFoundException", operation=operation), "try it")
+@pytest.mark.parametrize("service", ["events", "ssm", "sqs", "lambda"])
+def test_only_a_call_to_the_ledger_can_miss_the_ledger(service):
+    error = translate(service, an_error("ResourceNotFoundException"), "try it")
 
     assert type(error) is errors.CallRefused
     assert "table" not in str(error)
@@ -317,7 +317,7 @@ def test_a_code_is_found_with_and_without_its_services_name(code):
 
 
 def raised_for(error):
-    with pytest.raises(errors.LastgoodError) as caught, translated("try it"):
+    with pytest.raises(errors.LastgoodError) as caught, translated("dynamodb", "try it"):
         raise error
     assert caught.value.__cause__ is error
     return caught.value
@@ -379,14 +379,14 @@ def test_a_fault_at_aws_leaves_the_effect_unknown(code):
 
 
 def test_what_is_no_error_of_aws_passes_as_it_is():
-    with pytest.raises(ZeroDivisionError), translated("try it"):
+    with pytest.raises(ZeroDivisionError), translated("dynamodb", "try it"):
         raise ZeroDivisionError
 
 
 def test_an_error_of_ours_passes_as_it_is():
     error = errors.Conflict("held")
 
-    with pytest.raises(errors.Conflict) as caught, translated("try it"):
+    with pytest.raises(errors.Conflict) as caught, translated("dynamodb", "try it"):
         raise error
 
     assert caught.value is error

@@ -90,7 +90,7 @@ class DeployedPolicies:
 
     def _asked(self, what: str, ask: Callable[[], T]) -> T:
         """Powertools wraps what botocore raised; our table of errors knows what is inside."""
-        with translated(what):
+        with translated("ssm", what):
             try:
                 return ask()
             except GetParameterError as error:

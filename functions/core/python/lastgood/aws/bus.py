@@ -37,7 +37,7 @@ class EventBus:
             ],
             "Detail": json.dumps(detail(point)),
         }
-        with translated(f"announce {point.id}"):
+        with translated("events", f"announce {point.id}"):
             reply = self._client.put_events(Entries=[entry])
         if reply["FailedEntryCount"]:
             raise Unavailable(f"announce {point.id}: {reply['Entries'][0]['ErrorCode']}", SOON)

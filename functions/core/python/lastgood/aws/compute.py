@@ -66,7 +66,7 @@ class Ec2Compute:
         if len(ids) > MOST_FILTER_VALUES:
             # EC2 takes no page size beside ids; if it pages all the same, this goes on.
             pages = self._reads.get_paginator("describe_volumes").paginate(VolumeIds=ids)
-            with translated(f"describe volumes in {self.region}"):
+            with translated("ec2", f"describe volumes in {self.region}"):
                 try:
                     yield from [one for page in pages for one in page["Volumes"]]
                 except ClientError as error:
@@ -79,7 +79,7 @@ class Ec2Compute:
                 yield from page["Volumes"]
 
     def launch_attributes(self, instance: Instance, at: datetime) -> LaunchAttributes:
-        with translated(f"read launch attributes of {instance.id}"):
+        with translated("ec2", f"read launch attributes of {instance.id}"):
             reply = self._reads.get_launch_template_data(InstanceId=instance.id)
         data = reply["LaunchTemplateData"]
         return LaunchAttributes(
@@ -101,7 +101,7 @@ class Ec2Compute:
         if request.excluded:
             instance["ExcludeDataVolumeIds"] = list(request.excluded)
         copied = {"CopyTagsFromSource": "volume"} if copy_tags else {}
-        with translated(f"create the snapshots of {request.source.id}"):
+        with translated("ec2", f"create the snapshots of {request.source.id}"):
             reply = self._once.create_snapshots(
                 InstanceSpecification=instance,
                 Description=_description(request),
@@ -113,7 +113,7 @@ class Ec2Compute:
     def snapshot_volume(
         self, volume: Volume, request: TakeRequest, tags: Mapping[str, str]
     ) -> Member:
-        with translated(f"create the snapshot of {volume.id}"):
+        with translated("ec2", f"create the snapshot of {volume.id}"):
             reply = self._once.create_snapshot(
                 VolumeId=volume.id,
                 Description=_description(request),
@@ -134,7 +134,7 @@ class Ec2Compute:
         pages = self._reads.get_paginator(operation).paginate(
             Filters=filters, PaginationConfig={"PageSize": PAGE}, **request
         )
-        with translated(f"{operation.replace('_', ' ')} in {self.region}"):
+        with translated("ec2", f"{operation.replace('_', ' ')} in {self.region}"):
             yield from pages
 
 

@@ -49,9 +49,6 @@ _GONE = Meaning(errors.SourceGone)
 _NO_LEDGER = Meaning(errors.LedgerMissing, advice="Deploy the stack that holds the table.")
 _REFUSED = Meaning(errors.CallRefused)
 
-LEDGER_OPERATIONS = ("GetItem", "PutItem", "Query", "TransactWriteItems", "UpdateItem")
-"""DynamoDB shares the code of what is missing with EventBridge."""
-
 MEANINGS = {
     "RequestLimitExceeded": _THROTTLED,
     "RequestThrottled": _THROTTLED,
@@ -113,23 +110,26 @@ UNSENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn what botocore raises into our errors. ``what`` begins the message: what was tried."""
+def translated(service: str, what: str) -> Iterator[None]:
+    """Turn what botocore raises into our errors.
+
+    ``service`` is boto3's name of the client. ``what`` begins the message: what was tried.
+    """
     try:
         yield
     except ClientError as error:
-        raise translate(error, what) from error
+        raise translate(service, error, what) from error
     except (botocore_errors.ConnectionError, HTTPClientError) as error:
         sent = not isinstance(error, UNSENT)
         raise errors.Unavailable(f"{what}: {error}", SOON, effect_unknown=sent) from error
 
 
-def translate(error: ClientError, what: str) -> errors.LastgoodError:
+def translate(service: str, error: ClientError, what: str) -> errors.LastgoodError:
     details = error.response["Error"]
     code = details.get("Code", "").removeprefix("AWS.SimpleQueueService.")
     code = code.rsplit("#", 1)[-1]
     meaning = MEANINGS.get(code) or _by_status(error)
-    if meaning is _NO_LEDGER and error.operation_name not in LEDGER_OPERATIONS:
+    if meaning is _NO_LEDGER and service != "dynamodb":
         meaning = _REFUSED
     if meaning is _DENIED and "kms:" in details.get("Message", ""):
         # DynamoDB and SSM report a refusal of the key as their own (KMS Developer Guide).

@@ -40,7 +40,7 @@ class SqsQueue:
         entries = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(bodies)]
         refused: list[Any] = []
         for _ in range(TRIES):
-            with translated(f"send {len(entries)} requests"):
+            with translated("sqs", f"send {len(entries)} requests"):
                 reply = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             refused = reply.get("Failed", [])
             again = {one["Id"] for one in refused}
@@ -60,7 +60,7 @@ class SqsDeliveries:
 
     def postpone(self, receipt: str, after: timedelta) -> None:
         """Hide the message until ``after`` has passed, in whole seconds, so never shorter."""
-        with translated("postpone a message"):
+        with translated("sqs", "postpone a message"):
             self._client.change_message_visibility(
                 QueueUrl=self._url,
                 ReceiptHandle=receipt,
@@ -75,7 +75,7 @@ class SqsDeliveries:
             "function": function,
             "at": instant(at),
         }
-        with translated("send a dead letter"):
+        with translated("sqs", "send a dead letter"):
             self._client.send_message(
                 QueueUrl=self._dead_letters,
                 MessageBody=body,

@@ -487,7 +487,7 @@ class DynamoLedger:
     # requests
 
     def _get(self, key: keys.Key, what: str) -> Item | None:
-        with translated(what):
+        with translated("dynamodb", what):
             reply = self._client.get_item(
                 TableName=self._table, Key=items.to_item(key), ConsistentRead=True
             )
@@ -496,7 +496,7 @@ class DynamoLedger:
 
     def _query(self, what: str, **request: Any) -> Iterator[Item]:
         pages = self._client.get_paginator("query").paginate(TableName=self._table, **request)
-        with translated(what):
+        with translated("dynamodb", what):
             for page in pages:
                 yield from page["Items"]
 
@@ -510,7 +510,7 @@ class DynamoLedger:
         )
 
     def _put_new(self, item: Item, what: str) -> None:
-        with translated(what):
+        with translated("dynamodb", what):
             try:
                 self._client.put_item(
                     TableName=self._table,
@@ -532,7 +532,7 @@ class DynamoLedger:
     ) -> Item | None:
         """The item after (``old``: before) the update; None if the condition does not hold."""
         request = self._request(key, update, values, condition)
-        with translated(what):
+        with translated("dynamodb", what):
             try:
                 reply = self._client.update_item(
                     **request, ReturnValues="ALL_OLD" if old else "ALL_NEW"
@@ -584,7 +584,7 @@ class DynamoLedger:
             _NotMet: a condition did not hold.
             Throttled: another transaction was at one of the items.
         """
-        with translated(what):
+        with translated("dynamodb", what):
             try:
                 self._client.transact_write_items(TransactItems=list(writes))
             except self._client.exceptions.TransactionCanceledException as error:
