@@ -297,7 +297,7 @@ def test_a_volume_has_only_so_many_pending_snapshots(
     ec2.create_snapshot(VolumeId=volume_id)
 
 
-def test_a_set_is_refused_as_a_whole_for_the_limit_of_one_volume(ec2: Any) -> None:
+def test_a_set_is_refused_as_a_whole_for_the_spacing_of_one_volume(ec2: Any) -> None:
     instance_id, (_, data) = launch(ec2)
     ec2.create_snapshot(VolumeId=data)
 
@@ -305,6 +305,23 @@ def test_a_set_is_refused_as_a_whole_for_the_limit_of_one_volume(ec2: Any) -> No
         ec2.create_snapshots(InstanceSpecification={"InstanceId": instance_id})
 
     assert [each["VolumeId"] for each in own(ec2)] == [data]
+
+
+@pytest.mark.parametrize(("kind", "most"), [("gp3", 5), ("st1", 1)])
+def test_a_set_is_refused_as_a_whole_for_the_pending_snapshots_of_one_volume(
+    cloud: InProcessCloud, ec2: Any, kind: str, most: int
+) -> None:
+    device = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 500, "VolumeType": kind}}
+    instance_id, (_, data) = launch(ec2, BlockDeviceMappings=[device])
+    cloud.ec2.outcomes[data] = Outcome(duration=timedelta(hours=1))
+    for _ in range(most):
+        ec2.create_snapshot(VolumeId=data)
+        cloud.clock.advance(timedelta(seconds=15))
+
+    with refused("ConcurrentSnapshotLimitExceeded"):
+        ec2.create_snapshots(InstanceSpecification={"InstanceId": instance_id})
+
+    assert [each["VolumeId"] for each in own(ec2)] == [data] * most
 
 
 def test_limits_can_be_switched_off(cloud: InProcessCloud, ec2: Any) -> None:
@@ -670,6 +687,48 @@ def test_a_new_snapshot_is_seen_only_after_the_lag(cloud: InProcessCloud, ec2: A
 
     assert at_once == []
     assert [each["SnapshotId"] for each in own(ec2)] == [snapshot_id]
+
+
+def test_a_new_volume_is_seen_only_after_the_lag_and_can_be_used_at_once(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    cloud.ec2.lag = timedelta(seconds=5)
+    volume_id = volume(ec2)
+
+    ec2.create_snapshot(VolumeId=volume_id)
+    at_once = ec2.describe_volumes()["Volumes"]
+    with refused("InvalidVolume.NotFound"):
+        ec2.describe_volumes(VolumeIds=[volume_id])
+    cloud.clock.advance(timedelta(seconds=5))
+
+    assert at_once == []
+    assert [each["VolumeId"] for each in ec2.describe_volumes()["Volumes"]] == [volume_id]
+
+
+def test_a_new_instance_and_its_volumes_are_seen_only_after_the_lag_and_can_be_used_at_once(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    cloud.ec2.lag = timedelta(seconds=5)
+    instance_id, volume_ids = launch(ec2)
+
+    ec2.create_snapshots(InstanceSpecification={"InstanceId": instance_id})
+    at_once = [ec2.describe_instances()["Reservations"], ec2.describe_volumes()["Volumes"]]
+    with refused("InvalidInstanceID.NotFound"):
+        ec2.describe_instances(InstanceIds=[instance_id])
+    cloud.clock.advance(timedelta(seconds=5))
+
+    assert at_once == [[], []]
+    (reservation,) = ec2.describe_instances()["Reservations"]
+    assert [each["InstanceId"] for each in reservation["Instances"]] == [instance_id]
+    assert len(ec2.describe_volumes()["Volumes"]) == len(volume_ids)
+
+
+def test_the_lag_is_for_what_is_made_under_it(cloud: InProcessCloud, ec2: Any) -> None:
+    volume_id = volume(ec2)
+
+    cloud.ec2.lag = timedelta(seconds=5)
+
+    assert [each["VolumeId"] for each in ec2.describe_volumes()["Volumes"]] == [volume_id]
 
 
 def test_describes_without_ids_filters_or_pages_are_noted(cloud: InProcessCloud, ec2: Any) -> None:

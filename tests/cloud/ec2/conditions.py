@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.cloud.clock import Clock
+from tests.cloud.ec2.throttling import Buckets
 
 Emit = Callable[[str, str, dict[str, Any]], None]
 
@@ -51,12 +52,15 @@ class Conditions:
     """Set by a test at any time; it takes effect with the next call.
 
     ``limits``: pending snapshots and spacing per volume are enforced.
-    ``lag``: how long a new snapshot is not seen by DescribeSnapshots.
+    ``throttling``: requests take tokens from ``buckets``, and are refused without one.
+    ``lag``: how long a snapshot, volume or instance made from now on is not seen by describes.
     ``closed_regions``: Regions that the account did not opt in to.
     ``outcomes``: by volume id. ``images``: by AMI id; any other AMI id is a plain ``Image()``.
     """
 
     limits: bool = True
+    throttling: bool = False
+    buckets: Buckets = field(default_factory=Buckets)
     lag: timedelta = timedelta(0)
     closed_regions: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)

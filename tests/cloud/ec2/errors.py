@@ -2,8 +2,14 @@
 
 from moto.ec2.exceptions import EC2ClientError
 
-# Source: EC2 API Reference "Error codes": client errors are 4xx; botocore reads only the code.
-_STATUS = {"AuthFailure": 401, "UnauthorizedOperation": 403, "DryRunOperation": 412}
+# Source: EC2 API Reference "Error codes": client errors are 4xx, server errors 5xx. botocore reads
+# only the code.
+_STATUS = {
+    "AuthFailure": 401,
+    "UnauthorizedOperation": 403,
+    "DryRunOperation": 412,
+    "RequestLimitExceeded": 503,
+}
 
 
 class NotModelled(EC2ClientError):

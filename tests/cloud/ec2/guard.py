@@ -1,4 +1,4 @@
-"""Around every EC2 call: closed Regions, our own operations, and a loud no to the unmodelled."""
+"""Around every EC2 call: closed Regions, throttling, our own operations, a loud no to the rest."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,6 +12,7 @@ from tests.cloud.ec2.conditions import World
 from tests.cloud.ec2.errors import NotModelled, http_status, refusal
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.ec2.request import Operation, Request, refuse_unmodelled
+from tests.cloud.ec2.throttling import Api, is_broad
 
 
 def install(patches: Patches, world: World, operations: Iterable[Operation]) -> None:
@@ -81,8 +82,11 @@ def _guarded(world: World, ours: set[str], moto_call: Callable[[Any], Any]) -> C
                 "AuthFailure", "AWS was not able to validate the provided access credentials"
             )
             return _finished(response, _refused(world, response, error))
-        answer = moto_call(response)
         operation = response._get_action()
+        if world.conditions.throttling and not _token(world, operation, response):
+            error = refusal("RequestLimitExceeded", "Request limit exceeded.")
+            return _finished(response, _refused(world, response, error))
+        answer = moto_call(response)
         if operation in ours or int(answer[0]) >= 300:
             return answer
         ignored = set(response.params) - _read(response)
@@ -92,6 +96,12 @@ def _guarded(world: World, ours: set[str], moto_call: Callable[[Any], Any]) -> C
         return _finished(response, _refused(world, response, error))
 
     return call_action
+
+
+def _token(world: World, operation: str, response: Any) -> bool:
+    broad = is_broad(operation, response.params)
+    api = Api(response.current_account, response.region, operation, broad)
+    return world.conditions.buckets.take(api, world.clock.now())
 
 
 def _refused(world: World, response: Any, error: EC2ClientError) -> tuple[Any, dict[str, Any]]:

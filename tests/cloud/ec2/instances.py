@@ -9,7 +9,7 @@ from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceBackend
 
-from tests.cloud.ec2 import filters, paging, tags
+from tests.cloud.ec2 import filters, paging, tags, visibility
 from tests.cloud.ec2.conditions import Image, World
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.ec2.request import FILTERS, Operation, Request, check_id
@@ -125,16 +125,20 @@ def handle_describe_instances(world: World, request: Request) -> dict[str, Any]:
     ids = set(params.get("InstanceIds") or [])
     for instance_id in ids:
         check_id("i", instance_id)
-        backend.get_instance(instance_id)
+        if not visibility.is_seen(backend.get_instance(instance_id)):
+            raise InvalidInstanceIdError(instance_id)
     matches = filters.matcher(params.get("Filters") or [], _FIELDS)
     request.end_dry_run()
-    request.note_if_broad(world, "InstanceIds")
+    request.note_if_broad(world)
     found = []
     for reservation in backend.reservations.values():
         instances = [
             instance
             for instance in reservation.instances
-            if (not ids or instance.id in ids) and is_shown(instance) and matches(instance)
+            if (not ids or instance.id in ids)
+            and is_shown(instance)
+            and visibility.is_seen(instance)
+            and matches(instance)
         ]
         if instances:
             found.append((reservation, instances))

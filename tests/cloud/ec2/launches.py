@@ -7,7 +7,7 @@ from moto.ec2.models.instances import Instance
 from moto.ec2.responses.instances import InstanceResponse
 from moto.iam.exceptions import NotFoundException
 
-from tests.cloud.ec2 import instances, tags, tokens, volumes
+from tests.cloud.ec2 import instances, tags, tokens, visibility, volumes
 from tests.cloud.ec2.conditions import Image, World
 from tests.cloud.ec2.errors import NotModelled, refusal
 from tests.cloud.ec2.patches import Patches
@@ -47,7 +47,8 @@ def handle_run_instances(world: World, request: Request) -> dict[str, Any]:
         reservation = _moto_launch(request)
         for instance in reservation.instances:
             _complete(instance, params, source)
-            _attach(instance, mappings, wanted_tags.get("volume", {}))
+            made = _attach(instance, mappings, wanted_tags.get("volume", {}))
+            visibility.delay(world, instance, *made)
         answer = instances.rendered_reservation(reservation, reservation.instances)
         for instance in answer["Instances"]:
             instance["State"] = {"Code": 0, "Name": "pending"}
@@ -195,8 +196,9 @@ def _associate_profile(instance: Any, profile: dict[str, str] | None) -> None:
         )
 
 
-def _attach(instance: Any, mappings: Mappings, volume_tags: tags.Tags) -> None:
-    backend = instance.ec2_backend
+def _attach(instance: Any, mappings: Mappings, volume_tags: tags.Tags) -> list[Any]:
+    """The volumes made for the instance."""
+    backend, made = instance.ec2_backend, []
     for device, mapping in mappings.items():
         volume = backend.create_volume(
             size=mapping.get("VolumeSize"),
@@ -212,6 +214,8 @@ def _attach(instance: Any, mappings: Mappings, volume_tags: tags.Tags) -> None:
         backend.attach_volume(
             volume.id, instance.id, device, bool(mapping.get("DeleteOnTermination"))
         )
+        made.append(volume)
+    return made
 
 
 def handle_get_launch_template_data(world: World, request: Request) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from moto.core.utils import utcnow
 from moto.ec2.models.elastic_block_store import Snapshot
 from moto.ec2.utils import random_snapshot_id
 
-from tests.cloud.ec2 import events, tags
+from tests.cloud.ec2 import events, tags, visibility
 from tests.cloud.ec2.conditions import Outcome, World
 from tests.cloud.ec2.errors import refusal
 
@@ -131,6 +131,7 @@ class SnapshotSet:
         for member, member_tags in zip(self.members, tags_of_members, strict=True):
             self._backend.snapshots[member.id] = member
             self._backend.tags[member.id] = dict(member_tags)
+            visibility.delay(self._world, member)
             record = records(self._backend)[member.volume_id]
             record.pending.add(member.id)
             record.last_start = utcnow()

@@ -9,6 +9,7 @@ from moto.ec2.exceptions import DryRunClientError
 
 from tests.cloud.ec2.conditions import BroadDescribe, World
 from tests.cloud.ec2.errors import NotModelled, refusal
+from tests.cloud.ec2.throttling import is_broad
 
 # What a call may carry: a name leads to None (any value) or to the names allowed below it.
 Modelled = Mapping[str, Any]
@@ -39,8 +40,8 @@ class Request:
         if self.params.get("DryRun"):
             raise DryRunClientError
 
-    def note_if_broad(self, world: World, ids: str) -> None:
-        if not any(self.params.get(name) for name in (ids, "Filters", "MaxResults")):
+    def note_if_broad(self, world: World) -> None:
+        if is_broad(self.operation, self.params):
             world.conditions.broad_describes.append(
                 BroadDescribe(self.operation, self.backend.account_id, self.backend.region_name)
             )

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from moto.core.utils import utcnow
 from moto.ec2.models import ec2_backends
 
-from tests.cloud.ec2 import filters, instances, paging, tags
+from tests.cloud.ec2 import filters, instances, paging, tags, visibility
 from tests.cloud.ec2.conditions import World
 from tests.cloud.ec2.errors import refusal
 from tests.cloud.ec2.lifecycle import EbsSnapshot, SnapshotSet, check_limits, remove
@@ -156,10 +155,10 @@ def handle_describe_snapshots(world: World, request: Request) -> dict[str, Any]:
     params = request.params
     matches = filters.matcher(params.get("Filters") or [], _FIELDS)
     request.end_dry_run()
-    request.note_if_broad(world, "SnapshotIds")
+    request.note_if_broad(world)
     found = [
         snapshot
-        for snapshot in _candidates(world, request)
+        for snapshot in _candidates(request)
         if _owned(snapshot, params, request.backend.account_id)
         and _restorable(snapshot, params, request.backend.account_id)
         and matches(snapshot)
@@ -168,8 +167,8 @@ def handle_describe_snapshots(world: World, request: Request) -> dict[str, Any]:
     return {"Snapshots": [rendered(snapshot) for snapshot in page], "NextToken": token}
 
 
-def _candidates(world: World, request: Request) -> list[Any]:
-    seen = {snapshot.id: snapshot for snapshot in _existing(world, request.backend)}
+def _candidates(request: Request) -> list[Any]:
+    seen = {snapshot.id: snapshot for snapshot in _existing(request.backend)}
     ids = list(dict.fromkeys(request.params.get("SnapshotIds") or []))
     for snapshot_id in ids:
         check_id("snap", snapshot_id)
@@ -180,13 +179,11 @@ def _candidates(world: World, request: Request) -> list[Any]:
     return [snapshot for snapshot in chosen if _may_use(snapshot, request.backend.account_id)]
 
 
-def _existing(world: World, backend: Any) -> Iterator[Any]:
-    latest = utcnow() - world.conditions.lag
+def _existing(backend: Any) -> Iterator[Any]:
     for regions in list(ec2_backends.values()):
         if backend.region_name in list(regions):
-            for snapshot in regions[backend.region_name].snapshots.values():
-                if snapshot.start_time <= latest:
-                    yield snapshot
+            snapshots = regions[backend.region_name].snapshots.values()
+            yield from filter(visibility.is_seen, snapshots)
 
 
 def _may_use(snapshot: Any, account: str) -> bool:

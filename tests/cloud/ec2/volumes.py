@@ -10,7 +10,7 @@ from moto.ec2.models.instances import Instance
 from moto.ec2.utils import random_volume_id
 from moto.kms.models import kms_backends
 
-from tests.cloud.ec2 import filters, paging, tags, tokens
+from tests.cloud.ec2 import filters, paging, tags, tokens, visibility
 from tests.cloud.ec2.conditions import World
 from tests.cloud.ec2.errors import refusal
 from tests.cloud.ec2.patches import Patches
@@ -277,6 +277,7 @@ def handle_create_volume(world: World, request: Request) -> dict[str, Any]:
             multi_attach_enabled=params.get("MultiAttachEnabled"),
         )
         volume.add_tags(wanted_tags)
+        visibility.delay(world, volume)
         return rendered(volume) | {"State": "creating"}
 
     request.end_dry_run()
@@ -318,13 +319,13 @@ def handle_describe_volumes(world: World, request: Request) -> dict[str, Any]:
     ids = list(dict.fromkeys(params.get("VolumeIds") or []))
     for volume_id in ids:
         check_id("vol", volume_id)
-        if volume_id not in backend.volumes:
+        if volume_id not in backend.volumes or not visibility.is_seen(backend.volumes[volume_id]):
             raise InvalidVolumeIdError(volume_id)
     matches = filters.matcher(params.get("Filters") or [], _FIELDS)
     request.end_dry_run()
-    request.note_if_broad(world, "VolumeIds")
+    request.note_if_broad(world)
     volumes = [backend.volumes[volume_id] for volume_id in ids] or backend.volumes.values()
-    found = (volume for volume in volumes if matches(volume))
+    found = (volume for volume in volumes if visibility.is_seen(volume) and matches(volume))
     page, token = paging.page(params, found, lambda volume: str(volume.id), "VolumeIds")
     return {"Volumes": [rendered(volume) for volume in page], "NextToken": token}
 
