@@ -1,124 +1,74 @@
 """Each error code of AWS has a meaning: its name here, when to try again, what can be changed."""
 
 from datetime import timedelta
-from typing import Any
 
-import botocore.session
 import pytest
 from botocore import exceptions as botocore_errors
 from botocore.exceptions import ClientError
+from botocore.retries import standard
 
 from lastgood import errors
-from lastgood.aws.faults import MEANINGS, PENDING, SOON, SPACING, translate, translated
+from lastgood.aws.faults import (
+    COMMON,
+    MEANINGS,
+    PENDING,
+    SOON,
+    SPACING,
+    Meaning,
+    Verdict,
+    translate,
+    translated,
+)
+from tests.support.error_table import CALLED, FILE, model, modelled, page, wire_errors
 
 URL = "https://ec2.eu-west-1.amazonaws.com/"
 
-CALLED = {
-    "dynamodb": ["GetItem", "PutItem", "Query", "TransactWriteItems", "UpdateItem"],
-    "events": ["PutEvents"],
-    "sqs": ["ChangeMessageVisibility", "SendMessage", "SendMessageBatch"],
-    "ssm": ["GetParameter", "GetParametersByPath"],
-}
-"""The calls of the functions to services whose errors botocore has a list of. EC2 has none."""
-
-EC2_CODES = {
-    "AuthFailure",
-    "ConcurrentSnapshotLimitExceeded",
-    "InternalError",
-    "InternalFailure",
-    "InvalidInstanceID",
-    "InvalidInstanceID.Malformed",
-    "InvalidInstanceID.NotFound",
-    "InvalidKMSKey.InvalidState",
-    "InvalidKMSKeyId.Malformed",
-    "InvalidParameterValue",
-    "InvalidVolume.NotFound",
-    "OptInRequired",
-    "RequestLimitExceeded",
-    "ServiceUnavailable",
-    "SnapshotCreationPerVolumeRateExceeded",
-    "SnapshotLimitExceeded",
-    "UnauthorizedOperation",
-    "Unavailable",
-}
-"""EC2 API Reference, "Error codes for the Amazon EC2 API"."""
-
-COMMON_CODES = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "InternalFailure",
-    "RequestThrottledException",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-}
-""""Common errors" of the API references, and what botocore itself takes for throttling."""
-
-SQS_WIRE_CODES = {
-    "KmsAccessDenied": "KMS.AccessDeniedException",
-    "KmsDisabled": "KMS.DisabledException",
-    "KmsInvalidKeyUsage": "KMS.InvalidKeyUsageException",
-    "KmsInvalidState": "KMS.InvalidStateException",
-    "KmsNotFound": "KMS.NotFoundException",
-    "KmsOptInRequired": "KMS.OptInRequired",
-    "KmsThrottled": "KMS.ThrottlingException",
-    "QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue",
-}
-"""SQS once spoke the query protocol. It still sends the codes of that time, in the header
-``x-amzn-query-error``, and botocore prefers them to the names of its model."""
-
-LASTING = {
-    "BatchEntryIdsNotDistinct": "our ids are distinct",
-    "BatchRequestTooLong": "our batches are not",
-    "ConditionalCheckFailedException": "the ledger takes it for an answer",
-    "EmptyBatchRequest": "we send none",
-    "IdempotentParameterMismatchException": "no token is given",
-    "InvalidAddress": "a mistake in the settings",
-    "InvalidBatchEntryId": "our ids are numbers",
-    "InvalidFilterKey": "no filter is given",
-    "InvalidFilterOption": "no filter is given",
-    "InvalidFilterValue": "no filter is given",
-    "InvalidKeyId": "no parameter is encrypted",
-    "InvalidMessageContents": "it stays as it is",
-    "InvalidNextToken": "the token is SSM's own",
-    "InvalidSecurity": "we speak TLS and sign",
-    "ItemCollectionSizeLimitExceededException": "there is no local index",
-    "KMS.InvalidKeyUsageException": "a person chose the wrong kind of key",
-    "MessageNotInflight": "its time is over",
-    "ParameterVersionNotFound": "no version is asked for",
-    "AWS.SimpleQueueService.NonExistentQueue": "the stack is not whole",
-    "ReceiptHandleIsInvalid": "its time is over",
-    "ReplicatedWriteConflictException": "the table is in one Region",
-    "TooManyEntriesInBatchRequest": "our batches are of ten",
-    "TransactionCanceledException": "the ledger reads its reasons",
-    "UnsupportedOperation": "it stays so",
-}
-"""Errors of those calls that are no mishap: trying again, or a word of advice, cannot help."""
+EC2_COMMON_CLIENT_ERRORS = """
+AuthFailure Blocked DryRunOperation IdempotentParameterMismatch IncompleteSignature InvalidAction
+InvalidCharacter InvalidClientTokenId InvalidPaginationToken InvalidParameter
+InvalidParameterCombination InvalidParameterDependency InvalidParameterValue InvalidQueryParameter
+MalformedQueryString MissingAction MissingAuthenticationToken MissingParameter OptInRequired
+PendingVerification RequestExpired TagPolicyViolation UnauthorizedOperation UnknownParameter
+UnsupportedInstanceAttribute UnsupportedOperation UnsupportedProtocol ValidationError
+"""
+EC2_SERVER_ERRORS = """
+BandwidthLimitExceeded InternalError InternalFailure RequestLimitExceeded ServerInternal
+ServiceUnavailable Unavailable
+"""
+EC2_ERRORS_OF_OUR_CALLS = """
+AccountDisabled ConcurrentSnapshotLimitExceeded ConcurrentTagAccess CustomerKeyHasBeenRevoked
+FilterLimitExceeded IncorrectInstanceState IncorrectState InvalidFilter InvalidInput
+InvalidInstanceID InvalidInstanceID.Malformed InvalidInstanceID.NotFound InvalidInstanceState
+InvalidKMSKey.InvalidState InvalidKMSKeyId.Malformed InvalidMaxResults InvalidNextToken
+InvalidRequest InvalidSecurity.RequestHasExpired InvalidSnapshot.InUse InvalidSnapshot.NotFound
+InvalidSnapshotID.Malformed InvalidState InvalidTagKey.Malformed InvalidUserID.Malformed
+InvalidVolume.NotFound InvalidVolumeID.Malformed MissingInput NoSuchVersion NonEBSInstance
+OperationNotPermitted PendingSnapshotLimitExceeded ResourceCountExceeded ResourceLimitExceeded
+RetryableError SignatureDoesNotMatch SnapshotCreationPerVolumeRateExceeded SnapshotLimitExceeded
+TagLimitExceeded Unsupported
+"""
+"""EC2 API Reference, "Error codes for the Amazon EC2 API": the three tables. Of the server errors,
+those about capacity for instances and addresses are none of ours."""
+EC2_ERRORS = (EC2_COMMON_CLIENT_ERRORS + EC2_SERVER_ERRORS + EC2_ERRORS_OF_OUR_CALLS).split()
 
 
-def model(service: str) -> dict[str, Any]:
-    loader = botocore.session.get_session().get_component("data_loader")
-    return loader.load_service_model(service, "service-2")
-
-
-def modelled(service: str) -> set[str]:
+def everything_modelled(service):
     """The names of all errors of a service, as its replies bear them."""
     shapes = model(service)["shapes"].items()
     return {one.get("error", {}).get("code", name) for name, one in shapes if one.get("exception")}
 
 
 def errors_of_our_calls():
-    """Service, code, and whether the service answers it with a status of 500."""
-    found = set()
-    for service, operations in CALLED.items():
-        described = model(service)
-        for operation in operations:
-            for error in described["operations"][operation].get("errors", []):
-                name = error["shape"]
-                code = SQS_WIRE_CODES.get(name, name)
-                found.add((service, code, described["shapes"][name].get("fault", False)))
-    return sorted(found)
+    """Service, code, status: also under the names that SQS's replies do not bear."""
+    return sorted(
+        {
+            (service, code.removeprefix("AWS.SimpleQueueService."), one.status)
+            for service, operations in CALLED.items()
+            for operation in operations
+            for one in modelled(service, operation)
+            for code in ([one.code, one.name] if service == "sqs" else [one.code])
+        }
+    )
 
 
 def an_error(code, message="the message", status=400, operation="GetItem", **more):
@@ -135,88 +85,136 @@ def meaning_of(code, message="the message", status=400, **more):
     return translate("dynamodb", an_error(code, message, status, **more), "try it")
 
 
+def of_ec2(code, message="the message", status=400):
+    return translate("ec2", an_error(code, message, status), "try it")
+
+
 # -- the table --------------------------------------------------------------------------------
 
-KNOWN = {
-    *EC2_CODES,
-    *COMMON_CODES,
-    *SQS_WIRE_CODES.values(),
-    *(code for service in CALLED for code in modelled(service)),
-}
+
+@pytest.mark.parametrize(("service", "code", "status"), errors_of_our_calls())
+def test_every_error_that_botocore_lists_for_a_call_of_ours_is_in_the_table(service, code, status):
+    assert code in MEANINGS[service]
 
 
-@pytest.mark.parametrize("code", MEANINGS)
-def test_every_code_in_the_table_is_one_that_a_service_we_call_can_answer(code):
-    assert code in KNOWN
+@pytest.mark.parametrize("code", EC2_ERRORS)
+def test_every_error_of_ec2_that_our_calls_can_get_is_in_the_table(code):
+    assert code in MEANINGS["ec2"]
 
 
-@pytest.mark.parametrize(("service", "code", "fault"), errors_of_our_calls())
-def test_every_error_of_a_call_that_we_make_has_a_meaning_or_is_known_to_last(service, code, fault):
-    if code in LASTING:
-        assert code not in MEANINGS
+@pytest.mark.parametrize("service", MEANINGS)
+def test_the_table_has_no_code_that_its_service_does_not_send(service):
+    if service == "ec2":
+        known = set(EC2_ERRORS)
     else:
-        error = meaning_of(code, status=500 if fault else 400)
-        assert type(error) is not errors.CallRefused
+        known = everything_modelled(service)
+        known |= {code for of, code, _ in errors_of_our_calls() if of == service}
+
+    assert MEANINGS[service].keys() - COMMON.keys() <= known | {"KMSThrottlingException"}
+
+
+@pytest.mark.parametrize("service", MEANINGS)
+def test_what_botocore_tries_again_is_tried_again_here(service):
+    codes = [
+        *standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES,
+        *standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES,
+    ]
+
+    assert {MEANINGS[service][code].verdict for code in codes} == {Verdict.AGAIN}
+
+
+@pytest.mark.parametrize(("service", "code", "status"), errors_of_our_calls())
+def test_what_the_model_calls_a_fault_of_the_service_does_not_end_as_a_mistake_of_ours(
+    service, code, status
+):
+    assert status < 500 or MEANINGS[service][code].verdict is not Verdict.GIVE_UP
 
 
 @pytest.mark.parametrize(
-    ("error", "codes"),
+    ("error", "advice", "verdict"),
     [
-        (
-            errors.Throttled,
-            [
-                "RequestLimitExceeded",
-                "RequestThrottled",
-                "Throttling",
-                "ThrottlingException",
-                "TooManyRequestsException",
-                "ProvisionedThroughputExceededException",
-                "RequestThrottledException",
-                "TransactionConflictException",
-                "TransactionInProgressException",
-                "KMS.ThrottlingException",
-            ],
-        ),
-        (
-            errors.LimitReached,
-            ["SnapshotCreationPerVolumeRateExceeded", "ConcurrentSnapshotLimitExceeded"],
-        ),
-        (
-            errors.Unavailable,
-            [
-                "InternalError",
-                "InternalFailure",
-                "InternalServerError",
-                "ServiceUnavailable",
-                "Unavailable",
-            ],
-        ),
-        (errors.AccessDenied, ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException"]),
-        (errors.RegionNotEnabled, ["AuthFailure", "OptInRequired"]),
-        (
-            errors.SourceGone,
-            ["InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed", "InvalidVolume.NotFound"],
-        ),
-        (
-            errors.KeyDenied,
-            [
-                "KMS.AccessDeniedException",
-                "KMS.DisabledException",
-                "KMS.InvalidStateException",
-                "KMS.NotFoundException",
-                "KMS.OptInRequired",
-                "InvalidKMSKey.InvalidState",
-                "InvalidKMSKeyId.Malformed",
-            ],
-        ),
-        (errors.LedgerMissing, ["ResourceNotFoundException"]),
-        (errors.UnknownPolicy, ["ParameterNotFound"]),
-        (errors.CallRefused, ["SnapshotLimitExceeded", "InvalidParameterValue"]),
+        (errors.Throttled, "", Verdict.AGAIN),
+        (errors.LimitReached, "", Verdict.AGAIN),
+        (errors.AlreadyDone, "", Verdict.DONE),
+        (errors.SourceGone, "", Verdict.GIVE_UP),
+        (errors.KeyDenied, "Enable the key.", Verdict.PERSON),
     ],
 )
-def test_each_code_has_the_class_that_says_what_to_do(error, codes):
-    for code in codes:
-        assert type(meaning_of(code)) is error
+def test_the_verdict_is_read_off_the_class_and_the_advice(error, advice, verdict):
+    assert Meaning(error, advice=advice).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("service", "error", "codes"),
+    [
+        ("ec2", errors.Throttled, "RequestLimitExceeded Throttling"),
+        (
+            "ec2",
+            errors.LimitReached,
+            "SnapshotCreationPerVolumeRateExceeded ConcurrentSnapshotLimitExceeded IncorrectState",
+        ),
+        ("ec2", errors.Unavailable, "InternalError InternalFailure ServiceUnavailable Unavailable"),
+        ("ec2", errors.AccessDenied, "UnauthorizedOperation"),
+        ("ec2", errors.RegionNotEnabled, "AuthFailure OptInRequired InvalidClientTokenId"),
+        ("ec2", errors.SourceGone, "InvalidInstanceID.NotFound InvalidVolume.NotFound"),
+        ("ec2", errors.KeyDenied, "InvalidKMSKey.InvalidState InvalidKMSKeyId.Malformed"),
+        ("ec2", errors.CallRefused, "SnapshotLimitExceeded InvalidParameterValue"),
+        ("ec2", errors.InUse, "InvalidSnapshot.InUse"),
+        ("ec2", errors.AlreadyDone, "InvalidSnapshot.NotFound"),
+        ("dynamodb", errors.LedgerMissing, "ResourceNotFoundException"),
+        ("dynamodb", errors.AccessDenied, "AccessDeniedException InvalidClientTokenId"),
+        (
+            "dynamodb",
+            errors.Throttled,
+            "ProvisionedThroughputExceededException TransactionConflictException "
+            "TransactionInProgressException ReplicatedWriteConflictException",
+        ),
+        ("events", errors.Unavailable, "InternalException"),
+        ("lambda", errors.Throttled, "TooManyRequestsException"),
+        ("lambda", errors.CallRefused, "ResourceNotFoundException RecursiveInvocationException"),
+        ("sns", errors.CallRefused, "NotFound"),
+        ("sns", errors.KeyDenied, "KMSDisabled KMSAccessDenied"),
+        ("sns", errors.Throttled, "KMSThrottling"),
+        ("sqs", errors.Throttled, "RequestThrottled KMS.ThrottlingException"),
+        ("sqs", errors.KeyDenied, "KMS.DisabledException KMS.OptInRequired KmsNotFound"),
+        ("sqs", errors.CallRefused, "AWS.SimpleQueueService.NonExistentQueue"),
+        ("ssm", errors.UnknownPolicy, "ParameterNotFound"),
+    ],
+)
+def test_each_code_has_the_class_that_says_what_to_do(service, error, codes):
+    for code in codes.split():
+        assert type(translate(service, an_error(code), "try it")) is error
+
+
+def test_the_page_is_current():
+    assert FILE.read_text() == page(), "run: .venv/bin/python -m tests.support.error_table --write"
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        *((service, one) for service, operations in CALLED.items() for one in operations),
+        ("ec2", "CreateSnapshots"),
+        ("ec2", "DeleteSnapshot"),
+        ("ec2", "DescribeVolumes"),
+    ],
+)
+def test_each_error_as_it_is_sent_becomes_the_error_of_the_table(service, operation):
+    sent = wire_errors(service, operation)
+
+    for code, status in sent:
+        error = translate(service, an_error(code, status=status), "try it")
+        assert type(error) is MEANINGS[service][code.rsplit("Service.", 1)[-1]].error
+    assert len(sent) >= len(modelled(service, operation)) + 30
+
+
+def test_a_call_is_sent_no_error_that_belongs_to_another():
+    def codes(operation):
+        return {code for code, _ in wire_errors("ec2", operation)}
+
+    assert "InvalidSnapshot.NotFound" in codes("DeleteSnapshot") - codes("CreateSnapshots")
+    assert "SnapshotLimitExceeded" in codes("CreateSnapshot") & codes("CreateSnapshots")
+    assert "SnapshotLimitExceeded" not in codes("DescribeVolumes") | codes("DeleteSnapshot")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +227,7 @@ def test_each_code_has_the_class_that_says_what_to_do(error, codes):
     ],
 )
 def test_what_may_work_later_says_how_long_to_wait(code, after):
-    assert meaning_of(code).after == after
+    assert of_ec2(code).after == after
 
 
 def test_the_spacing_of_snapshots_is_waited_for_and_not_less():
@@ -237,17 +235,18 @@ def test_the_spacing_of_snapshots_is_waited_for_and_not_less():
 
 
 @pytest.mark.parametrize(
-    ("code", "advice"),
+    ("service", "code", "advice"),
     [
-        ("UnauthorizedOperation", "Redeploy the stack"),
-        ("AuthFailure", "Enable the Region"),
-        ("KMS.DisabledException", "Enable the KMS key"),
-        ("SnapshotLimitExceeded", "raise the quota"),
-        ("ResourceNotFoundException", "Deploy the stack that holds the table"),
+        ("ec2", "UnauthorizedOperation", "Redeploy the stack"),
+        ("ec2", "AuthFailure", "Enable the Region"),
+        ("sqs", "KMS.DisabledException", "Enable the KMS key"),
+        ("ec2", "SnapshotLimitExceeded", "raise the quota"),
+        ("ec2", "InvalidSnapshot.InUse", "Deregister the AMI"),
+        ("dynamodb", "ResourceNotFoundException", "Deploy the stack that holds the table"),
     ],
 )
-def test_what_a_person_can_change_is_said_in_the_message(code, advice):
-    message = str(meaning_of(code, "It is so."))
+def test_what_a_person_can_change_is_said_in_the_message(service, code, advice):
+    message = str(translate(service, an_error(code, "It is so."), "try it"))
 
     assert message.startswith(f"try it: {code}: It is so. ")
     assert advice in message
@@ -294,6 +293,7 @@ def test_only_a_call_to_the_ledger_can_miss_the_ledger(service):
         ("AccessDeniedException", "User x is not authorized to perform: kms:Decrypt", "KeyDenied"),
         ("AccessDenied", "... kms:GenerateDataKey on resource ...", "KeyDenied"),
         ("AccessDeniedException", "User x is not authorized to perform: dynamodb:GetItem", None),
+        ("AccessDeniedException", "KMS key access denied error", "KeyDenied"),
         ("ThrottlingException", "kms:Decrypt is called too often", "Throttled"),
     ],
 )
@@ -376,6 +376,14 @@ def test_every_way_in_which_botocores_transport_fails_is_translated():
 @pytest.mark.parametrize("code", ["InternalError", "InternalServerError", "ServiceUnavailable"])
 def test_a_fault_at_aws_leaves_the_effect_unknown(code):
     assert raised_for(an_error(code)).effect_unknown
+
+
+@pytest.mark.parametrize("code", ["RequestExpired", "ExpiredTokenException"])
+def test_what_came_too_late_had_no_effect_and_is_tried_again(code):
+    error = raised_for(an_error(code))
+
+    assert type(error) is errors.Unavailable
+    assert not error.effect_unknown
 
 
 def test_what_is_no_error_of_aws_passes_as_it_is():

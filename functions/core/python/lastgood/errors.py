@@ -14,13 +14,16 @@ LastgoodError
 │   ├── AccessDenied            the function's role may not make the call
 │   ├── KeyDenied               the KMS key is disabled, gone, or its policy says no
 │   ├── LedgerMissing           the DynamoDB table is not there
+│   ├── InUse                   something holds what was to be deleted: an AMI, a lock
 │   └── CallRefused             AWS refused a call for another lasting reason
 ├── TryAgain                it may work later: carries how long to wait
 │   ├── Throttled               the account's request rate is used up
-│   ├── LimitReached            too many snapshots of a volume are pending, or too close together
+│   ├── LimitReached            too many snapshots of a volume are pending, or too close together,
+│   │                           or the source is in a state that does not allow one now
 │   ├── NotSettledYet           what we look for may be there, but describes may lag behind
 │   └── Unavailable             AWS had a fault of its own, or the reply was lost
-└── Conflict                another worker holds it, or it is past that state
+├── Conflict                another worker holds it, or it is past that state
+└── AlreadyDone             what was asked for is so already: for the one who asked to catch
 """
 
 from datetime import timedelta
@@ -78,6 +81,10 @@ class LedgerMissing(Refused):
     pass
 
 
+class InUse(Refused):
+    pass
+
+
 class CallRefused(Refused):
     pass
 
@@ -111,4 +118,8 @@ class Unavailable(TryAgain):
 
 
 class Conflict(LastgoodError):
+    pass
+
+
+class AlreadyDone(LastgoodError):
     pass

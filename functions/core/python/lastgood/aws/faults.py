@@ -1,10 +1,12 @@
-"""What each error of AWS means for us: one table, from code to error class."""
+"""What each error of AWS means for us: one table, from service and code to error class."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from http import HTTPStatus
+from typing import Literal
 
 from botocore import exceptions as botocore_errors
 from botocore.exceptions import (
@@ -23,18 +25,49 @@ SPACING = timedelta(seconds=20)
 PENDING = timedelta(minutes=2)
 """A pending snapshot needs a while to complete; nothing tells how long."""
 
+Service = Literal["dynamodb", "ec2", "events", "lambda", "sns", "sqs", "ssm"]
+"""boto3's names of the clients that we make."""
+
+
+class Verdict(StrEnum):
+    AGAIN = "again"
+    GIVE_UP = "give up"
+    DONE = "done already"
+    PERSON = "a person must act"
+
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """``after``: for what may work later. ``advice``: what a person can change."""
+    """What an error is for us.
+
+    ``after``: for what may work later. ``advice``: what a person can change. ``effect_unknown``:
+    of an error that is ``Unavailable``, whether the call may have been carried out all the same.
+    """
 
     error: type[errors.LastgoodError]
     after: timedelta = SOON
     advice: str = ""
+    effect_unknown: bool = True
+
+    @property
+    def verdict(self) -> Verdict:
+        if issubclass(self.error, errors.TryAgain):
+            return Verdict.AGAIN
+        if issubclass(self.error, errors.AlreadyDone):
+            return Verdict.DONE
+        return Verdict.PERSON if self.advice else Verdict.GIVE_UP
 
 
 _THROTTLED = Meaning(errors.Throttled)
 _UNAVAILABLE = Meaning(errors.Unavailable)
+_TOO_LATE = Meaning(errors.Unavailable, effect_unknown=False)
+"""It was signed long before it came, with credentials that have been renewed since."""
+_SPACING = Meaning(errors.LimitReached, SPACING)
+_PENDING = Meaning(errors.LimitReached, PENDING)
+_DONE = Meaning(errors.AlreadyDone)
+_GONE = Meaning(errors.SourceGone)
+_REFUSED = Meaning(errors.CallRefused)
+"""A mistake of ours, or a thing that we do not use: nothing outside of the code can mend it."""
 _DENIED = Meaning(
     errors.AccessDenied, advice="Redeploy the stack; if it is refused still, look for an SCP."
 )
@@ -45,72 +78,224 @@ _REGION = Meaning(
 _KEY = Meaning(
     errors.KeyDenied, advice="Enable the KMS key, and let Lastgood's role use it in its key policy."
 )
-_GONE = Meaning(errors.SourceGone)
+_ACCOUNT = Meaning(
+    errors.CallRefused, advice="The account itself is stopped: ask AWS Support what it lacks."
+)
 _NO_LEDGER = Meaning(errors.LedgerMissing, advice="Deploy the stack that holds the table.")
-_REFUSED = Meaning(errors.CallRefused)
+_NOT_WHOLE = Meaning(
+    errors.CallRefused, advice="Redeploy the stack: a part of it is gone or was changed."
+)
 
-MEANINGS = {
-    "RequestLimitExceeded": _THROTTLED,
-    "RequestThrottled": _THROTTLED,
-    "Throttling": _THROTTLED,
-    "ThrottlingException": _THROTTLED,
-    "TooManyRequestsException": _THROTTLED,
-    "ProvisionedThroughputExceededException": _THROTTLED,
-    "RequestThrottledException": _THROTTLED,
-    "TransactionConflictException": _THROTTLED,
-    "TransactionInProgressException": _THROTTLED,
-    "KMS.ThrottlingException": _THROTTLED,
-    "SnapshotCreationPerVolumeRateExceeded": Meaning(errors.LimitReached, SPACING),
-    "ConcurrentSnapshotLimitExceeded": Meaning(errors.LimitReached, PENDING),
-    "SnapshotLimitExceeded": Meaning(
-        errors.CallRefused, advice="Delete snapshots, or raise the quota of the Region."
+
+def _table(*rows: tuple[Meaning, str]) -> dict[str, Meaning]:
+    return {code: meaning for meaning, codes in rows for code in codes.split()}
+
+
+COMMON = _table(
+    (
+        _THROTTLED,
+        "BandwidthLimitExceeded EC2ThrottledException LimitExceededException "
+        "PriorRequestNotComplete ProvisionedThroughputExceededException RequestLimitExceeded "
+        "RequestThrottled RequestThrottledException SlowDown Throttled ThrottledException "
+        "Throttling ThrottlingException TooManyRequestsException TransactionInProgressException",
     ),
-    "InternalError": _UNAVAILABLE,
-    "InternalException": _UNAVAILABLE,
-    "InternalFailure": _UNAVAILABLE,
-    "InternalServerError": _UNAVAILABLE,
-    "ServiceUnavailable": _UNAVAILABLE,
-    "Unavailable": _UNAVAILABLE,
-    "UnauthorizedOperation": _DENIED,
-    "AccessDenied": _DENIED,
-    "AccessDeniedException": _DENIED,
-    "AuthFailure": _REGION,
-    "OptInRequired": _REGION,
-    "InvalidInstanceID.NotFound": _GONE,
-    "InvalidInstanceID.Malformed": _GONE,
-    "InvalidInstanceID": _GONE,
-    "InvalidVolume.NotFound": _GONE,
-    # SQS has two names for each of these: its protocol's, and that of the older one.
-    "KmsAccessDenied": _KEY,
-    "KmsDisabled": _KEY,
-    "KmsInvalidState": _KEY,
-    "KmsNotFound": _KEY,
-    "KmsOptInRequired": _KEY,
-    "KmsThrottled": _THROTTLED,
-    "KMS.AccessDeniedException": _KEY,
-    "KMS.DisabledException": _KEY,
-    "KMS.InvalidStateException": _KEY,
-    "KMS.NotFoundException": _KEY,
-    "KMS.OptInRequired": _KEY,
-    "InvalidKMSKey.InvalidState": _KEY,
-    "InvalidKMSKeyId.Malformed": _KEY,
-    "ParameterNotFound": Meaning(errors.UnknownPolicy),
-    "ResourceNotFoundException": _NO_LEDGER,
+    (
+        _UNAVAILABLE,
+        "InternalError InternalException InternalFailure InternalServerError RequestTimeout "
+        "RequestTimeoutException ServiceUnavailable Unavailable",
+    ),
+    (_TOO_LATE, "ExpiredToken ExpiredTokenException RequestExpired"),
+    (
+        _DENIED,
+        "AccessDenied AccessDeniedException IncompleteSignature IncompleteSignatureException "
+        "InvalidClientTokenId InvalidSignatureException MissingAuthenticationToken "
+        "MissingAuthenticationTokenException NotAuthorized OptInRequired SignatureDoesNotMatch "
+        "UnrecognizedClientException",
+    ),
+    (_REFUSED, "UnknownOperationException ValidationError ValidationException"),
+)
+"""What any service may answer: "Common errors" of the API references, and all that botocore takes
+for throttling or for passing (``botocore.retries.standard``)."""
+
+MEANINGS: dict[Service, dict[str, Meaning]] = {
+    "dynamodb": COMMON
+    | _table(
+        (_THROTTLED, "ReplicatedWriteConflictException TransactionConflictException"),
+        (_NO_LEDGER, "ResourceNotFoundException"),
+        # The first and the last are answers, which the ledger reads before they come here.
+        (
+            _REFUSED,
+            "ConditionalCheckFailedException IdempotentParameterMismatchException "
+            "ItemCollectionSizeLimitExceededException TransactionCanceledException",
+        ),
+    ),
+    "ec2": COMMON
+    | _table(
+        (_UNAVAILABLE, "RetryableError ServerInternal"),
+        (_TOO_LATE, "InvalidSecurity.RequestHasExpired"),
+        (_SPACING, "SnapshotCreationPerVolumeRateExceeded"),
+        (
+            _PENDING,
+            "ConcurrentSnapshotLimitExceeded ConcurrentTagAccess IncorrectInstanceState "
+            "IncorrectState InvalidInstanceState InvalidState PendingSnapshotLimitExceeded "
+            "ResourceLimitExceeded",
+        ),
+        (_DONE, "InvalidSnapshot.NotFound"),
+        (
+            _GONE,
+            "InvalidInstanceID InvalidInstanceID.Malformed InvalidInstanceID.NotFound "
+            "InvalidVolume.NotFound InvalidVolumeID.Malformed",
+        ),
+        (_DENIED, "UnauthorizedOperation"),
+        (_REGION, "AuthFailure InvalidClientTokenId OptInRequired"),
+        (
+            _KEY,
+            "CustomerKeyHasBeenRevoked InvalidKMSKey.InvalidState InvalidKMSKeyId.Malformed",
+        ),
+        (_ACCOUNT, "AccountDisabled Blocked PendingVerification"),
+        (
+            Meaning(
+                errors.InUse,
+                advice="Deregister the AMI that uses the snapshot, or unlock it, and delete it.",
+            ),
+            "InvalidSnapshot.InUse OperationNotPermitted",
+        ),
+        (
+            Meaning(
+                errors.CallRefused, advice="Delete snapshots, or raise the quota of the Region."
+            ),
+            "SnapshotLimitExceeded",
+        ),
+        (
+            Meaning(
+                errors.CallRefused,
+                advice="Change the tags of the policy or of the source, or the tag policy of the "
+                "organization.",
+            ),
+            "InvalidTagKey.Malformed TagLimitExceeded TagPolicyViolation",
+        ),
+        (
+            _REFUSED,
+            "DryRunOperation FilterLimitExceeded IdempotentParameterMismatch InvalidAction "
+            "InvalidCharacter InvalidFilter InvalidInput InvalidMaxResults InvalidNextToken "
+            "InvalidPaginationToken InvalidParameter InvalidParameterCombination "
+            "InvalidParameterDependency InvalidParameterValue InvalidQueryParameter InvalidRequest "
+            "InvalidSnapshotID.Malformed InvalidUserID.Malformed MalformedQueryString "
+            "MissingAction MissingInput MissingParameter NoSuchVersion NonEBSInstance "
+            "ResourceCountExceeded UnknownParameter Unsupported UnsupportedInstanceAttribute "
+            "UnsupportedOperation UnsupportedProtocol",
+        ),
+    ),
+    "events": COMMON,
+    "lambda": COMMON
+    | _table(
+        (
+            _UNAVAILABLE,
+            "CodeArtifactUserPendingException EC2UnexpectedException ENINotReadyException "
+            "ResourceConflictException ResourceNotReadyException ServiceException "
+            "SnapStartNotReadyException SnapStartTimeoutException",
+        ),
+        (_DONE, "DurableExecutionAlreadyStartedException"),
+        (_THROTTLED, "KMSThrottlingException"),
+        (
+            _KEY,
+            "KMSAccessDeniedException KMSDisabledException KMSInvalidStateException "
+            "KMSNotFoundException",
+        ),
+        (
+            Meaning(errors.CallRefused, advice="Raise the quota of Lambda that the message names."),
+            "ServiceQuotaExceededException",
+        ),
+        (
+            Meaning(
+                errors.CallRefused,
+                advice="Lambda took a function that asks itself to go on for an endless loop: set "
+                "its RecursiveLoop to Allow.",
+            ),
+            "RecursiveInvocationException",
+        ),
+        (
+            _NOT_WHOLE,
+            "CodeArtifactUserDeletedException CodeArtifactUserFailedException "
+            "EC2AccessDeniedException EFSIOException EFSMountConnectivityException "
+            "EFSMountFailureException EFSMountTimeoutException ENILimitReachedException "
+            "InvalidRuntimeException InvalidSecurityGroupIDException InvalidSubnetIDException "
+            "InvalidZipFileException NoPublishedVersionException ResourceNotFoundException "
+            "RuntimeAliasDeletedException RuntimeVersionDeletedException "
+            "S3FilesMountConnectivityException S3FilesMountFailureException "
+            "S3FilesMountTimeoutException SnapStartException "
+            "SnapStartRegenerationFailureException SubnetIPAddressLimitReachedException",
+        ),
+        (
+            _REFUSED,
+            "InvalidParameterValueException InvalidRequestContentException "
+            "ModeNotSupportedException RequestTooLargeException "
+            "SerializedRequestEntityTooLargeException UnsupportedMediaTypeException",
+        ),
+    ),
+    "sns": COMMON
+    | _table(
+        (_THROTTLED, "KMSThrottling"),
+        (_DENIED, "AuthorizationError"),
+        (_KEY, "KMSAccessDenied KMSDisabled KMSInvalidState KMSNotFound KMSOptInRequired"),
+        (_NOT_WHOLE, "NotFound"),
+        (
+            _REFUSED,
+            "EndpointDisabled InvalidParameter InvalidSecurity ParameterValueInvalid "
+            "PlatformApplicationDisabled",
+        ),
+    ),
+    # SQS has two names for an error of a key: its protocol's, and that of the older one.
+    "sqs": COMMON
+    | _table(
+        (_THROTTLED, "KMS.ThrottlingException KmsThrottled"),
+        (
+            _KEY,
+            "KMS.AccessDeniedException KMS.DisabledException KMS.InvalidKeyUsageException "
+            "KMS.InvalidStateException KMS.NotFoundException KMS.OptInRequired KmsAccessDenied "
+            "KmsDisabled KmsInvalidKeyUsage KmsInvalidState KmsNotFound KmsOptInRequired",
+        ),
+        (_NOT_WHOLE, "InvalidAddress NonExistentQueue QueueDoesNotExist"),
+        # A message whose time is over cannot be postponed: it has come back by itself.
+        (
+            _REFUSED,
+            "BatchEntryIdsNotDistinct BatchRequestTooLong EmptyBatchRequest InvalidBatchEntryId "
+            "InvalidMessageContents InvalidSecurity MessageNotInflight ReceiptHandleIsInvalid "
+            "TooManyEntriesInBatchRequest UnsupportedOperation",
+        ),
+    ),
+    "ssm": COMMON
+    | _table(
+        (_KEY, "InvalidKeyId"),
+        (
+            Meaning(
+                errors.UnknownPolicy,
+                advice="Add the policy to policies.yaml and deploy, or correct the name.",
+            ),
+            "ParameterNotFound",
+        ),
+        (
+            _REFUSED,
+            "InvalidFilterKey InvalidFilterOption InvalidFilterValue InvalidNextToken "
+            "ParameterVersionNotFound",
+        ),
+    ),
 }
-"""Codes of EC2 (API Reference, "Error codes"), DynamoDB, SQS, EventBridge and SSM (botocore).
+"""By service and code. Codes of EC2: API Reference, "Error codes", what our calls can get; of the
+others: the errors that botocore's models list for our calls.
 
-botocore's standard mode retries the throttling codes by itself, but not the two snapshot limits.
-A code that is not here is taken for a lasting refusal, and shown; unless the status says that the
-fault is with AWS.
+botocore tries again by itself what is throttled or has a status of 500, 502, 503 or 504, where a
+client may (``lastgood.aws.clients``): what comes here has outlasted that. It knows none of the
+limits of snapshots. A code that is not here is taken for a lasting refusal, and shown; unless the
+status says that the fault is with AWS.
 """
-
 
 UNSENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)
 """Without a connection, a call has had no effect."""
 
 
 @contextmanager
-def translated(service: str, what: str) -> Iterator[None]:
+def translated(service: Service, what: str) -> Iterator[None]:
     """Turn what botocore raises into our errors.
 
     ``service`` is boto3's name of the client. ``what`` begins the message: what was tried.
@@ -124,19 +309,20 @@ def translated(service: str, what: str) -> Iterator[None]:
         raise errors.Unavailable(f"{what}: {error}", SOON, effect_unknown=sent) from error
 
 
-def translate(service: str, error: ClientError, what: str) -> errors.LastgoodError:
+def translate(service: Service, error: ClientError, what: str) -> errors.LastgoodError:
     details = error.response["Error"]
     code = details.get("Code", "").removeprefix("AWS.SimpleQueueService.")
     code = code.rsplit("#", 1)[-1]
-    meaning = MEANINGS.get(code) or _by_status(error)
-    if meaning is _NO_LEDGER and service != "dynamodb":
-        meaning = _REFUSED
-    if meaning is _DENIED and "kms:" in details.get("Message", ""):
-        # DynamoDB and SSM report a refusal of the key as their own (KMS Developer Guide).
+    meaning = MEANINGS[service].get(code) or _by_status(error)
+    text = details.get("Message") or ""
+    if meaning is _DENIED and ("kms:" in text or "KMS key" in text):
+        # DynamoDB, SNS and SSM report a refusal of the key as their own (KMS Developer Guide).
         meaning = _KEY
-    message = f"{what}: {code}: {details.get('Message') or 'no message'}"
+    message = f"{what}: {code}: {text or 'no message'}"
     if meaning.advice:
         message = f"{message.rstrip('. ')}. {meaning.advice}"
+    if issubclass(meaning.error, errors.Unavailable):
+        return meaning.error(message, meaning.after, meaning.effect_unknown)
     if issubclass(meaning.error, errors.TryAgain):
         return meaning.error(message, meaning.after)
     return meaning.error(message)
