@@ -178,8 +178,8 @@ TOP = """\
 # Errors of AWS
 
 What Lastgood makes of each error that AWS can give to one of its calls.
-This page is made from the table in `lastgood/aws/faults.py`, by `python -m
-tests.support.error_table --write`.
+This page is made from the table in `lastgood/aws/faults.py`, by
+`python -m tests.support.error_table --write`.
 
 - The name in brackets is the class of the error, which metrics, logs and dead letters bear. The
   tree is in `lastgood/errors.py`.
