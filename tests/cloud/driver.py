@@ -16,6 +16,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from tests.cloud.faults import KILL, CallFault, Effect, EventFault, Mishap
+
 REPOSITORY = Path(__file__).parents[2]
 CDK = REPOSITORY / "node_modules" / ".bin" / "cdk"
 ACCOUNT = "123456789012"
@@ -81,11 +83,14 @@ class CloudProcess:
 
     # ----------------------------------------------------------------------- looking
 
-    def client(self, service: str, region: str = "us-east-1") -> Any:
-        """A boto3 client with the rights of an administrator."""
-        config = Config(retries={"total_max_attempts": 1}, read_timeout=600)
+    def client(self, service: str, region: str = "us-east-1", config: Config | None = None) -> Any:
+        """A boto3 client with the rights of an administrator; without ``config`` it never retries.
+
+        It waits for an answer as long as a function may run.
+        """
+        once = Config(retries={"total_max_attempts": 1}, read_timeout=600)
         return boto3.client(
-            service, region_name=region, endpoint_url=self.url, config=config, **CREDENTIALS
+            service, region_name=region, endpoint_url=self.url, config=config or once, **CREDENTIALS
         )
 
     def state(self) -> dict[str, Any]:
@@ -122,6 +127,60 @@ class CloudProcess:
         except urllib.error.HTTPError as failed:
             raise CloudFailed(failed.read().decode()) from failed
         return result
+
+    # --------------------------------------------------------------------- bad days
+
+    def conditions(
+        self,
+        *,
+        throttling: bool | None = None,
+        limits: bool | None = None,
+        lag: timedelta | None = None,
+    ) -> dict[str, Any]:
+        """Change those that are given, from the next call on; all of them, and the ``buckets``."""
+        given = {
+            "throttling": throttling,
+            "limits": limits,
+            "lag": None if lag is None else lag.total_seconds(),
+        }
+        wanted = {name: value for name, value in given.items() if value is not None}
+        return self._control("conditions", wanted)
+
+    def add_fault(
+        self,
+        pattern: str,
+        effect: Effect,
+        *,
+        times: int = 1,
+        after: int = 0,
+        by: str | None = None,
+        whole: bool = False,
+    ) -> None:
+        """Spoil calls of any client, function or service; see CallFault."""
+        fault = CallFault(pattern, effect, times, after, by, whole)
+        self._control("faults", fault.to_json())
+
+    def kill(self, function: str, *, after: int) -> None:
+        """Let the function die after the effect of its call number ``after``, from 1."""
+        self.add_fault("*", KILL, after=after - 1, by=function)
+
+    def add_event_fault(
+        self,
+        mishap: Mishap,
+        *,
+        detail_type: str = "*",
+        times: int = 1,
+        after: int = 0,
+        delay: timedelta = timedelta(0),
+    ) -> None:
+        """Spoil events of EBS on their way to EventBridge; see EventFault."""
+        fault = EventFault(mishap, detail_type, times, after, delay.total_seconds())
+        self._control("events", fault.to_json())
+
+    def clear_faults(self) -> None:
+        """Nothing goes wrong any more; events that were held arrive."""
+        self._control("faults", {})
+        self._control("events", {})
 
     # --------------------------------------------------------------------- deploying
 

@@ -154,6 +154,7 @@ class Environment:
         now: Callable[[], datetime],
     ) -> None:
         self.deployed = deployed
+        self.access_key = credentials["aws_access_key_id"]
         self._now = now
         self.inbox: queue.SimpleQueue[tuple[str, bytes] | None] = queue.SimpleQueue()
         self.outbox: queue.SimpleQueue[tuple[bool, bytes]] = queue.SimpleQueue()
@@ -238,9 +239,9 @@ class Environment:
             except queue.Empty:
                 if self._process.poll() is not None and self.outbox.empty():
                     code = self._process.returncode
-                    ended = (
-                        f"exit status {code}" if code >= 0 else f"signal: {signal.strsignal(-code)}"
-                    )
+                    # "signal: killed": Lambda writes it in lower case.
+                    killed_by = f"signal: {signal.strsignal(-code)}".lower()
+                    ended = f"exit status {code}" if code >= 0 else killed_by
                     message = f"Runtime exited with error: {ended}"
                     return self._ended(request_id, "Runtime.ExitError", message)
                 if time.monotonic() > self._ends:
@@ -260,11 +261,15 @@ class Environment:
         self._read += len(written)
         return written.decode(errors="replace")
 
+    def kill(self) -> None:
+        """End the process where it stands; the invocation under way ends with it."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def close(self) -> None:
         self.dead = True
         self.inbox.put(None)
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self.kill()
         self._process.wait()
         # Ends the thread that serves; closing the socket comes after it.
         self._api.shutdown()

@@ -114,6 +114,11 @@ class Functions:
                 self._running[function.arn] -= 1
                 self._changed.notify_all()
 
+    def caller(self, access_key: str) -> Environment | None:
+        """The execution environment whose credentials these are; None if nobody's."""
+        with self._changed:
+            return next((e for e in self._alive if e.access_key == access_key), None)
+
     def wait_for_running(self) -> None:
         """Return once no invocation is under way."""
         with self._changed:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import sys
 import threading
 import time
@@ -26,11 +27,21 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from tests.cloud import ec2, events, lambdas, transactions, wire
-from tests.cloud.backbone import Backbone
+from tests.cloud.backbone import Backbone, Operator, Principal
 from tests.cloud.cfn import Stacks
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
+from tests.cloud.environment import Environment
 from tests.cloud.events import Buses
+from tests.cloud.faults import (
+    KILL,
+    AwsError,
+    CallFault,
+    CallFaults,
+    Effect,
+    EventFault,
+    EventFaults,
+)
 from tests.cloud.iam import Gate
 from tests.cloud.lambdas import Functions
 from tests.cloud.queues import Pollers
@@ -67,7 +78,10 @@ class Cloud:
         lambdas.install(self._patches)
         transactions.install(self._patches)
         _judge_bucket_policies_by_their_conditions(self._patches)
-        self._undo_ec2 = ec2.install(clock, self._buses.emit)
+        self._faults = CallFaults()
+        self._event_faults = EventFaults(clock, self._buses.emit)
+        self._conditions = ec2.Conditions()
+        self._undo_ec2 = ec2.install(clock, self._event_faults.emit, self._conditions)
 
     # ---------------------------------------------------------------------- serving
 
@@ -103,8 +117,30 @@ class Cloud:
             call = wire.read(environ)
         except wire.Unreadable as unreadable:
             return Reply(501, {"Content-Type": "text/plain"}, str(unreadable).encode())
+        principal = self.backbone.principal(call.access_key)
+        environment = self._functions.caller(call.access_key)
+        effect = self._effect_on(call, principal, environment)
+        if isinstance(effect, AwsError):
+            return call.error(Refused(effect.code, effect.message, effect.status))
+        reply = self._tried(call, principal, environ)
+        if effect is not None:
+            if effect is KILL and environment is not None:
+                environment.kill()
+            _hang_up(environ)
+        return reply
+
+    def _effect_on(
+        self, call: Call, principal: Principal, environment: Environment | None
+    ) -> Effect | None:
+        if environment is not None:
+            by = environment.deployed.name
+        else:
+            by = "" if isinstance(principal, Operator) else principal.name
+        return self._faults.effect_on(f"{call.service}.{call.operation}", by, call.attempt)
+
+    def _tried(self, call: Call, principal: Principal, environ: Environ) -> Reply:
         try:
-            return self._respond(call, environ)
+            return self._respond(call, principal, environ)
         except Refused as refused:
             return call.error(refused)
         except NotImplementedError as lacking:
@@ -116,8 +152,7 @@ class Cloud:
             message = f"{type(broken).__name__}: {broken}"
             return call.error(Refused("InternalFailure", message, 500))
 
-    def _respond(self, call: Call, environ: Environ) -> Reply:
-        principal = self.backbone.principal(call.access_key)
+    def _respond(self, call: Call, principal: Principal, environ: Environ) -> Reply:
         account = get_account_id_from(call.access_key)
         self._gate.check(principal, call, account)
         match call.service, call.operation:
@@ -166,6 +201,14 @@ class Cloud:
                     else:
                         self.advance_to(now + timedelta(seconds=given["seconds"]))
                     answer = {"now": self._now()}
+                case "conditions":
+                    answer = self._set_conditions(given)
+                case "faults":
+                    self._plan(given, self._faults, CallFault.from_json)
+                    answer = {}
+                case "events":
+                    self._plan(given, self._event_faults, EventFault.from_json)
+                    answer = {}
                 case _:
                     return Reply(404, {}, b"")
         except Exception:  # noqa: BLE001 - whatever went wrong is for whoever asked to settle
@@ -173,6 +216,30 @@ class Cloud:
             print(text, file=sys.stderr, flush=True)
             return Reply(500, {"Content-Type": "text/plain"}, text.encode())
         return Reply(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
+
+    def _set_conditions(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Change those that are given; all of them, as they are now."""
+        conditions = self._conditions
+        conditions.throttling = given.get("throttling", conditions.throttling)
+        conditions.limits = given.get("limits", conditions.limits)
+        if "lag" in given:
+            conditions.lag = timedelta(seconds=given["lag"])
+        with self.backbone.lock:
+            buckets = conditions.buckets.described(self.backbone.clock.now())
+        return {
+            "throttling": conditions.throttling,
+            "limits": conditions.limits,
+            "lag": conditions.lag.total_seconds(),
+            "buckets": buckets,
+        }
+
+    @staticmethod
+    def _plan(given: dict[str, Any], plan: Any, read: Callable[[dict[str, Any]], Any]) -> None:
+        """Add one fault; an empty request clears the plan."""
+        if given:
+            plan.add(read(given))
+        else:
+            plan.clear()
 
     def _now(self) -> str:
         return self.backbone.clock.now().isoformat()
@@ -220,6 +287,12 @@ class _Handler(MotoRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
+
+
+def _hang_up(environ: Environ) -> None:
+    """Close the connection with no answer on it; the caller sees that at once."""
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionAbortedError
 
 
 def _body(environ: Environ) -> bytes:

@@ -21,6 +21,7 @@ SIGNED_AS = {
     "tagging": "resourcegroupstaggingapi",
 }
 CREDENTIAL = re.compile(r"Credential=(?P<key>[^/]+)/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/")
+ATTEMPT = re.compile(r"attempt=(\d+)")
 
 
 class Refused(Exception):
@@ -56,6 +57,12 @@ class Call:
     headers: dict[str, str]
     protocol: str
     model: OperationModel
+
+    @property
+    def attempt(self) -> int:
+        """Which try of its call this is, from 1, as botocore writes in each request."""
+        sent = ATTEMPT.search(self.headers.get("amz-sdk-request", ""))
+        return int(sent[1]) if sent else 1
 
     def answer(self, result: dict[str, Any]) -> Reply:
         return self._written(result)

@@ -1,165 +1,13 @@
 """The test cloud answers and acts as AWS does where Lastgood depends on it."""
 
-import io
 import json
-import zipfile
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.cloud.driver import CloudProcess
-
-START = datetime(2026, 3, 1, tzinfo=UTC)
-REGION = "us-east-1"
-ACCOUNT = "123456789012"
-NUMBER = count(1)
-
-HANDLER = """
-import json
-import boto3
-
-def handler(event, context):
-    if event == "fail":
-        raise ValueError("asked to fail")
-    if "call" in event:
-        client = boto3.client(event["service"])
-        getattr(client, event["call"])(**event["with"])
-        return "called"
-    return RESULT
-"""
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[CloudProcess]:
-    with CloudProcess(START) as cloud:
-        yield cloud
-
-
-class Bench:
-    """Makes the few resources that a test needs, each with a name of its own."""
-
-    def __init__(self, cloud: CloudProcess) -> None:
-        self.cloud = cloud
-        self.number = next(NUMBER)
-
-    def client(self, service: str) -> Any:
-        return self.cloud.client(service, REGION)
-
-    def name(self, what: str) -> str:
-        return f"{what}-{self.number}"
-
-    def queue(self, what: str = "queue", **attributes: str) -> tuple[str, str]:
-        """Its URL and ARN."""
-        sqs = self.client("sqs")
-        url = sqs.create_queue(QueueName=self.name(what), Attributes=attributes)["QueueUrl"]
-        return url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{self.name(what)}"
-
-    def let_in(self, queue: tuple[str, str], service: str) -> None:
-        url, arn = queue
-        statement = {
-            "Effect": "Allow",
-            "Principal": {"Service": service},
-            "Action": "sqs:SendMessage",
-            "Resource": arn,
-        }
-        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        self.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": document})
-
-    def messages(self, queue: tuple[str, str]) -> list[dict[str, Any]]:
-        answer = self.client("sqs").receive_message(
-            QueueUrl=queue[0], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
-        )
-        return list(answer.get("Messages", []))
-
-    def role(self, service: str, *allowed: tuple[str, str], what: str = "role") -> str:
-        iam = self.client("iam")
-        trust = {
-            "Effect": "Allow",
-            "Principal": {"Service": service},
-            "Action": "sts:AssumeRole",
-        }
-        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        name = self.name(what)
-        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
-        statements = [{"Effect": "Allow", "Action": a, "Resource": r} for a, r in allowed]
-        if statements:
-            policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-            iam.put_role_policy(RoleName=name, PolicyName="allowed", PolicyDocument=policy)
-        return str(arn)
-
-    def function(self, *allowed: tuple[str, str], result: str = "None", **settings: Any) -> str:
-        archive = io.BytesIO()
-        with zipfile.ZipFile(archive, "w") as code:
-            code.writestr("index.py", HANDLER.replace("RESULT", result))
-        role = self.role("lambda.amazonaws.com", *allowed, what="function-role")
-        made = self.client("lambda").create_function(
-            FunctionName=self.name("function"),
-            Role=role,
-            Runtime="python3.13",
-            Handler="index.handler",
-            Code={"ZipFile": archive.getvalue()},
-            **settings,
-        )
-        return str(made["FunctionArn"])
-
-    def invoke(self, function: str, event: Any) -> Any:
-        answer = self.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
-        return json.loads(answer["Payload"].read())
-
-    def reading(self, queue: tuple[str, str]) -> list[tuple[str, str]]:
-        actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-        return [(f"sqs:{action}", queue[1]) for action in actions]
-
-    def key(self, *statements: dict[str, Any]) -> str:
-        root = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
-        owner = {"Effect": "Allow", "Principal": root, "Action": "kms:*", "Resource": "*"}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [owner, *statements]})
-        return str(self.client("kms").create_key(Policy=policy)["KeyMetadata"]["Arn"])
-
-    def rule(self, target: dict[str, Any], **settings: Any) -> str:
-        events, name = self.client("events"), self.name("rule")
-        pattern = json.dumps({"source": [self.name("source")]})
-        arn = events.put_rule(Name=name, EventPattern=pattern, **settings)["RuleArn"]
-        events.put_targets(Rule=name, Targets=[{"Id": "1", **target}])
-        return str(arn)
-
-    def put_event(self, **detail: Any) -> None:
-        entry = {"Source": self.name("source"), "DetailType": "Test", "Detail": json.dumps(detail)}
-        self.client("events").put_events(Entries=[entry])
-        self.cloud.settle()
-
-    def schedule(self, target: dict[str, Any], expression: str, **settings: Any) -> str:
-        made = self.client("scheduler").create_schedule(
-            Name=self.name("schedule"),
-            ScheduleExpression=expression,
-            FlexibleTimeWindow={"Mode": "OFF"},
-            Target=target,
-            **settings,
-        )
-        return str(made["ScheduleArn"])
-
-    def stack(self, resources: dict[str, Any], what: str = "stack", **more: Any) -> dict[str, Any]:
-        body = json.dumps({"Resources": resources, **more})
-        self.client("cloudformation").create_stack(StackName=self.name(what), TemplateBody=body)
-        return self.described(what)
-
-    def described(self, what: str = "stack") -> dict[str, Any]:
-        found = self.client("cloudformation").describe_stacks(StackName=self.name(what))
-        return dict(found["Stacks"][0])
-
-
-@pytest.fixture
-def bench(cloud: CloudProcess) -> Bench:
-    return Bench(cloud)
-
-
-def attributes_of(message: dict[str, Any]) -> dict[str, str]:
-    return {k: v["StringValue"] for k, v in message.get("MessageAttributes", {}).items()}
-
+from tests.contract.workbench import ACCOUNT, REGION, Bench, attributes_of
 
 # ------------------------------------------------------------------------------- server
 
@@ -229,14 +77,14 @@ def test_a_role_without_the_key_cannot_send_to_an_encrypted_queue(bench: Bench) 
     allowed = ("sqs:SendMessage", queue[1])
     function = bench.function(allowed)
     message = {"QueueUrl": queue[0], "MessageBody": "x"}
-    event = {"service": "sqs", "call": "send_message", "with": message}
+    event = {"calls": [("sqs", "send_message", message)]}
 
     refused = bench.invoke(function, event)
 
     assert "kms:GenerateDataKey" in refused["errorMessage"]
     with_key = Bench(bench.cloud)
     able = with_key.function(allowed, ("kms:GenerateDataKey", key), ("kms:Decrypt", key))
-    assert with_key.invoke(able, event) == "called"
+    assert with_key.invoke(able, event) is None
 
 
 def test_a_disabled_key_closes_the_queue_to_everybody(bench: Bench) -> None:
