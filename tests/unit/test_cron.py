@@ -1,10 +1,14 @@
-"""What EventBridge Scheduler takes as a cron, and what is said about the rest."""
+"""What EventBridge Scheduler takes as a cron, what is said about the rest, and when it is due."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lastgood.domain import cron
+from tests.cloud.expressions import next_after
 
 MINUTES = "allowed: 0-59, with *, lists, ranges and steps such as */2"
 HOURS = "allowed: 0-23, with *, lists, ranges and steps such as */2"
@@ -183,3 +187,158 @@ def test_any_text_gets_an_answer(text):
 @given(st.integers(0, 59), st.integers(0, 23), st.integers(1, 31), st.integers(1, 12))
 def test_every_moment_of_a_year_can_be_scheduled(minute, hour, day, month):
     assert cron.problems(f"{minute} {hour} {day} {month} ? *") == []
+
+
+# -- when it is due ---------------------------------------------------------------------------
+
+BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def latest(expression: str, zone: str, until: str, days: float = 400) -> datetime | None:
+    end = at(until)
+    return cron.latest(expression, zone, after=end - timedelta(days=days), until=end)
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "until", "found"),
+    [
+        ("0 3 * * ? *", "UTC", "2026-05-10T03:00", "2026-05-10T03:00"),
+        ("0 3 * * ? *", "UTC", "2026-05-10T02:59", "2026-05-09T03:00"),
+        ("0 3 * * ? *", BERLIN, "2026-07-10T12:00", "2026-07-10T01:00"),
+        ("*/15 8-18/2 * * ? *", "UTC", "2026-05-10T17:50", "2026-05-10T16:45"),
+        ("5/20 * * * ? *", "UTC", "2026-05-10T17:44", "2026-05-10T17:25"),
+        ("0 3 L * ? *", "UTC", "2026-03-30T12:00", "2026-02-28T03:00"),
+        ("0 3 L * ? *", "UTC", "2024-03-30T12:00", "2024-02-29T03:00"),
+        ("0 3 29 2 ? *", "UTC", "2024-12-31T12:00", "2024-02-29T03:00"),
+        ("0 3 29 2 ? *", "UTC", "2026-02-28T12:00", None),
+        ("0 3 31 * ? *", "UTC", "2026-06-30T12:00", "2026-05-31T03:00"),
+        # 15 August 2026 is a Saturday, 15 November a Sunday, 1 August a Saturday.
+        ("0 3 15W * ? *", "UTC", "2026-08-20T12:00", "2026-08-14T03:00"),
+        ("0 3 15W * ? *", "UTC", "2026-11-20T12:00", "2026-11-16T03:00"),
+        ("0 3 1W * ? *", "UTC", "2026-08-20T12:00", "2026-08-03T03:00"),
+        ("0 3 31W * ? *", "UTC", "2026-05-31T12:00", "2026-05-29T03:00"),
+        ("0 3 1 jan,Jul ? *", "UTC", "2026-06-30T12:00", "2026-01-01T03:00"),
+        ("0 3 ? * MON-FRI *", "UTC", "2026-05-10T12:00", "2026-05-08T03:00"),
+        ("0 3 ? * L *", "UTC", "2026-05-10T12:00", "2026-05-09T03:00"),
+        ("0 3 ? * 6L *", "UTC", "2026-05-10T12:00", "2026-04-24T03:00"),
+        ("0 3 ? * fril *", "UTC", "2026-05-29T12:00", "2026-05-29T03:00"),
+        ("0 3 ? * 6#2 *", "UTC", "2026-05-10T12:00", "2026-05-08T03:00"),
+        ("0 3 ? * FRI#5 *", "UTC", "2026-05-10T12:00", "2026-01-30T03:00"),
+        ("0 3 * * ? 2025", "UTC", "2026-05-10T12:00", "2025-12-31T03:00"),
+        ("0 3 * * ? 2024/2", "UTC", "2025-06-01T12:00", "2024-12-31T03:00"),
+    ],
+)
+def test_the_newest_due_instant_is_found(expression, zone, until, found):
+    assert cron.problems(expression) == []
+    assert latest(expression, zone, until) == (at(found) if found else None)
+
+
+def test_the_span_leaves_out_its_beginning_and_takes_its_end():
+    three = at("2026-05-10T03:00")
+    before = three - timedelta(minutes=1)
+
+    assert cron.latest("0 3 * * ? *", "UTC", after=before, until=three) == three
+    assert cron.latest("0 3 * * ? *", "UTC", after=three, until=three + timedelta(hours=23)) is None
+
+
+@pytest.mark.parametrize(
+    ("zone", "until", "found"),
+    [
+        # 29 March 2026: 02:00 +01:00 is followed by 03:00 +02:00.
+        (BERLIN, "2026-03-29T01:29", "2026-03-28T01:30"),
+        (BERLIN, "2026-03-29T01:30", "2026-03-29T01:30"),
+        (BERLIN, "2026-03-30T12:00", "2026-03-30T00:30"),
+        # 8 March 2026: 02:00 -05:00 is followed by 03:00 -04:00.
+        (NEW_YORK, "2026-03-08T07:29", "2026-03-07T07:30"),
+        (NEW_YORK, "2026-03-08T07:30", "2026-03-08T07:30"),
+    ],
+)
+def test_a_local_time_that_is_skipped_counts_as_if_the_clocks_had_not_been_set(zone, until, found):
+    assert latest("30 2 * * ? *", zone, until) == at(found)
+
+
+def test_lord_howe_skips_half_an_hour():
+    # 4 October 2026: 02:00 +10:30 is followed by 02:30 +11:00.
+    assert latest("15 2 * * ? *", LORD_HOWE, "2026-10-03T15:44") == at("2026-10-02T15:45")
+    assert latest("15 2 * * ? *", LORD_HOWE, "2026-10-03T15:45") == at("2026-10-03T15:45")
+    assert latest("30 2 * * ? *", LORD_HOWE, "2026-10-03T15:30") == at("2026-10-03T15:30")
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "first", "again"),
+    [
+        ("30 2 * * ? *", BERLIN, "2026-10-25T00:30", "2026-10-25T01:30"),
+        ("30 1 * * ? *", NEW_YORK, "2026-11-01T05:30", "2026-11-01T06:30"),
+        ("45 1 * * ? *", LORD_HOWE, "2026-04-04T14:45", "2026-04-04T15:15"),
+    ],
+)
+def test_a_local_time_that_comes_twice_counts_once_the_first(expression, zone, first, again):
+    assert latest(expression, zone, first) == at(first)
+    assert latest(expression, zone, again) == at(first)
+
+
+def test_an_evening_that_is_skipped_counts_on_the_next_day():
+    # Nuuk, 28 March 2026: 23:00 -02:00 is followed by 00:00 -01:00 of the 29th.
+    skipped = at("2026-03-29T01:30")
+
+    assert latest("30 23 * * ? *", "America/Nuuk", "2026-03-29T01:45", days=0.02) == skipped
+
+
+def test_where_several_local_times_fall_together_the_newest_instant_is_given():
+    # 02:55 is skipped and counts at 03:55, after 03:05 which is not.
+    assert latest("5,55 2-3 * * ? *", BERLIN, "2026-03-29T01:56") == at("2026-03-29T01:55")
+
+
+numbers = st.integers
+minutes = st.one_of(
+    numbers(0, 59).map(str), st.sampled_from(["*/30", "10-20/5", "0,45", "7/25", "59"])
+)
+hours = st.one_of(numbers(0, 23).map(str), st.sampled_from(["*/8", "0-3", "1,2,3", "20/2"]))
+of_month = st.one_of(
+    st.sampled_from(["*", "L", "1,15,31", "20-30/3", "*/9"]),
+    numbers(1, 31).map(str),
+    numbers(1, 31).map("{}W".format),
+)
+of_week = st.one_of(
+    st.sampled_from(["L", "MON-FRI", "sun", "1,3,5", "SATL"]),
+    numbers(1, 7).map("{}L".format),
+    st.builds("{}#{}".format, numbers(1, 7), numbers(1, 5)),
+)
+days = st.one_of(
+    st.builds("{} {} ?".format, of_month, st.sampled_from(["*", "*/3", "2,10", "JAN-MAR"])),
+    st.builds("? {} {}".format, st.sampled_from(["*", "mar", "4-10"]), of_week),
+)
+crons = st.builds("{} {} {} {}".format, minutes, hours, days, st.sampled_from(["*", "2026"]))
+zones = st.sampled_from(["UTC", BERLIN, NEW_YORK, LORD_HOWE, "Asia/Kolkata", "America/Nuuk"])
+ends = numbers(0, 3 * 365 * 24 * 60).map(lambda n: at("2025-01-01") + timedelta(minutes=n))
+
+
+@given(crons, zones, ends, numbers(0, 35 * 24 * 60))
+def test_it_is_what_the_scheduler_named_last_or_what_it_skipped(expression, zone, until, span):
+    after = until - timedelta(minutes=span)
+    named, instant = None, after
+    while instant := next_after(f"cron({expression})", zone, instant, start=after):
+        if instant > until:
+            break
+        named = instant
+
+    found = cron.latest(expression, zone, after=after, until=until)
+
+    assert cron.problems(expression) == []
+    if found != named:
+        assert found is not None
+        assert named is None or named < found
+        assert within_an_hour_of_a_gap(found, zone)
+
+
+def within_an_hour_of_a_gap(instant: datetime, zone: str) -> bool:
+    """Whether clocks were set forward in the hour before."""
+
+    def offset(one: datetime) -> timedelta | None:
+        return one.astimezone(ZoneInfo(zone)).utcoffset()
+
+    return offset(instant) > offset(instant - timedelta(hours=1))

@@ -1,11 +1,16 @@
-"""Which cron expressions EventBridge Scheduler takes, and what is wrong with the others.
+"""Which cron expressions EventBridge Scheduler takes, what is wrong with the others, and when the
+sound ones are due.
 
 Source: "Cron-based schedules" in the EventBridge Scheduler User Guide. What its table of fields
 and wildcards does not name is refused here, since it would fail only at deployment.
 """
 
+import calendar
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
+from zoneinfo import ZoneInfo
 
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -33,16 +38,32 @@ class _Field:
         forms = ("*", "lists", "ranges", *steps, *self.also)
         return f"{values}, with {', '.join(forms[:-1])} and {forms[-1]}"
 
-    def number(self, text: str) -> int | None:
-        """The value that a number or name stands for; None if the field does not take it."""
+    def number(self, text: str) -> int:
+        """The value that a number or name stands for."""
         if text in self.names:
             return self.names.index(text) + self.lowest
-        if not re.fullmatch(r"[0-9]{1,4}", text):
-            return None
-        return int(text) if self.lowest <= int(text) <= self.highest else None
+        if re.fullmatch(r"[0-9]{1,4}", text) and self.lowest <= int(text) <= self.highest:
+            return int(text)
+        if self.names == DAYS and text == "0":
+            raise _Wrong("where '0' is not a day: Sunday is 1 or SUN")
+        raise _Wrong(f"where '{text}' is not a value of this field")
+
+
+class _Wrong(ValueError):
+    """Says what is wrong with a field, to follow its name."""
 
 
 _DAY = "|".join(DAYS)
+_DAY_OF_WEEK = _Field(
+    name="day-of-week",
+    lowest=1,
+    highest=7,
+    # The guide's table has no / here.
+    largest_step=0,
+    names=DAYS,
+    special=rf"\?|L|([1-7]|{_DAY})(L|#[1-5])",
+    also=("?", "6L (the last Friday)", "6#2 (the second Friday)"),
+)
 _FIELDS = (
     _Field(name="minutes", lowest=0, highest=59, largest_step=59),
     _Field(name="hours", lowest=0, highest=23, largest_step=23),
@@ -55,16 +76,7 @@ _FIELDS = (
         also=("?", "L (the last day)", "15W (the weekday nearest the 15th)"),
     ),
     _Field(name="month", lowest=1, highest=12, largest_step=12, names=MONTHS),
-    _Field(
-        name="day-of-week",
-        lowest=1,
-        highest=7,
-        # The guide's table has no / here.
-        largest_step=0,
-        names=DAYS,
-        special=rf"\?|L|([1-7]|{_DAY})(L|#[1-5])",
-        also=("?", "6L (the last Friday)", "6#2 (the second Friday)"),
-    ),
+    _DAY_OF_WEEK,
     _Field(name="year", lowest=1970, highest=2199, largest_step=229),
 )
 
@@ -99,39 +111,120 @@ def problems(expression: str) -> list[str]:
     return found
 
 
-def _wrong(spec: _Field, text: str) -> str | None:
-    if spec.special and re.fullmatch(spec.special, text):
-        return None
-    items = text.split(",")
-    if len(items) > 1:
-        for item in items:
-            if spec.special and re.fullmatch(spec.special, item):
-                return f"where '{item}' must stand alone, not in a list"
-            if item == "*":
-                return "where '*' must stand alone, not in a list"
-    return next((wrong for item in items if (wrong := _wrong_item(spec, item)) is not None), None)
+def latest(cron: str, timezone: str, *, after: datetime, until: datetime) -> datetime | None:
+    """The newest instant in (after, until] that the cron names in the zone: UTC, a whole minute.
 
-
-def _wrong_item(spec: _Field, item: str) -> str | None:
-    """Say what is wrong with a value, a range or a step: ``5``, ``1-5``, ``*/2``, ``1-9/2``."""
-    base, slash, step = item.partition("/")
-    if slash:
-        if not spec.largest_step:
-            return "which takes no steps"
-        if not re.fullmatch(r"[0-9]{1,4}", step) or not 1 <= int(step) <= spec.largest_step:
-            return f"whose step '{step}' is not a whole number from 1 to {spec.largest_step}"
-    if base == "*":
-        return None
-    first, dash, last = base.partition("-")
-    for end in (first, last) if dash else (first,):
-        if spec.number(end) is None:
-            return _not_a_value(spec, end)
-    if dash and (spec.number(first) or 0) > (spec.number(last) or 0):
-        return f"whose range '{base}' runs backwards"
+    ``cron`` is one that ``problems`` takes. A local time that comes twice counts once, the first.
+    One that daylight saving skips counts as if the clocks had not been set forward: where 02:00 is
+    followed by 03:00, 02:30 is the instant at which clocks show 03:30. Scheduler passes it over
+    ("Daylight savings time" in "Schedule types on EventBridge Scheduler"), so it is there to be
+    caught up. The days of the span are looked at, newest first.
+    """
+    minutes, hours, of_month, months, of_week, years = (
+        _read(spec, text) for spec, text in zip(_FIELDS, cron.upper().split(), strict=True)
+    )
+    zone = ZoneInfo(timezone)
+    day = until.astimezone(zone).date()
+    # A skipped time of the evening counts on the next day.
+    first = after.astimezone(zone).date() - timedelta(days=1)
+    while day >= first:
+        if (
+            day.year in years.numbers
+            and day.month in months.numbers
+            and _fits_month(day, of_month)
+            and _fits_week(day, of_week)
+        ):
+            # fold=0 is the first of two, and the offset before a gap.
+            instants = (
+                datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone).astimezone(UTC)
+                for hour, minute in product(hours.numbers, minutes.numbers)
+            )
+            found = max((one for one in instants if after < one <= until), default=None)
+            if found is not None:
+                return found
+        day -= timedelta(days=1)
     return None
 
 
-def _not_a_value(spec: _Field, text: str) -> str:
-    if spec.names == DAYS and text == "0":
-        return "where '0' is not a day: Sunday is 1 or SUN"
-    return f"where '{text}' is not a value of this field"
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What a field names: numbers, or one of its special forms."""
+
+    numbers: frozenset[int] = frozenset()
+    special: str = ""
+
+
+def _fits_month(day: date, named: _Named) -> bool:
+    last = calendar.monthrange(day.year, day.month)[1]
+    match named.special:
+        case "":
+            return day.day in named.numbers
+        case "?":
+            return True
+        case "L":
+            return day.day == last
+        case nearest:
+            return day.day == _weekday_nearest(day.replace(day=min(int(nearest[:-1]), last)), last)
+
+
+def _weekday_nearest(wanted: date, last: int) -> int:
+    """The working day of the month nearest to ``wanted``, never in another month."""
+    match wanted.weekday():
+        case calendar.SATURDAY:
+            return wanted.day - 1 if wanted.day > 1 else wanted.day + 2
+        case calendar.SUNDAY:
+            return wanted.day + 1 if wanted.day < last else wanted.day - 2
+        case _:
+            return wanted.day
+
+
+def _fits_week(day: date, named: _Named) -> bool:
+    weekday = day.isoweekday() % 7 + 1
+    if not named.special:
+        return weekday in named.numbers
+    if named.special in ("?", "L"):
+        return named.special == "?" or weekday == len(DAYS)
+    name, number, week = named.special.partition("#")
+    if weekday != _DAY_OF_WEEK.number(name if number else name[:-1]):
+        return False
+    if number:
+        return (day.day + 6) // 7 == int(week)
+    return (day + timedelta(days=7)).month != day.month
+
+
+def _wrong(spec: _Field, text: str) -> str | None:
+    try:
+        _read(spec, text)
+    except _Wrong as wrong:
+        return str(wrong)
+    return None
+
+
+def _read(spec: _Field, text: str) -> _Named:
+    if spec.special and re.fullmatch(spec.special, text):
+        return _Named(special=text)
+    items = text.split(",")
+    if len(items) > 1:
+        for item in items:
+            if item == "*" or (spec.special and re.fullmatch(spec.special, item)):
+                raise _Wrong(f"where '{item}' must stand alone, not in a list")
+    return _Named(frozenset(number for item in items for number in _read_item(spec, item)))
+
+
+def _read_item(spec: _Field, item: str) -> range:
+    """A value, a range or a step: ``5``, ``1-5``, ``*/2``, ``1-9/2``; ``5/10`` goes to the end."""
+    base, slash, step = item.partition("/")
+    if slash:
+        if not spec.largest_step:
+            raise _Wrong("which takes no steps")
+        if not re.fullmatch(r"[0-9]{1,4}", step) or not 1 <= int(step) <= spec.largest_step:
+            raise _Wrong(f"whose step '{step}' is not a whole number from 1 to {spec.largest_step}")
+    if base == "*":
+        first, last = spec.lowest, spec.highest
+    else:
+        start, dash, end = base.partition("-")
+        first = spec.number(start)
+        last = spec.number(end) if dash else spec.highest if slash else first
+    if first > last:
+        raise _Wrong(f"whose range '{base}' runs backwards")
+    return range(first, last + 1, int(step or 1))
