@@ -40,6 +40,16 @@ CALLED = {
 }
 """The calls of the functions to services whose errors botocore has a list of. EC2 has none."""
 
+EC2_CALLED = [
+    "CreateSnapshot",
+    "CreateSnapshots",
+    "DeleteSnapshot",
+    "DescribeInstances",
+    "DescribeSnapshots",
+    "DescribeVolumes",
+    "GetLaunchTemplateData",
+]
+
 SQS_WIRE_CODES = {
     "KmsAccessDenied": "KMS.AccessDeniedException",
     "KmsDisabled": "KMS.DisabledException",

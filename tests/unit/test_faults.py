@@ -19,7 +19,15 @@ from lastgood.aws.faults import (
     translate,
     translated,
 )
-from tests.support.error_table import CALLED, FILE, model, modelled, page, wire_errors
+from tests.support.error_table import (
+    CALLED,
+    EC2_CALLED,
+    FILE,
+    model,
+    modelled,
+    page,
+    wire_errors,
+)
 
 URL = "https://ec2.eu-west-1.amazonaws.com/"
 
@@ -194,9 +202,7 @@ def test_the_page_is_current():
     ("service", "operation"),
     [
         *((service, one) for service, operations in CALLED.items() for one in operations),
-        ("ec2", "CreateSnapshots"),
-        ("ec2", "DeleteSnapshot"),
-        ("ec2", "DescribeVolumes"),
+        *(("ec2", one) for one in EC2_CALLED),
     ],
 )
 def test_each_error_as_it_is_sent_becomes_the_error_of_the_table(service, operation):
