@@ -4,9 +4,11 @@ Source: the actions, resources and condition keys of each service in the Service
 Reference.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
+from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.models import ec2_backends
 
 from tests.cloud.policy import Context, Need, NotTaught
@@ -118,27 +120,79 @@ def _ec2(call: Call, account: str) -> list[Need]:
 # -------------------------------------------------------------------------- others
 
 
+# The permission behind each kind of entry in a transaction.
+TRANSACTED = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+    "Get": "GetItem",
+}
+PARTITION_KEY_CONDITION = re.compile(r"(#?\w+)\s*=\s*(:\w+)")
+
+
 def _dynamodb(call: Call, account: str) -> list[Need]:
-    given, here = call.parameters, _here(call, account)
+    given = call.parameters
     if "TransactItems" in given:
-        actions = {
-            "Put": "PutItem",
-            "Update": "UpdateItem",
-            "Delete": "DeleteItem",
-            "ConditionCheck": "ConditionCheckItem",
-            "Get": "GetItem",
-        }
         return [
-            Need(f"dynamodb:{actions[kind]}", _arn_or(f"{here}table/", item["TableName"]))
+            _on_items(call, account, TRANSACTED[kind], item["TableName"], [item])
             for entry in given["TransactItems"]
             for kind, item in entry.items()
         ]
-    tables = list(given["RequestItems"]) if "RequestItems" in given else [given["TableName"]]
-    index = f"/index/{given['IndexName']}" if "IndexName" in given else ""
-    return [
-        Need(f"dynamodb:{call.operation}", _arn_or(f"{here}table/", table) + index)
-        for table in tables
-    ]
+    if "RequestItems" in given:
+        return [
+            _on_items(call, account, call.operation, table, _batched(request))
+            for table, request in given["RequestItems"].items()
+        ]
+    return [_on_items(call, account, call.operation, given["TableName"], [given])]
+
+
+def _batched(request: Any) -> list[Parameters]:
+    """The keys of a BatchGetItem, or the requests of a BatchWriteItem, of one table."""
+    if isinstance(request, dict):
+        return [{"Key": key} for key in request["Keys"]]
+    return [one for write in request for one in write.values()]
+
+
+def _on_items(call: Call, account: str, action: str, table: str, touched: list[Parameters]) -> Need:
+    """With the condition key dynamodb:LeadingKeys: the partition keys that the call touches.
+
+    Source: DynamoDB Developer Guide, "Using IAM policy conditions for fine-grained access control".
+    A Scan has none, so that ForAllValues holds for it: the guide warns of that.
+    """
+    arn = _arn_or(f"{_here(call, account)}table/", table)
+    index = call.parameters.get("IndexName")
+    keys = _leading_keys(call, account, arn.rsplit("/", 1)[-1], index, touched)
+    resource = f"{arn}/index/{index}" if index else arn
+    return Need(f"dynamodb:{action}", resource, {"dynamodb:LeadingKeys": keys} if keys else {})
+
+
+def _leading_keys(
+    call: Call, account: str, table: str, index: str | None, touched: list[Parameters]
+) -> list[str]:
+    found = dynamodb_backends[account][call.region].tables.get(table)
+    if found is None:
+        return []  # the call will say so itself
+    schema = found.schema
+    if index is not None:
+        indexes = [*found.global_indexes, *found.indexes]
+        schema = next((each.schema for each in indexes if each.name == index), schema)
+    name = next(key["AttributeName"] for key in schema if key["KeyType"] == "HASH")
+    if call.operation == "Query":
+        return [_queried(call.parameters, name)]
+    items = [one.get("Key") or one.get("Item") or {} for one in touched]
+    return [str(value) for item in items for value in item.get(name, {}).values()]
+
+
+def _queried(given: Parameters, name: str) -> str:
+    aliases = given.get("ExpressionAttributeNames", {})
+    for alias, placeholder in PARTITION_KEY_CONDITION.findall(
+        given.get("KeyConditionExpression", "")
+    ):
+        if aliases.get(alias, alias) == name:
+            (value,) = given["ExpressionAttributeValues"][placeholder].values()
+            return str(value)
+    raise NotTaught(f"the partition key in the key condition of {given}")
 
 
 def _sqs(call: Call, account: str) -> list[Need]:

@@ -94,7 +94,8 @@ class CloudProcess:
         )
 
     def state(self) -> dict[str, Any]:
-        """``now``, ``invocations``, ``deliveries``, ``dead_letters``, ``lost``, ``decisions``."""
+        """``now``, ``invocations``, ``deliveries``, ``dead_letters``, ``lost``, ``decisions``, and
+        ``notices``, which SNS topics took."""
         return self._control("state")
 
     def now(self) -> datetime:

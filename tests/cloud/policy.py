@@ -18,7 +18,7 @@ KNOWN_KEYS = re.compile(
     r"aws:(RequestTag/.+|ResourceTag/.+|TagKeys|RequestedRegion|SourceArn|SourceAccount"
     r"|SecureTransport|PrincipalAccount|PrincipalArn|PrincipalOrgID|ResourceAccount|ViaAWSService|CalledVia)"
     r"|ec2:(CreateAction|ResourceTag/.+|Region)|sts:ExternalId|iam:PassedToService"
-    r"|cloudwatch:namespace|sns:Protocol|sns:Endpoint|events:source"
+    r"|cloudwatch:namespace|sns:Protocol|sns:Endpoint|events:source|dynamodb:LeadingKeys"
     r"|kms:(ViaService|CallerAccount|GrantIsForAWSResource|EncryptionContext:.+)",
     re.IGNORECASE,
 )

@@ -83,6 +83,13 @@ def test_for_all_values_wants_each_value_in_the_list() -> None:
     assert not verdict(only, aws_TagKeys=["a", "c"])
 
 
+def test_leading_keys_are_compared_by_their_prefix_and_all_of_them() -> None:
+    points = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["POINT#*", "RUN#*"]}}
+
+    assert verdict(points, dynamodb_LeadingKeys=["POINT#1", "RUN#2"])
+    assert not verdict(points, dynamodb_LeadingKeys=["POINT#1", "POLICY#2"])
+
+
 def test_an_arn_is_compared_part_by_part() -> None:
     rule = {"ArnLike": {"aws:SourceArn": "arn:aws:events:*:*:rule/mine"}}
 

@@ -126,6 +126,98 @@ def test_a_rule_cannot_send_to_an_encrypted_queue_whose_key_does_not_name_eventb
     assert "kms:GenerateDataKey" in attributes_of(message)["ERROR_MESSAGE"]
 
 
+def test_a_role_without_the_key_cannot_publish_to_an_encrypted_topic(bench: Bench) -> None:
+    key = bench.key()
+    topic = bench.topic(KmsMasterKeyId=key)
+    allowed = ("sns:Publish", topic)
+    function = bench.function(allowed)
+    event = {"calls": [("sns", "publish", {"TopicArn": topic, "Message": "x"})]}
+
+    refused = bench.invoke(function, event)
+
+    assert "kms:GenerateDataKey" in refused["errorMessage"]
+    with_key = Bench(bench.cloud)
+    only_by_sns = {"Condition": {"StringEquals": {"kms:ViaService": f"sns.{REGION}.amazonaws.com"}}}
+    uses = [(f"kms:{action}", key, only_by_sns) for action in ("GenerateDataKey", "Decrypt")]
+    assert with_key.invoke(with_key.function(allowed, *uses), event) is None
+
+
+# -------------------------------------------------------------------------------- SNS
+
+
+def test_what_a_topic_took_is_on_record_and_reaches_its_queues(bench: Bench) -> None:
+    topic, queue = bench.topic(), bench.queue()
+    sns = bench.client("sns")
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue[1])
+    sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="ops@example.com")
+
+    sns.publish(TopicArn=topic, Subject="web is past its RPO", Message="Since 03:00")
+
+    (notice,) = [each for each in bench.cloud.state()["notices"] if each["topic"] == topic]
+    assert (notice["subject"], notice["message"]) == ("web is past its RPO", "Since 03:00")
+    (message,) = bench.messages(queue)
+    assert json.loads(message["Body"])["Message"] == "Since 03:00"
+
+
+@pytest.mark.parametrize("subject", ["one\ntwo", "x" * 101, "Grüße", "tab\t", " space", ""])
+def test_a_subject_that_an_email_cannot_have_is_refused(bench: Bench, subject: str) -> None:
+    topic = bench.topic()
+
+    with pytest.raises(ClientError, match="Invalid parameter: Subject"):
+        bench.client("sns").publish(TopicArn=topic, Subject=subject, Message="x")
+
+    assert topic not in [each["topic"] for each in bench.cloud.state()["notices"]]
+
+
+# -------------------------------------------------------------------------------- IAM
+
+
+def test_a_role_touches_only_the_partitions_of_its_leading_keys(bench: Bench) -> None:
+    table = bench.client("dynamodb").create_table(
+        TableName=bench.name("table"),
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+    )["TableDescription"]["TableArn"]
+    points = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["POINT#*"]}}
+    function = bench.function(("dynamodb:GetItem", table, {"Condition": points}))
+
+    def reading(partition: str) -> Any:
+        given = {"TableName": bench.name("table"), "Key": {"pk": {"S": partition}}}
+        return bench.invoke(function, {"calls": [("dynamodb", "get_item", given)]})
+
+    assert reading("POINT#1") is None
+    assert "dynamodb:GetItem" in reading("POLICY#1")["errorMessage"]
+
+
+def test_a_role_deletes_only_snapshots_that_have_the_tag(bench: Bench) -> None:
+    ec2 = bench.client("ec2")
+    tags = [{"ResourceType": "snapshot", "Tags": [{"Key": "ours", "Value": "p1"}]}]
+    ours, theirs = (
+        ec2.create_snapshot(
+            VolumeId=ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"], **tagged
+        )["SnapshotId"]
+        for tagged in ({"TagSpecifications": tags}, {})
+    )
+    bench.cloud.advance(by=timedelta(minutes=1))
+    has_tag = {"Null": {"aws:ResourceTag/ours": "false"}}
+    here = {"StringEquals": {"aws:RequestedRegion": REGION}}
+    function = bench.function(
+        (
+            "ec2:DeleteSnapshot",
+            f"arn:aws:ec2:{REGION}::snapshot/*",
+            {"Condition": {**has_tag, **here}},
+        )
+    )
+
+    def deleting(snapshot: str) -> Any:
+        given = {"SnapshotId": snapshot}
+        return bench.invoke(function, {"calls": [("ec2", "delete_snapshot", given)]})
+
+    assert deleting(ours) is None
+    assert "UnauthorizedOperation" in deleting(theirs)["errorMessage"]
+
+
 # ----------------------------------------------------------------------------- EventBridge
 
 
@@ -248,6 +340,21 @@ def test_a_schedule_hands_its_slot_to_its_target(bench: Bench) -> None:
     assert slots == [f"{due:%Y-%m-%dT%H:%M:%SZ}"]
 
 
+def test_a_rate_fires_at_its_start_and_then_at_its_pace(bench: Bench) -> None:
+    queue = bench.queue()
+    role = bench.role("scheduler.amazonaws.com", ("sqs:SendMessage", queue[1]))
+    start = bench.cloud.now().replace(microsecond=0) + timedelta(minutes=5)
+    target = {"Arn": queue[1], "RoleArn": role, "Input": "<aws.scheduler.scheduled-time>"}
+    bench.schedule(target, "rate(15 minutes)", StartDate=start)
+
+    bench.cloud.advance(to=start + timedelta(minutes=31))
+
+    slots = [start + timedelta(minutes=minutes) for minutes in (0, 15, 30)]
+    fired = sorted(message["Body"] for message in bench.messages(queue))
+    assert fired == [f"{slot:%Y-%m-%dT%H:%M:%SZ}" for slot in slots]
+    bench.client("scheduler").delete_schedule(Name=bench.name("schedule"))
+
+
 def test_a_schedule_that_is_changed_or_deleted_no_longer_fires_at_its_old_slots(
     bench: Bench,
 ) -> None:
@@ -332,6 +439,28 @@ def test_a_function_keeps_its_dead_letter_queue_and_uses_it(bench: Bench) -> Non
     assert attributes_of(message)["ErrorMessage"] == "asked to fail"
 
 
+def test_a_function_invokes_another_if_its_role_may(bench: Bench) -> None:
+    queue, other = bench.queue(), Bench(bench.cloud)
+    invoked = other.function(("sqs:SendMessage", queue[1]))
+    send = ("sqs", "send_message", {"QueueUrl": queue[0], "MessageBody": "x"})
+    given = {
+        "FunctionName": other.name("function"),
+        "InvocationType": "Event",
+        "Payload": json.dumps({"calls": [send]}),
+    }
+    event = {"calls": [("lambda", "invoke", given)]}
+
+    denied = bench.invoke(bench.function(), event)
+    bench.cloud.settle()
+    assert "lambda:InvokeFunction" in denied["errorMessage"]
+    assert bench.messages(queue) == []
+
+    able = Bench(bench.cloud)
+    assert able.invoke(able.function(("lambda:InvokeFunction", invoked)), event) is None
+    bench.cloud.settle()
+    assert [message["Body"] for message in bench.messages(queue)] == ["x"]
+
+
 def test_no_more_than_the_reserved_concurrency_runs(bench: Bench) -> None:
     function = bench.function()
     bench.client("lambda").put_function_concurrency(
@@ -374,6 +503,81 @@ def test_an_update_that_fails_leaves_the_stack_as_it_was(bench: Bench) -> None:
     assert bench.described()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     found = bench.client("ssm").get_parameter(Name=bench.name("/parameter"))["Parameter"]
     assert found["Value"] == "one"
+
+
+def watching(bench: Bench, threshold: int) -> dict[str, Any]:
+    """The resources of a stack that watches: their logical ids and entries."""
+    topic = {"Ref": "Topic"}
+    metric = {"Namespace": "Lastgood", "MetricName": "Errors"}
+    query = {
+        "Id": "errors",
+        "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Sum"},
+        "ReturnData": False,
+    }
+    alarm = {
+        "AlarmActions": [topic],
+        "ComparisonOperator": "GreaterThanThreshold",
+        "EvaluationPeriods": 1,
+        "Threshold": threshold,
+        "TreatMissingData": "notBreaching",
+    }
+    publish = {
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": topic,
+    }
+    properties: dict[str, dict[str, Any]] = {
+        "AWS::SNS::Topic": {
+            "TopicName": bench.name("notices"),
+            "KmsMasterKeyId": bench.key(),
+        },
+        "AWS::SNS::TopicPolicy": {
+            "Topics": [topic],
+            "PolicyDocument": {"Version": "2012-10-17", "Statement": [publish]},
+        },
+        "AWS::SNS::Subscription": {
+            "TopicArn": topic,
+            "Protocol": "email",
+            "Endpoint": "ops@example.com",
+        },
+        "AWS::CloudWatch::Alarm": {
+            **alarm,
+            "AlarmName": bench.name("alarm"),
+            "Metrics": [query, {"Id": "all", "Expression": "FILL(errors, 0)"}],
+        },
+        "AWS::CloudWatch::Dashboard": {
+            "DashboardName": bench.name("dashboard"),
+            "DashboardBody": json.dumps({"widgets": []}),
+        },
+    }
+    return {
+        kind.rsplit(":", 1)[-1]: {"Type": kind, "Properties": given}
+        for kind, given in properties.items()
+    }
+
+
+def test_a_stack_makes_changes_and_removes_what_watches(bench: Bench) -> None:
+    cloudwatch, sns = bench.client("cloudwatch"), bench.client("sns")
+    cloudformation = bench.client("cloudformation")
+    stack = bench.stack(watching(bench, 1))
+
+    assert stack["StackStatus"] == "CREATE_COMPLETE", stack.get("StackStatusReason")
+    (alarm,) = cloudwatch.describe_alarms(AlarmNames=[bench.name("alarm")])["MetricAlarms"]
+    (topic,) = alarm["AlarmActions"]
+    (subscribed,) = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    assert (subscribed["Protocol"], subscribed["Endpoint"]) == ("email", "ops@example.com")
+    assert cloudwatch.get_dashboard(DashboardName=bench.name("dashboard"))["DashboardBody"]
+
+    body = json.dumps({"Resources": watching(bench, 7)})
+    cloudformation.update_stack(StackName=bench.name("stack"), TemplateBody=body)
+    assert bench.described()["StackStatus"] == "UPDATE_COMPLETE"
+    (alarm,) = cloudwatch.describe_alarms(AlarmNames=[bench.name("alarm")])["MetricAlarms"]
+    assert alarm["Threshold"] == 7
+
+    cloudformation.delete_stack(StackName=bench.name("stack"))
+    assert not cloudwatch.describe_alarms(AlarmNames=[bench.name("alarm")])["MetricAlarms"]
+    assert topic not in [each["TopicArn"] for each in sns.list_topics()["Topics"]]
 
 
 def test_an_export_stays_as_long_as_another_stack_imports_it(bench: Bench) -> None:

@@ -101,3 +101,11 @@ def test_moto_still_accepts_events_in_the_name_of_aws(moto: Any) -> None:
     entry = {"Source": "aws.ec2", "DetailType": "x", "Detail": "{}"}
 
     assert moto("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
+
+
+def test_moto_still_takes_a_subject_with_a_line_break(moto: Any) -> None:
+    topic = moto("sns").create_topic(Name="t")["TopicArn"]
+
+    made = moto("sns").publish(TopicArn=topic, Subject="one\ntwo", Message="x")
+
+    assert made["MessageId"]

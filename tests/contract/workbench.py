@@ -13,6 +13,8 @@ from tests.cloud.driver import CloudProcess
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 NUMBER = count(1)
+# Action, resource, and the other elements of the statement, if any.
+Allowed = tuple[str, str] | tuple[str, str, dict[str, Any]]
 
 HANDLER = """
 import json
@@ -52,6 +54,11 @@ class Bench:
         url = sqs.create_queue(QueueName=self.name(what), Attributes=attributes)["QueueUrl"]
         return url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{self.name(what)}"
 
+    def topic(self, **attributes: str) -> str:
+        """Its ARN."""
+        made = self.client("sns").create_topic(Name=self.name("topic"), Attributes=attributes)
+        return str(made["TopicArn"])
+
     def let_in(self, queue: tuple[str, str], service: str) -> None:
         url, arn = queue
         statement = {
@@ -69,7 +76,7 @@ class Bench:
         )
         return list(answer.get("Messages", []))
 
-    def role(self, service: str, *allowed: tuple[str, str], what: str = "role") -> str:
+    def role(self, service: str, *allowed: Allowed, what: str = "role") -> str:
         iam = self.client("iam")
         trust = {
             "Effect": "Allow",
@@ -79,13 +86,16 @@ class Bench:
         document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
         name = self.name(what)
         arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
-        statements = [{"Effect": "Allow", "Action": a, "Resource": r} for a, r in allowed]
+        statements = [
+            {"Effect": "Allow", "Action": action, "Resource": resource, **dict(*conditions)}
+            for action, resource, *conditions in allowed
+        ]
         if statements:
             policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
             iam.put_role_policy(RoleName=name, PolicyName="allowed", PolicyDocument=policy)
         return str(arn)
 
-    def function(self, *allowed: tuple[str, str], result: str = "None", **settings: Any) -> str:
+    def function(self, *allowed: Allowed, result: str = "None", **settings: Any) -> str:
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as code:
             code.writestr("index.py", HANDLER.replace("RESULT", result))

@@ -1,0 +1,155 @@
+"""What a call needs in IAM: actions, resources, and the keys that conditions ask for."""
+
+from typing import Any
+
+import pytest
+
+from tests.cloud.actions import needs
+from tests.cloud.in_process import InProcessCloud
+from tests.cloud.policy import Need, NotTaught, judge
+from tests.cloud.wire import Call
+
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/ledger"
+FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:planner"
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:notices"
+
+
+def needed(service: str, operation: str, **parameters: Any) -> list[Need]:
+    model: Any = None
+    return needs(Call(service, operation, REGION, "key", parameters, {}, "json", model), ACCOUNT)
+
+
+def key(partition: str) -> dict[str, Any]:
+    return {"pk": {"S": partition}, "sk": {"S": "1"}}
+
+
+@pytest.fixture
+def table(cloud: InProcessCloud) -> str:
+    """Keys ``pk`` and ``sk``, and an index ``by_state`` whose partition key is ``state``."""
+    names = ("pk", "sk", "state")
+    cloud.client("dynamodb", REGION).create_table(
+        TableName="ledger",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in names],
+        KeySchema=[
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": "sk", "KeyType": "RANGE"},
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by_state",
+                "KeySchema": [{"AttributeName": "state", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+    return "ledger"
+
+
+@pytest.mark.parametrize(
+    ("operation", "given"),
+    [
+        ("GetItem", {"Key": key("a")}),
+        ("UpdateItem", {"Key": key("a")}),
+        ("DeleteItem", {"Key": key("a")}),
+        ("PutItem", {"Item": {**key("a"), "more": {"S": "b"}}}),
+        (
+            "Query",
+            {
+                "KeyConditionExpression": "begins_with(#s, :s) AND #p = :p",
+                "ExpressionAttributeNames": {"#p": "pk", "#s": "sk"},
+                "ExpressionAttributeValues": {":p": {"S": "a"}, ":s": {"S": "b"}},
+            },
+        ),
+    ],
+)
+def test_the_leading_key_of_a_call_is_the_partition_that_it_touches(
+    table: str, operation: str, given: dict[str, Any]
+) -> None:
+    assert needed("dynamodb", operation, TableName=table, **given) == [
+        Need(f"dynamodb:{operation}", TABLE, {"dynamodb:LeadingKeys": ["a"]})
+    ]
+
+
+def test_a_batch_touches_all_partitions_of_its_keys(table: str) -> None:
+    read = needed("dynamodb", "BatchGetItem", RequestItems={table: {"Keys": [key("a"), key("b")]}})
+    written = needed(
+        "dynamodb",
+        "BatchWriteItem",
+        RequestItems={
+            table: [{"PutRequest": {"Item": key("a")}}, {"DeleteRequest": {"Key": key("b")}}]
+        },
+    )
+
+    both = {"dynamodb:LeadingKeys": ["a", "b"]}
+    assert read == [Need("dynamodb:BatchGetItem", TABLE, both)]
+    assert written == [Need("dynamodb:BatchWriteItem", TABLE, both)]
+
+
+def test_each_entry_of_a_transaction_needs_the_permission_of_its_own_call(table: str) -> None:
+    entries = [
+        {"Put": {"TableName": table, "Item": key("a")}},
+        {"Update": {"TableName": table, "Key": key("b")}},
+        {"Delete": {"TableName": table, "Key": key("c")}},
+        {"ConditionCheck": {"TableName": table, "Key": key("d")}},
+    ]
+
+    assert needed("dynamodb", "TransactWriteItems", TransactItems=entries) == [
+        Need("dynamodb:PutItem", TABLE, {"dynamodb:LeadingKeys": ["a"]}),
+        Need("dynamodb:UpdateItem", TABLE, {"dynamodb:LeadingKeys": ["b"]}),
+        Need("dynamodb:DeleteItem", TABLE, {"dynamodb:LeadingKeys": ["c"]}),
+        Need("dynamodb:ConditionCheckItem", TABLE, {"dynamodb:LeadingKeys": ["d"]}),
+    ]
+
+
+def test_the_leading_key_of_an_index_is_the_partition_key_of_the_index(table: str) -> None:
+    query = {
+        "IndexName": "by_state",
+        "KeyConditionExpression": "#s = :s",
+        "ExpressionAttributeNames": {"#s": "state"},
+        "ExpressionAttributeValues": {":s": {"S": "PENDING"}},
+    }
+
+    assert needed("dynamodb", "Query", TableName=table, **query) == [
+        Need("dynamodb:Query", f"{TABLE}/index/by_state", {"dynamodb:LeadingKeys": ["PENDING"]})
+    ]
+
+
+def test_a_scan_has_no_leading_key_and_so_passes_for_all_values(table: str) -> None:
+    (need,) = needed("dynamodb", "Scan", TableName=table)
+    condition = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["POINT#*"]}}
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition}
+
+    assert judge([{"Statement": statement}], need) == "allowed"
+
+
+def test_a_query_that_is_not_understood_is_not_let_pass(table: str) -> None:
+    with pytest.raises(NotTaught):
+        needed("dynamodb", "Query", TableName=table, KeyConditions={})
+
+
+def test_deleting_a_snapshot_is_judged_by_its_tags(cloud: InProcessCloud) -> None:
+    ec2 = cloud.client("ec2", REGION)
+    volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"]
+    tags = [{"ResourceType": "snapshot", "Tags": [{"Key": "ours", "Value": "p1"}]}]
+    snapshot = ec2.create_snapshot(VolumeId=volume, TagSpecifications=tags)["SnapshotId"]
+
+    (need,) = needed("ec2", "DeleteSnapshot", SnapshotId=snapshot)
+
+    assert (need.action, need.resource) == (
+        "ec2:DeleteSnapshot",
+        f"arn:aws:ec2:{REGION}::snapshot/{snapshot}",
+    )
+    assert need.context["aws:ResourceTag/ours"] == "p1"
+
+
+def test_a_function_is_invoked_and_a_topic_published_to_by_their_arns() -> None:
+    assert needed("lambda", "Invoke", FunctionName="planner") == [
+        Need("lambda:InvokeFunction", FUNCTION)
+    ]
+    assert needed("lambda", "Invoke", FunctionName=FUNCTION) == [
+        Need("lambda:InvokeFunction", FUNCTION)
+    ]
+    assert needed("sns", "Publish", TopicArn=TOPIC) == [Need("sns:Publish", TOPIC)]
