@@ -4,7 +4,8 @@ from functools import cache
 
 from create_snapshots.usecase import Taker
 from lastgood import runtime
-from lastgood.domain.model import Point
+from lastgood.domain.measures import Measure
+from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.requests import TakeRequest
 from lastgood.ports import Delivery
 
@@ -22,4 +23,7 @@ def taker() -> Taker:
 
 @runtime.batch(runtime.message_of(TakeRequest), about=runtime.about_request)
 def handler(request: TakeRequest, delivery: Delivery) -> Point:
-    return taker().take(request, delivery)
+    point = taker().take(request, delivery)
+    if point.status is PointStatus.PENDING:
+        runtime.measure(Measure.POINTS_CREATED, policy=point.policy)
+    return point

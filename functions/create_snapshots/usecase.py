@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from lastgood.domain import tags
@@ -42,38 +42,51 @@ class Taker:
         """Take the point once, however often and by however many workers this is called.
 
         A point that cannot be taken, or could not by the last delivery, is FAILED in the ledger
-        with its cause and announced; the error is raised as well.
+        with its cause and announced; the error is raised as well. If a call may have had an effect
+        that EC2 does not show yet, the point is left for the sweep, which looks later.
 
         Raises:
             Conflict: another delivery is taking it now.
             TryAgain: not now; how long to wait is in it.
             Refused: never like this.
         """
+        work = _Work(request=request, compute=self.compute(request.source.region))
         try:
-            return self._take(request, delivery)
-        except (Refused, TryAgain) as error:
-            if isinstance(error, Refused) or delivery.last:
-                self._fail(request, delivery, error)
+            return self._take(work, delivery)
+        except Refused as error:
+            self._fail(work, delivery, error)
+            raise
+        except TryAgain as error:
+            if delivery.last and not self._may_exist(request.point):
+                self._fail(work, delivery, error)
             raise
 
-    def _take(self, request: TakeRequest, delivery: Delivery) -> Point:
+    def _may_exist(self, point: str) -> bool:
+        """Whether a call went out whose outcome nobody knows yet."""
+        known = self.ledger.point(point)
+        return known is not None and known.attempted_at is not None
+
+    def _take(self, work: "_Work", delivery: Delivery) -> Point:
+        request = work.request
         point = self.ledger.claim(self._claim(request, delivery))
         if point.run != request.run:
             self.ledger.taken_elsewhere(request.run, point.id, self.clock.now())
         if point.status is not PointStatus.CREATING:
             return self._taken_before(point, delivery)
-        work = _Work(
-            request=request,
-            compute=self.compute(request.source.region),
-            notes=[*request.notes, *([f"taken late: {point.cause}"] if point.cause else [])],
-            untouched=point.attempted_at is None,
-        )
+        work.notes = [*request.notes, *([f"taken late: {point.cause}"] if point.cause else [])]
+        work.untouched = point.attempted_at is None
         try:
             return self._take_claimed(point, work, delivery.owner)
         except TryAgain as error:
             # Nothing is to be released if the point got past CREATING before this happened.
             with suppress(Conflict):
-                self.ledger.release(point.id, delivery.owner, str(error), untouched=work.untouched)
+                self.ledger.release(
+                    point.id,
+                    delivery.owner,
+                    str(error),
+                    self.clock.now(),
+                    untouched=work.untouched,
+                )
             raise
 
     def _taken_before(self, point: Point, delivery: Delivery) -> Point:
@@ -108,15 +121,15 @@ class Taker:
         if work.request.bare:
             self._read_again(work)
         found = self._found(point, work)
-        if found.surplus:
-            work.notes.append(
-                f"surplus snapshots of this point, to be removed: {', '.join(found.surplus)}"
-            )
         launch = self._launch(work)
+        again = point.attempted_at is not None and found.next is Next.CREATE
+        if again or found.surplus:
+            # Before the call: whoever is killed after it leaves word that there may be two.
+            self.ledger.doubt(point.id, self.clock.now())
         if found.next is Next.ADOPT:
             members = found.members
         else:
-            if point.attempted_at is not None:
+            if again:
                 self.ledger.attempt(point.id, owner, self.clock.now())
             members = self._create(work, found.members)
         manifest = self._manifest(work, launch, members)
@@ -224,11 +237,14 @@ class Taker:
             )
         return manifest
 
-    def _fail(self, request: TakeRequest, delivery: Delivery, error: Exception) -> None:
-        """Put the failure on record and on the bus.
+    def _fail(self, work: "_Work", delivery: Delivery, error: Exception) -> None:
+        """Put the failure on record and on the bus; a sweep will look for what may be left over.
 
         If another worker took the point meanwhile, it is not ours to fail.
         """
+        request = work.request
+        if not work.untouched:
+            self.ledger.doubt(request.point, self.clock.now())
         outcome = Outcome(
             status=PointStatus.FAILED,
             at=self.clock.now(),
@@ -250,8 +266,8 @@ class _Work:
 
     request: TakeRequest
     compute: Compute
-    notes: list[str]
-    untouched: bool
+    notes: list[str] = field(default_factory=list)
+    untouched: bool = True
 
 
 def _create_once(work: _Work, have: tuple[Member, ...]) -> tuple[Member, ...]:
@@ -265,6 +281,7 @@ def _create_once(work: _Work, have: tuple[Member, ...]) -> tuple[Member, ...]:
             slot=request.slot,
             source=request.source.id,
             method=request.method,
+            members=len(request.volumes),
         ),
     }
     volume_tags = [volume.tags for volume in request.volumes]
@@ -282,19 +299,26 @@ def _create_once(work: _Work, have: tuple[Member, ...]) -> tuple[Member, ...]:
         if request.method is Method.SET:
             return work.compute.snapshot_set(request, own, copy_tags=copy_tags)
         return _create_each(work, have, own, copy_tags)
-    except TryAgain as error:
+    except _Begun as error:
+        raise error.error from error
+    except (TryAgain, Refused) as error:
         unknown = isinstance(error, Unavailable) and error.effect_unknown
         work.untouched = before and not unknown
         raise
 
 
+class _Begun(Exception):
+    """Some of the snapshots were made before ``error`` came."""
+
+    def __init__(self, error: TryAgain | Refused) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def _create_each(
     work: _Work, have: tuple[Member, ...], own: dict[str, str], copy_tags: bool
 ) -> tuple[Member, ...]:
-    """One call a volume, for those that have no snapshot yet.
-
-    What breaks off after the first has had an effect: the error tells of it.
-    """
+    """One call a volume, for those that have no snapshot yet. Raises _Begun after the first."""
     members = {member.volume: member for member in have}
     for volume in work.request.volumes:
         if volume.id in members:
@@ -302,16 +326,9 @@ def _create_each(
         all_tags = {**tags.copyable(volume.tags), **own} if copy_tags else own
         try:
             members[volume.id] = work.compute.snapshot_volume(volume, work.request, all_tags)
-        except TryAgain as error:
+        except (TryAgain, Refused) as error:
             if members:
-                raise Unavailable(str(error), error.after, effect_unknown=True) from error
-            raise
-        except Refused as error:
-            if members:
-                made = ", ".join(member.snapshot for member in members.values())
-                raise type(error)(
-                    f"{error}; made before that, and to be removed: {made}"
-                ) from error
+                raise _Begun(error) from error
             raise
     return tuple(members.values())
 

@@ -3,6 +3,7 @@
 from functools import cache
 
 from lastgood import runtime
+from lastgood.domain.measures import Measure
 from plan_snapshots.usecase import Planner, PlanReport, PlanRequest
 
 
@@ -13,6 +14,7 @@ def planner() -> Planner:
         compute=runtime.compute,
         ledger=runtime.ledger(),
         queue=runtime.take_queue(),
+        planners=runtime.planners(),
         clock=runtime.clock(),
         account=runtime.settings().account,
         home_region=runtime.settings().region,
@@ -31,4 +33,12 @@ def handler(request: PlanRequest) -> PlanReport:
         run=report.run,
         dry_run=report.dry_run,
     )
+    if report.dry_run:
+        return report
+    for kind, count in report.left_out_kinds.items():
+        runtime.measure(Measure.SOURCES_LEFT_OUT, count, policy=report.policy, reason=kind)
+    if report.carried_over:
+        runtime.logger.info("another invocation goes on", regions=report.carried_over)
+    else:
+        runtime.measure(Measure.POINTS_PLANNED, report.point_count, policy=report.policy)
     return report

@@ -1,17 +1,24 @@
 """Select the sources of a policy, open the run, and ask for a point of each."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from lastgood.domain import names, selection
-from lastgood.domain.manifest import Instance, Volume
-from lastgood.domain.model import LeftOut, Planned, Run, Source
+from lastgood.domain import names
+from lastgood.domain.model import Cursor, LeftOut, Planned, Run
 from lastgood.domain.policy import Policy, ResourceKind
 from lastgood.domain.requests import TakeRequest, request_for
 from lastgood.domain.selection import Selected
-from lastgood.errors import LastgoodError, MalformedMessage, SourceGone, SourceNotSelected
-from lastgood.ports import Clock, Compute, Ledger, Policies, Queue
+from lastgood.errors import (
+    CallRefused,
+    LastgoodError,
+    MalformedMessage,
+    SourceGone,
+    SourceNotSelected,
+)
+from lastgood.fleet import Fleet, Judgement
+from lastgood.ports import Clock, Compute, Ledger, Page, Planners, Policies, Queue
 
 MOST_NAMED = 100
 """Sources that a run and a report name one by one; beyond that they are counted."""
@@ -19,7 +26,10 @@ MOST_NAMED = 100
 EARLY = timedelta(minutes=5)
 """A schedule may fire a little before its slot, as clocks go."""
 
-Judgement = Selected | LeftOut
+RESERVE = timedelta(minutes=2)
+"""What a page of a thousand sources may take, twice over: with less time left, another invocation
+goes on."""
+
 _Failure = tuple[str, LastgoodError]
 """A Region, and why it could not be read."""
 
@@ -55,6 +65,8 @@ class PlanReport:
     ``points`` only those that this planning asked for, and not an earlier one of the same run.
 
     ``problems``, of a dry run only: a line for each Region that could not be read.
+    ``carried_over``: Regions that another invocation goes on with, since time ran short.
+    ``left_out_kinds``: how many sources this invocation left out, by ``LeftOut.kind``.
     """
 
     policy: str
@@ -66,6 +78,8 @@ class PlanReport:
     points: tuple[PlannedPoint, ...]
     left_out: tuple[LeftOut, ...]
     problems: tuple[str, ...] = ()
+    carried_over: tuple[str, ...] = ()
+    left_out_kinds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -76,6 +90,22 @@ class _Tally:
     left_out_count: int = 0
     named: list[PlannedPoint] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def up_to(cls, reached: Planned | Cursor) -> "_Tally":
+        return cls(
+            points=reached.points,
+            left_out_count=reached.left_out_count,
+            left_out=list(reached.left_out),
+        )
+
+    def add(self, more: "_Tally") -> None:
+        self.points += more.points
+        self.left_out_count += more.left_out_count
+        self.named = [*self.named, *more.named][:MOST_NAMED]
+        self.left_out = [*self.left_out, *more.left_out][:MOST_NAMED]
+        self.kinds += more.kinds
 
     def take(self, request: TakeRequest) -> None:
         self.points += 1
@@ -93,6 +123,7 @@ class _Tally:
 
     def leave(self, left: LeftOut) -> None:
         self.left_out_count += 1
+        self.kinds[left.kind] += 1
         if len(self.left_out) < MOST_NAMED:
             self.left_out.append(left)
 
@@ -105,6 +136,7 @@ class Planner:
     compute: Callable[[str], Compute]
     ledger: Ledger
     queue: Queue
+    planners: Planners
     clock: Clock
     account: str
     home_region: str
@@ -115,7 +147,7 @@ class Planner:
         A Region that cannot be read does not stop the others: it is noted in the run, and its
         error is raised at the end. Planning a slot again that broke off skips the Regions that
         are done; a slot that was planned whole is asked for whole again, which takes no source
-        twice.
+        twice. Short of time, it notes how far it came and has another invocation go on from there.
 
         Raises:
             UnknownPolicy, SourceGone, SourceNotSelected: the request cannot be met.
@@ -133,10 +165,10 @@ class Planner:
             source=request.source,
         )
         tally = _Tally()
-        failed = self._plan_regions(policy, run, request, tally)
+        waiting, failed = self._plan_regions(policy, run, request, tally)
         if failed and not request.dry_run:
             raise failed[0][1]
-        explained = request.dry_run and (tally.left_out or failed)
+        explained = waiting or (request.dry_run and (tally.left_out or failed))
         if request.source and not tally.points and not explained:
             raise self._not_taken(policy, run, request, tally)
         return PlanReport(
@@ -149,6 +181,8 @@ class Planner:
             points=tuple(tally.named),
             left_out=tuple(tally.left_out),
             problems=_lines(failed),
+            carried_over=waiting,
+            left_out_kinds=dict(tally.kinds),
         )
 
     def _regions(self, policy: Policy) -> tuple[str, ...]:
@@ -156,24 +190,34 @@ class Planner:
 
     def _plan_regions(
         self, policy: Policy, run: Run, request: PlanRequest, tally: _Tally
-    ) -> list[_Failure]:
+    ) -> tuple[tuple[str, ...], list[_Failure]]:
+        """The Regions that were left for another invocation, and those that could not be read."""
         before = None
         if not request.dry_run:
             self.ledger.open_run(run)
             before = self._planned_before(run, tally)
         done = set(before.regions) if before else set()
+        cursor = before.cursor if before else None
         failed: list[_Failure] = []
         for region in self._regions(policy):
             if region in done:
                 continue
+            start = cursor if cursor and cursor.region == region else None
+            reached = None
             try:
-                self._plan_region(policy, region, run, request, tally)
-                done.add(region)
+                reached = self._plan_region(policy, region, run, request, tally, start)
             except LastgoodError as error:
                 failed.append((region, error))
-            if not request.dry_run:
-                self.ledger.plan_run(run.id, self._planned(policy, tally, done, failed))
-        return failed
+            else:
+                done |= set() if reached else {region}
+            if request.dry_run:
+                continue
+            planned = self._planned(policy, tally, done, failed, reached)
+            self.ledger.plan_run(run.id, planned)
+            if planned.waiting and (reached or self.clock.left() < RESERVE):
+                self.planners.ask(policy.name, run.slot, run.source)
+                return planned.waiting, failed
+        return (), failed
 
     def _planned_before(self, run: Run, tally: _Tally) -> Planned | None:
         """What an earlier planning that broke off has finished, taken over into the tally.
@@ -183,13 +227,16 @@ class Planner:
         known = self.ledger.planned(run.id)
         if known is None or not (known.waiting or known.problems):
             return None
-        tally.points = known.points
-        tally.left_out_count = known.left_out_count
-        tally.left_out = list(known.left_out)
+        tally.add(_Tally.up_to(known))
         return known
 
     def _planned(
-        self, policy: Policy, tally: _Tally, done: set[str], failed: Sequence[_Failure]
+        self,
+        policy: Policy,
+        tally: _Tally,
+        done: set[str],
+        failed: Sequence[_Failure],
+        cursor: Cursor | None = None,
     ) -> Planned:
         tried = done | {region for region, _ in failed}
         return Planned(
@@ -200,6 +247,7 @@ class Planner:
             regions=tuple(sorted(done)),
             waiting=tuple(one for one in self._regions(policy) if one not in tried),
             problems=_lines(failed),
+            cursor=cursor,
         )
 
     def _not_taken(
@@ -224,63 +272,66 @@ class Planner:
         return error
 
     def _plan_region(
-        self, policy: Policy, region: str, run: Run, request: PlanRequest, tally: _Tally
-    ) -> None:
-        """Page by page: judge, send, count. The tally changes only once the Region is done."""
-        counted = _Tally()
-        compute = self.compute(region)
-        for judgements in self._judged(policy, compute, request.source):
-            wanted = []
-            for judgement in judgements:
-                if isinstance(judgement, LeftOut):
-                    counted.leave(judgement)
-                else:
-                    take = request_for(
-                        judgement,
-                        policy=policy.name,
-                        tags=policy.tags,
-                        run=run.id,
-                        slot=run.slot,
-                        at=self.clock.now(),
-                    )
-                    counted.take(take)
-                    wanted.append(take)
-            if not request.dry_run:
+        self,
+        policy: Policy,
+        region: str,
+        run: Run,
+        request: PlanRequest,
+        tally: _Tally,
+        start: Cursor | None,
+    ) -> Cursor | None:
+        """Page by page: judge, send, count. The tally changes only once the Region is done.
+
+        Where it stopped, if time ran short; EC2 keeps the place only for a while, so if it does
+        not know it any more, the Region is begun anew.
+        """
+        counted = _Tally.up_to(start) if start else _Tally()
+        try:
+            for page in self._judged(policy, region, request.source, start):
+                wanted = []
+                for judgement in page.items:
+                    if isinstance(judgement, LeftOut):
+                        counted.leave(judgement)
+                    else:
+                        take = self._request(policy, run, judgement)
+                        counted.take(take)
+                        wanted.append(take)
+                if request.dry_run:
+                    continue
                 self.queue.send(wanted)
-        tally.points += counted.points
-        tally.left_out_count += counted.left_out_count
-        tally.named = [*tally.named, *counted.named][:MOST_NAMED]
-        tally.left_out = [*tally.left_out, *counted.left_out][:MOST_NAMED]
+                if page.next and self.clock.left() < RESERVE:
+                    return Cursor(
+                        region=region,
+                        token=page.next,
+                        points=counted.points,
+                        left_out_count=counted.left_out_count,
+                        left_out=tuple(counted.left_out),
+                    )
+        except CallRefused:
+            if start is None:
+                raise
+            return self._plan_region(policy, region, run, request, tally, None)
+        tally.add(counted)
+        return None
 
     def _judged(
-        self, policy: Policy, compute: Compute, only: str | None
-    ) -> Iterator[list[Judgement]]:
-        if policy.select.resource is ResourceKind.INSTANCE:
-            for instances in _instances(policy, compute, only):
-                yield self._judge_instances(policy, compute, instances, alone=only is not None)
-        else:
-            for volumes in _volumes(policy, compute, only):
-                yield [
-                    selection.judge_volume(policy.select, self._source(volume.id, compute), volume)
-                    for volume in volumes
-                ]
+        self, policy: Policy, region: str, only: str | None, start: Cursor | None
+    ) -> Iterable[Page[Judgement]]:
+        fleet = Fleet(policy=policy, compute=self.compute(region), account=self.account)
+        if only is None:
+            return fleet.judged(start.token if start else None)
+        judgement = fleet.judge(only, alone=True)
+        return [Page([judgement] if judgement else [])]
 
-    def _judge_instances(
-        self, policy: Policy, compute: Compute, instances: Sequence[Instance], *, alone: bool
-    ) -> list[Judgement]:
-        wanted = [one for one in instances if selection.refusal(policy.select, one) is None]
-        volumes = compute.volumes_by_id(id_ for one in wanted for id_ in one.volumes.values())
-        # An instance that is taken alone has its shared volumes to itself.
-        owners = {} if alone else _owners(policy, compute, instances, volumes)
-        return [
-            selection.judge_instance(
-                policy.select, self._source(one.id, compute), one, volumes, owners
-            )
-            for one in instances
-        ]
-
-    def _source(self, id_: str, compute: Compute) -> Source:
-        return Source(id=id_, region=compute.region, account=self.account)
+    def _request(self, policy: Policy, run: Run, selected: Selected) -> TakeRequest:
+        return request_for(
+            selected,
+            policy=policy.name,
+            tags=policy.tags,
+            run=run.id,
+            slot=run.slot,
+            at=self.clock.now(),
+        )
 
 
 KINDS = {
@@ -316,29 +367,3 @@ def _check(request: PlanRequest, policy: Policy, slot: datetime, now: datetime) 
 
 def _lines(failed: Sequence[_Failure]) -> tuple[str, ...]:
     return tuple(f"{type(error).__name__}: {error}" for _, error in failed)
-
-
-def _instances(policy: Policy, compute: Compute, only: str | None) -> Iterator[Sequence[Instance]]:
-    if only is None:
-        return compute.instances(policy.select.tags)
-    return iter([list(compute.instances_by_id([only]).values())])
-
-
-def _volumes(policy: Policy, compute: Compute, only: str | None) -> Iterator[Sequence[Volume]]:
-    if only is None:
-        return compute.volumes(policy.select.tags)
-    return iter([list(compute.volumes_by_id([only]).values())])
-
-
-def _owners(
-    policy: Policy,
-    compute: Compute,
-    instances: Sequence[Instance],
-    volumes: Mapping[str, Volume],
-) -> dict[str, str]:
-    """Who takes each shared volume; asks only for instances that another page may hold."""
-    others = selection.others_to_ask(instances, volumes.values())
-    known = {one.id: one for one in instances}
-    if others:
-        known |= compute.instances_by_id(others)
-    return selection.owners_of_shared(policy.select, known, volumes.values())

@@ -78,8 +78,8 @@ def attempts(cloud):
 def test_a_fleet_comes_in_pages_of_a_thousand(cloud, compute):
     ids = seed_fleet(HOME, 1001, 1, tags=DAILY, volume_tags=DAILY)
 
-    instances = list(compute.instances({"backup": ("daily",)}))
-    volumes = list(compute.volumes({"backup": ("daily",)}))
+    instances = [page.items for page in compute.instances({"backup": ("daily",)})]
+    volumes = [page.items for page in compute.volumes({"backup": ("daily",)})]
 
     assert [len(page) for page in instances] == [len(page) for page in volumes] == [1000, 1]
     assert {one.id for page in instances for one in page} == set(ids)
@@ -162,10 +162,10 @@ def test_a_tags_value_is_compared_exactly_whatever_characters_it_has(compute, ec
     instance = launch(ec2, "web", tags={"backup": value})
     launch(ec2, "other", tags={"backup": "other"})
 
-    assert [one.id for page in compute.volumes({"backup": (value,)}) for one in page] == [
+    assert [one.id for page in compute.volumes({"backup": (value,)}) for one in page.items] == [
         ids[value]
     ]
-    assert [one.id for page in compute.instances({"backup": (value,)}) for one in page] == [
+    assert [one.id for page in compute.instances({"backup": (value,)}) for one in page.items] == [
         instance
     ]
 
@@ -177,14 +177,15 @@ def test_every_key_must_match_with_any_of_its_values(compute, ec2):
 
     pages = compute.volumes({"backup": ("daily", "gold"), "stage": ("prod",)})
 
-    assert [one.id for page in pages for one in page] == [both]
+    assert [one.id for page in pages for one in page.items] == [both]
 
 
 def test_terminated_instances_are_shown_so_that_planning_can_say_so(compute, ec2):
     gone = launch(ec2, "web")
     ec2.terminate_instances(InstanceIds=[gone])
 
-    ((found,),) = compute.instances({"backup": ("daily",)})
+    (page,) = compute.instances({"backup": ("daily",)})
+    (found,) = page.items
 
     assert (found.id, found.state) == (gone, "terminated")
 
@@ -592,6 +593,7 @@ def test_only_a_completed_snapshot_counts_as_completed(state, read):
         "StartTime": T0,
         "State": state,
         "StateMessage": "",
+        "Tags": [{"Key": "lastgood:point", "Value": "pt-1"}],
     }
     compute = Ec2Compute(Literal(describe_snapshots={"Snapshots": [snapshot]}), None)
 

@@ -120,7 +120,7 @@ def test_only_the_owner_may_attempt_release_and_answer(ledger):
     with pytest.raises(Conflict):
         ledger.attempt(point.id, "worker-b", T0)
     with pytest.raises(Conflict):
-        ledger.release(point.id, "worker-b", "throttled", untouched=True)
+        ledger.release(point.id, "worker-b", "throttled", T0 + minutes(1), untouched=True)
     with pytest.raises(Conflict):
         ledger.answer(replace(point, owner="worker-b"), T0, (a_member(),), a_manifest(), ())
 
@@ -253,7 +253,7 @@ def test_giving_up_counts_in_the_run_that_the_point_belongs_to(ledger):
     for run in (first.run, other.run):
         ledger.open_run(Run(id=run, policy=POLICY, slot=T0, started_at=T0))
     ledger.claim(first)
-    ledger.release(first.id, "worker-a", "throttled", untouched=True)
+    ledger.release(first.id, "worker-a", "throttled", T0 + minutes(1), untouched=True)
     ledger.claim(other)
     ledger.taken_elsewhere("run-2", first.id, T0)
 

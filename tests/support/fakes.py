@@ -14,17 +14,16 @@ from typing import Any
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.manifest import Instance, LaunchAttributes, Volume
-from lastgood.domain.model import Member, MemberState, Point
+from lastgood.domain.model import Member, MemberState, Point, Tagged
+from lastgood.domain.notices import Notice
 from lastgood.domain.policy import Policy
 from lastgood.domain.requests import TakeRequest
-from lastgood.errors import CallRefused, SourceGone, UnknownPolicy
+from lastgood.errors import CallRefused, InUse, SourceGone, UnknownPolicy
+from lastgood.ports import Deployed, Page
+from tests.cloud.killed import Killed
 from tests.support.builders import SOURCE, T0, a_volume, an_instance
 
 Action = Callable[[], None]
-
-
-class Killed(BaseException):
-    """The worker died here: no handler of ours may catch it."""
 
 
 def die() -> None:
@@ -86,9 +85,13 @@ class _Watched:
 @dataclass
 class FakeClock:
     time: datetime = T0
+    time_left: timedelta = timedelta(minutes=15)
 
     def now(self) -> datetime:
         return self.time
+
+    def left(self) -> timedelta:
+        return self.time_left
 
     def advance(self, by: timedelta) -> None:
         self.time += by
@@ -118,18 +121,25 @@ class FakeCompute:
     asked: list[tuple[str, ...]] = field(default_factory=list)
     copied_tags: list[bool] = field(default_factory=list)
     user_data: str | None = None
+    in_use: set[str] = field(default_factory=set)
+    stale_token: str = "stale"
     _ids: Iterator[int] = field(default_factory=lambda: count(1))
 
-    def instances(self, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Sequence[Instance]]:
-        return _pages([one for one in self.fleet.values() if _match(one.tags, tags)], self.page)
+    def instances(
+        self, tags: Mapping[str, tuple[str, ...]], start: str | None = None
+    ) -> Iterator[Page[Instance]]:
+        found = [one for one in self.fleet.values() if _match(one.tags, tags)]
+        return self._pages(found, start)
 
     def instances_by_id(self, ids: Iterable[str]) -> dict[str, Instance]:
         wanted = tuple(ids)
         self.asked.append(wanted)
         return {id_: self.fleet[id_] for id_ in wanted if id_ in self.fleet}
 
-    def volumes(self, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Sequence[Volume]]:
-        return _pages([one for one in self.disks.values() if _match(one.tags, tags)], self.page)
+    def volumes(
+        self, tags: Mapping[str, tuple[str, ...]], start: str | None = None
+    ) -> Iterator[Page[Volume]]:
+        return self._pages([one for one in self.disks.values() if _match(one.tags, tags)], start)
 
     def volumes_by_id(self, ids: Iterable[str]) -> dict[str, Volume]:
         wanted = tuple(ids)
@@ -165,12 +175,45 @@ class FakeCompute:
         return self._make(volume.id, tags)
 
     def snapshots_of(self, point: str) -> tuple[Member, ...]:
+        return tuple(one.member for one in self.snapshots_of_points([point]).get(point, ()))
+
+    def snapshots_of_points(self, points: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
+        found: dict[str, tuple[Tagged, ...]] = {}
+        wanted = set(points)
+        for one in self._shown():
+            point = one.tags.get(tag_keys.POINT, "")
+            if point in wanted:
+                found[point] = (*found.get(point, ()), one)
+        return found
+
+    def own_snapshots(self, run: str | None = None) -> Iterator[Page[Tagged]]:
         found = [
-            one.member
-            for one in self.made.values()
-            if one.tags.get(tag_keys.POINT) == point and one.shown_from <= self.clock.now()
+            one
+            for one in self._shown()
+            if tag_keys.POINT in one.tags and run in (None, one.tags.get(tag_keys.RUN))
         ]
-        return tuple(sorted(found, key=lambda one: (one.started_at, one.snapshot)))
+        return self._pages(found, None)
+
+    def delete_snapshot(self, snapshot: str) -> None:
+        if snapshot in self.in_use:
+            raise InUse(f"{snapshot} is in use by ami-1")
+        self.made.pop(snapshot, None)
+
+    def _shown(self) -> list[Tagged]:
+        now = self.clock.now()
+        found = [
+            Tagged(one.member, one.tags) for one in self.made.values() if one.shown_from <= now
+        ]
+        return sorted(found, key=lambda one: (one.member.started_at, one.member.snapshot))
+
+    def _pages(self, things: Sequence[Any], start: str | None) -> Iterator[Page[Any]]:
+        """A token is where its page begins."""
+        if start == self.stale_token:
+            raise CallRefused("InvalidPaginationToken")
+        begin = int(start or 0)
+        for first in range(begin, len(things), self.page):
+            after = first + self.page
+            yield Page(things[first:after], str(after) if after < len(things) else None)
 
     # what happens in EC2 by itself, or by other hands
 
@@ -219,11 +262,6 @@ def _match(has: Mapping[str, str], wanted: Mapping[str, tuple[str, ...]]) -> boo
     return all(has.get(key) in values for key, values in wanted.items())
 
 
-def _pages(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(things), size):
-        yield things[start : start + size]
-
-
 @dataclass
 class FakeBus:
     announced: list[Point] = field(default_factory=list)
@@ -246,8 +284,30 @@ class FakeQueue:
 
 
 @dataclass
+class FakePlanners:
+    asked: list[tuple[str, datetime, str | None]] = field(default_factory=list)
+
+    def ask(self, policy: str, slot: datetime, source: str | None = None) -> None:
+        self.asked.append((policy, slot, source))
+
+
+@dataclass
+class FakeNotices:
+    told: list[Notice] = field(default_factory=list)
+
+    def tell(self, notice: Notice) -> None:
+        self.told.append(notice)
+
+
+@dataclass
 class FakePolicies:
+    """``since``: when all of them were deployed."""
+
     known: dict[str, Policy]
+    since: datetime = T0 - timedelta(days=30)
+
+    def all(self) -> list[Deployed]:
+        return [Deployed(self.known[name], self.since) for name in sorted(self.known)]
 
     def get(self, name: str) -> Policy:
         if name not in self.known:

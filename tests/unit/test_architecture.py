@@ -20,6 +20,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lastgood.domain": PURE,
     "lastgood.codec": (*PURE, "cattrs"),
     "lastgood.ports": PURE,
+    "lastgood.fleet": (*PURE, "lastgood.ports"),
     "lastgood.settings": PURE,
     "lastgood.aws": (*PURE, "lastgood.aws", "lastgood.codec", "lastgood.ports", *BOTO),
     "lastgood.ledger": (
@@ -44,7 +45,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "yaml",
     ),
 }
-USECASE = (*PURE, "lastgood.ports")
+USECASE = (*PURE, "lastgood.ports", "lastgood.fleet")
 HANDLER = ("lastgood.runtime", *USECASE, "aws_lambda_powertools")
 
 

@@ -204,6 +204,7 @@ def test_each_snapshot_bears_the_tags_of_its_point_from_the_call_on():
             "lastgood:slot": "2026-03-01T02:00:00Z",
             "lastgood:source": SOURCE.id,
             "lastgood:method": "set",
+            "lastgood:members": "2",
         }
 
 
@@ -245,7 +246,7 @@ def volume_with_tags(id_, own):
     return a_volume(id_, tags={f"key-{n}": "x" for n in range(own)})
 
 
-@pytest.mark.parametrize(("own", "copied"), [(44, True), (45, False)])
+@pytest.mark.parametrize(("own", "copied"), [(43, True), (44, False)])
 def test_a_sets_volumes_keep_their_own_tags_up_to_fifty_with_ours(own, copied):
     stage = Stage()
     request = a_request(volumes=(a_volume("vol-1"), volume_with_tags("vol-2", own)))
@@ -450,11 +451,10 @@ def test_a_limit_after_the_first_of_several_volumes_keeps_its_wait_and_owes_a_lo
     limit = LimitReached("too many pending", minutes(2))
     stage.steps.at("compute.snapshot_volume", raising(limit), nth=2)
 
-    with pytest.raises(Unavailable) as raised:
+    with pytest.raises(LimitReached) as raised:
         stage.take(request)
 
     assert raised.value.after == minutes(2)
-    assert raised.value.effect_unknown
     assert stage.ledger.point(request.point).attempted_at == T0
 
 
@@ -521,14 +521,36 @@ def test_after_a_look_up_that_finds_nothing_the_next_attempt_has_its_own_time_to
     assert stage.ec2.sets == 1
 
 
-def test_surplus_snapshots_are_named_and_the_oldest_are_taken_over():
+def test_of_surplus_snapshots_the_oldest_are_taken_over_and_a_sweep_is_told_of_the_others():
     stage = a_stage_whose_reply_was_lost(state=PENDING)
     stage.ec2.snapshot_set(a_request(), {tags.POINT: a_request().point}, copy_tags=False)
 
     point = stage.take()
 
     assert [one.snapshot for one in point.members] == ["snap-001", "snap-002"]
-    assert point.notes == ("surplus snapshots of this point, to be removed: snap-003, snap-004",)
+    assert [one.point for one in stage.ledger.doubts()] == [point.id]
+
+
+def test_a_second_create_call_is_preceded_by_a_doubt_for_the_sweep():
+    stage, request = Stage(), a_request()
+    stage.steps.at("compute.snapshot_set", die)
+    with pytest.raises(Killed):
+        stage.take(request)
+    stage.clock.advance(REDELIVERY)
+
+    stage.take(request)
+
+    assert stage.steps.taken.index("ledger.doubt") < len(stage.steps.taken) - 1
+    (doubt,) = stage.ledger.doubts()
+    assert (doubt.point, doubt.since) == (request.point, stage.clock.now())
+
+
+def test_a_clean_take_leaves_no_doubt():
+    stage = Stage()
+
+    stage.take()
+
+    assert list(stage.ledger.doubts()) == []
 
 
 def test_a_set_that_lost_a_member_fails_and_says_which_volume_has_none():
@@ -663,7 +685,21 @@ def test_a_conflict_fails_nothing_even_at_the_last_delivery():
 # -- the end of patience, and refusals --------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", NO_EFFECT, ids=["throttled", "not-sent", "no-reply"])
+@pytest.mark.parametrize("method", Method)
+def test_the_last_delivery_leaves_a_call_of_unknown_effect_to_the_sweep(method):
+    stage, request = Stage(), a_request(method)
+    lost = Unavailable("no reply", SOON)
+    operation = "snapshot_set" if method is Method.SET else "snapshot_volume"
+    stage.steps.at(f"compute.{operation}", raising(lost))
+
+    with pytest.raises(Unavailable):
+        stage.take(request, last=True)
+
+    assert stage.ledger.point(request.point).status is PointStatus.CREATING
+    assert stage.bus.announced == []
+
+
+@pytest.mark.parametrize("error", NO_EFFECT[:2], ids=["throttled", "not-sent"])
 def test_the_last_delivery_fails_the_point_on_record_and_on_the_bus(error):
     stage = Stage()
     stage.steps.at("compute.snapshot_set", raising(error))
@@ -702,14 +738,15 @@ def test_a_refusal_fails_the_point_at_the_first_delivery(kind):
     assert stage.bus.announced == [point]
 
 
-def test_a_refusal_after_the_first_of_several_volumes_names_what_was_made():
+def test_a_refusal_after_the_first_of_several_volumes_has_a_sweep_remove_what_was_made():
     stage, request = Stage(), a_request(Method.ONE_BY_ONE)
     stage.steps.at("compute.snapshot_volume", raising(KeyDenied("no key")), nth=2)
 
-    with pytest.raises(KeyDenied, match="no key; made before that, and to be removed: snap-001"):
+    with pytest.raises(KeyDenied, match="no key"):
         stage.take(request)
 
-    assert stage.point().cause.endswith("to be removed: snap-001")
+    assert stage.point().status is FAILED
+    assert [one.point for one in stage.ledger.doubts()] == [request.point]
 
 
 def test_a_point_that_failed_is_not_tried_again_by_a_second_message():

@@ -26,6 +26,7 @@ from tests.support.builders import POLICY, SOURCE, T0, a_volume, an_instance, at
 from tests.support.fakes import (
     FakeClock,
     FakeCompute,
+    FakePlanners,
     FakePolicies,
     FakeQueue,
     Killed,
@@ -55,6 +56,7 @@ class Stage:
     clock: FakeClock = field(default_factory=FakeClock)
     steps: Steps = field(default_factory=Steps)
     queue: FakeQueue = field(default_factory=FakeQueue)
+    planners: FakePlanners = field(default_factory=FakePlanners)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
 
     def __post_init__(self):
@@ -65,6 +67,7 @@ class Stage:
             compute=lambda region: self.steps.watch(region, self.regions[region]),
             ledger=self.steps.watch("ledger", self.ledger),
             queue=self.steps.watch("queue", self.queue),
+            planners=self.steps.watch("planners", self.planners),
             clock=self.clock,
             account=SOURCE.account,
             home_region=HOME,
@@ -127,7 +130,9 @@ def test_lone_volumes_are_asked_for_one_by_one():
     assert (request.method, request.source.id, request.instance) == (Method.VOLUME, "vol-1", None)
     assert report.left_out == (
         LeftOut(
-            source=Source(id="vol-2", region=HOME, account=SOURCE.account), reason="it is error"
+            source=Source(id="vol-2", region=HOME, account=SOURCE.account),
+            reason="it is error",
+            kind="state",
         ),
     )
 

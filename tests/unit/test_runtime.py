@@ -508,9 +508,9 @@ def test_messages_are_counted_and_each_error_by_its_name(world, capsys):
 
     assert sorted(metrics_of(capsys), key=str) == [
         ("Errors", [1.0], {"error": "SourceGone"}),
-        ("Errors", [1.0], {"error": "Throttled"}),
-        ("Errors", [1.0], {"error": "Throttled"}),
         ("Messages", [4.0], {}),
+        ("Retries", [1.0], {"error": "Throttled"}),
+        ("Retries", [1.0], {"error": "Throttled"}),
     ]
 
 

@@ -48,7 +48,9 @@ def test_an_instance_whose_tags_match_is_taken_as_a_set_of_all_its_volumes():
 def test_an_instance_whose_tags_do_not_match_is_left_out_with_the_reason(tags, reason):
     select = a_select(exclude_tags={"skip": ("1",)})
 
-    assert judged(an_instance(tags=tags), select=select) == LeftOut(source=SOURCE, reason=reason)
+    left = judged(an_instance(tags=tags), select=select)
+
+    assert left == LeftOut(source=SOURCE, reason=reason, kind="tags")
 
 
 def test_every_key_must_match():

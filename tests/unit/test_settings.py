@@ -19,7 +19,10 @@ OPTIONAL = {
     "LASTGOOD_QUEUE": "https://sqs/queue",
     "LASTGOOD_DEAD_LETTERS": "https://sqs/dead-letters",
     "LASTGOOD_TAKE_QUEUE": "https://sqs/take",
+    "LASTGOOD_PLANNER": "lastgood-plan-snapshots",
+    "LASTGOOD_TOPIC": "arn:aws:sns:eu-west-1:123456789012:lastgood-notices",
     "LASTGOOD_RECEIVES": "12",
+    "LASTGOOD_WORKERS": "10",
 }
 
 
@@ -34,7 +37,7 @@ def test_a_function_without_a_queue_needs_no_variables_for_one():
     settings = Settings.from_env(NEEDED)
 
     assert (settings.queue, settings.dead_letters, settings.take_queue) == ("", "", "")
-    assert settings.receives == "1"
+    assert (settings.receives, settings.workers) == ("1", "1")
 
 
 @pytest.mark.parametrize("name", NEEDED)

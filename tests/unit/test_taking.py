@@ -51,6 +51,20 @@ def test_the_oldest_snapshot_of_a_volume_counts_and_the_others_are_surplus():
     assert verdict.surplus == ("snap-3x", "snap-4x")
 
 
+def test_members_of_two_attempts_never_make_up_one_set():
+    first = a_member("snap-1", "vol-1")
+    second = [
+        a_member("snap-2", "vol-1", started_at=T0 + LAG),
+        a_member("snap-3", "vol-2", started_at=T0 + LAG),
+    ]
+
+    verdict = found(first, *second, age=2 * LAG)
+
+    assert verdict.next is Next.ADOPT
+    assert verdict.members == tuple(second)
+    assert verdict.surplus == ("snap-1",)
+
+
 MEMBERS = st.lists(
     st.builds(
         a_member,

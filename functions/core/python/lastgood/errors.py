@@ -20,6 +20,7 @@ LastgoodError
 │   ├── Throttled               the account's request rate is used up
 │   ├── LimitReached            too many snapshots of a volume are pending, or too close together,
 │   │                           or the source is in a state that does not allow one now
+│   ├── OutOfTime               the function's own time is nearly over: another takes it up
 │   ├── NotSettledYet           what we look for may be there, but describes may lag behind
 │   └── Unavailable             AWS had a fault of its own, or the reply was lost
 ├── Conflict                another worker holds it, or it is past that state
@@ -102,6 +103,10 @@ class Throttled(TryAgain):
 
 
 class LimitReached(TryAgain):
+    pass
+
+
+class OutOfTime(TryAgain):
     pass
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from lastgood.domain.ended import Ended
 from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, Volume
 from lastgood.domain.model import (
     Claim,
+    Doubt,
+    Failure,
     Member,
     Outcome,
     Planned,
@@ -16,9 +18,13 @@ from lastgood.domain.model import (
     Run,
     Source,
     SourceRecord,
+    Tagged,
 )
+from lastgood.domain.notices import Notice
 from lastgood.domain.policy import Policy
 from lastgood.domain.requests import TakeRequest
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +61,39 @@ class Patience:
         return self.lease + self.describes
 
 
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of what there is; ``next`` is where to go on, None at the end."""
+
+    items: Sequence[T]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A policy, and since when it has been as it is."""
+
+    policy: Policy
+    since: datetime
+
+
 class Clock(Protocol):
     def now(self) -> datetime:
         """The present, with a time zone."""
+        ...
+
+    def left(self) -> timedelta:
+        """How long the function may still run."""
         ...
 
 
 class Policies(Protocol):
     def get(self, name: str) -> Policy:
         """Raises UnknownPolicy, which names those that there are."""
+        ...
+
+    def all(self) -> Sequence[Deployed]:
+        """Every policy that is deployed, by name."""
         ...
 
 
@@ -73,16 +103,23 @@ class Compute(Protocol):
 
     region: str
 
-    def instances(self, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Sequence[Instance]]:
-        """A page at a time, those whose tags EC2 finds matching; terminated ones too."""
+    def instances(
+        self, tags: Mapping[str, tuple[str, ...]], start: str | None = None
+    ) -> Iterator[Page[Instance]]:
+        """A page at a time, those whose tags EC2 finds matching; terminated ones too.
+
+        ``start``: the ``next`` of an earlier page.
+        """
         ...
 
     def instances_by_id(self, ids: Iterable[str]) -> dict[str, Instance]:
         """Those of ``ids`` that exist."""
         ...
 
-    def volumes(self, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Sequence[Volume]]:
-        """A page at a time, those whose tags EC2 finds matching."""
+    def volumes(
+        self, tags: Mapping[str, tuple[str, ...]], start: str | None = None
+    ) -> Iterator[Page[Volume]]:
+        """As ``instances``."""
         ...
 
     def volumes_by_id(self, ids: Iterable[str]) -> dict[str, Volume]:
@@ -114,6 +151,22 @@ class Compute(Protocol):
         """The snapshots that carry the point's tag, oldest first, as far as EC2 shows them yet."""
         ...
 
+    def snapshots_of_points(self, points: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
+        """As ``snapshots_of``, by point, in a call for each 200; those without are left out."""
+        ...
+
+    def own_snapshots(self, run: str | None = None) -> Iterator[Page[Tagged]]:
+        """A page at a time, all snapshots that carry a point's tag; of ``run``, if it is given."""
+        ...
+
+    def delete_snapshot(self, snapshot: str) -> None:
+        """Delete it; one that is gone already is as good.
+
+        Raises:
+            InUse: an image was made of it, or it is locked.
+        """
+        ...
+
 
 class Ledger(Protocol):
     """The record of every point, run and source. Any method may raise LedgerMissing, KeyDenied,
@@ -141,6 +194,10 @@ class Ledger(Protocol):
         """Newest slot first, without their counts."""
         ...
 
+    def failures(self, run: str) -> Iterator[Failure]:
+        """The points of the run that failed, by id."""
+        ...
+
     def claim(self, claim: Claim) -> Point:
         """Make the point ours to take. The source is on record from then on.
 
@@ -162,12 +219,27 @@ class Ledger(Protocol):
         the point."""
         ...
 
-    def release(self, point: str, owner: str, why: str, *, untouched: bool) -> None:
+    def release(self, point: str, owner: str, why: str, at: datetime, *, untouched: bool) -> None:
         """Give the point back so that the next delivery need not wait for the lease to run out.
 
         ``why`` is its ``cause`` until it is taken. ``untouched``: nothing that went out for it
         had an effect. Raises Conflict as above.
         """
+        ...
+
+    def retake(self, point: Point, at: datetime) -> bool:
+        """Note that a point that nobody works at is asked for again; False if somebody does, or did
+        since ``point`` was read."""
+        ...
+
+    def doubt(self, point: str, at: datetime) -> None:
+        """Note that the point may have more snapshots than members. The latest doubt counts."""
+        ...
+
+    def doubts(self) -> Iterator[Doubt]: ...
+
+    def dismiss(self, doubt: Doubt) -> None:
+        """Take the doubt away, unless there is a later one."""
         ...
 
     def answer(
@@ -237,6 +309,21 @@ class Ledger(Protocol):
         """The points that are CREATING or PENDING, without members and manifest."""
         ...
 
+    def known(self, points: Iterable[str]) -> set[str]:
+        """Those of the point ids that are on record."""
+        ...
+
+    def rebuild(self, point: Point) -> bool:
+        """Write a point that is not on record, PENDING, AVAILABLE or FAILED, with its source; it
+        counts in no run. False if it was on record meanwhile."""
+        ...
+
+    def told(self, key: str) -> bool:
+        """Whether people were told of this."""
+        ...
+
+    def note_told(self, key: str, at: datetime) -> None: ...
+
 
 class Queue(Protocol):
     def send(self, requests: Iterable[TakeRequest]) -> int:
@@ -245,6 +332,19 @@ class Queue(Protocol):
         Raises:
             Unavailable: some were refused again and again. Sending all again is harmless.
         """
+        ...
+
+
+class Planners(Protocol):
+    def ask(self, policy: str, slot: datetime, source: str | None = None) -> None:
+        """Have the planner started for the slot; does not wait for it. Raises Throttled,
+        Unavailable, AccessDenied."""
+        ...
+
+
+class Notices(Protocol):
+    def tell(self, notice: Notice) -> None:
+        """Send it to the people who subscribed. Raises Throttled, Unavailable, KeyDenied."""
         ...
 
 

@@ -24,9 +24,13 @@ from lastgood.aws.bus import EventBus, ebs_event
 from lastgood.aws.clients import ONCE, client
 from lastgood.aws.compute import Ec2Compute
 from lastgood.aws.faults import translated
+from lastgood.aws.invoking import LambdaPlanners
+from lastgood.aws.pacing import Pace
 from lastgood.aws.queue import SqsDeliveries, SqsQueue
+from lastgood.aws.topic import SnsNotices
 from lastgood.domain.ended import SnapshotsEnded
-from lastgood.domain.model import Point
+from lastgood.domain.measures import NAMESPACE, Measure
+from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.policy import Policy
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import (
@@ -34,22 +38,25 @@ from lastgood.errors import (
     LimitReached,
     MalformedMessage,
     NotSettledYet,
+    OutOfTime,
     Refused,
     TryAgain,
     UnknownPolicy,
 )
 from lastgood.ledger.dynamo import DynamoLedger
-from lastgood.ports import Delivery, Patience
+from lastgood.ports import Delivery, Deployed, Patience
 from lastgood.settings import Settings
 
 T = TypeVar("T")
 Response = dict[str, Any]
 
-NAMESPACE = "Lastgood"
 LONGEST_WAIT = timedelta(minutes=15)
 LONGEST_WAIT_FOR_LIMIT = timedelta(hours=2)
 """A pending snapshot of a large st1 volume takes hours: twelve deliveries wait for half a day."""
 AFTER_CONFLICT = timedelta(seconds=30)
+RESERVE = timedelta(seconds=30)
+"""What handling one message may take, with a call that is answered late: with less time left, the
+rest of a batch goes back to the queue."""
 POLICY_AGE = 60
 """Seconds for which a function keeps a policy that it has read."""
 
@@ -59,16 +66,33 @@ metrics = Metrics(namespace=NAMESPACE)
 
 
 class SystemClock:
+    """``until`` is when the invocation that is under way will be ended."""
+
+    until = datetime.max.replace(tzinfo=UTC)
+
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def left(self) -> timedelta:
+        return self.until - self.now()
 
 
 class DeployedPolicies:
     """``Policies`` from SSM parameters, one for each, under ``path``."""
 
-    def __init__(self, provider: SSMProvider, path: str) -> None:
-        self._provider = provider
+    def __init__(self, ssm: Any, path: str) -> None:
+        self._ssm = ssm
+        self._provider = SSMProvider(boto3_client=ssm)
         self._path = path
+
+    def all(self) -> list[Deployed]:
+        pages = self._ssm.get_paginator("get_parameters_by_path").paginate(Path=self._path)
+        with translated("ssm", "read the policies"):
+            found = [one for page in pages for one in page["Parameters"]]
+        return [
+            Deployed(codec.structure(json.loads(one["Value"]), Policy), one["LastModifiedDate"])
+            for one in sorted(found, key=lambda one: one["Name"])
+        ]
 
     def get(self, name: str) -> Policy:
         try:
@@ -109,13 +133,14 @@ def clock() -> SystemClock:
 
 @cache
 def policies() -> DeployedPolicies:
-    ssm = client("ssm", settings().region)
-    return DeployedPolicies(SSMProvider(boto3_client=ssm), settings().policies)
+    return DeployedPolicies(client("ssm", settings().region), settings().policies)
 
 
 @cache
 def compute(region: str) -> Ec2Compute:
-    return Ec2Compute(client("ec2", region), client("ec2", region, ONCE))
+    workers = int(settings().workers)
+    paces = {one: Pace(workers) for one in ("create_snapshot", "create_snapshots")}
+    return Ec2Compute(client("ec2", region), client("ec2", region, ONCE), paces)
 
 
 @cache
@@ -129,8 +154,18 @@ def take_queue() -> SqsQueue:
 
 
 @cache
-def bus() -> EventBus:
-    return EventBus(client("events", settings().region), settings().bus)
+def planners() -> LambdaPlanners:
+    return LambdaPlanners(client("lambda", settings().region), settings().planner)
+
+
+@cache
+def notices() -> SnsNotices:
+    return SnsNotices(client("sns", settings().region), settings().topic)
+
+
+@cache
+def bus() -> "MeasuredBus":
+    return MeasuredBus(EventBus(client("events", settings().region), settings().bus))
 
 
 @cache
@@ -138,6 +173,30 @@ def deliveries() -> SqsDeliveries:
     return SqsDeliveries(
         client("sqs", settings().region), settings().queue, settings().dead_letters
     )
+
+
+class MeasuredBus:
+    """``Bus`` that counts what it announces: each point is announced as it ends."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+
+    def announce(self, point: Point) -> None:
+        self._bus.announce(point)
+        if point.status is PointStatus.FAILED:
+            measure(Measure.POINTS_FAILED, policy=point.policy)
+        elif point.settled_at is not None:
+            seconds = int((point.settled_at - point.slot).total_seconds())
+            measure(Measure.POINTS_AVAILABLE, policy=point.policy)
+            measure(Measure.SECONDS_TO_AVAILABLE, seconds, MetricUnit.Seconds, policy=point.policy)
+
+
+def measure(
+    name: Measure, value: float = 1, unit: MetricUnit = MetricUnit.Count, **dimensions: str
+) -> None:
+    with single_metric(namespace=NAMESPACE, name=name, unit=unit, value=value) as metric:
+        for dimension, of in dimensions.items():
+            metric.add_dimension(name=dimension, value=of)
 
 
 def patience() -> Patience:
@@ -158,7 +217,8 @@ def instrumented(
         @wraps(handle)
         @logger.inject_lambda_context(clear_state=True)
         @metrics.log_metrics
-        def handler(event: Mapping[str, Any], _: LambdaContext) -> Response:
+        def handler(event: Mapping[str, Any], context: LambdaContext) -> Response:
+            _begin(context)
             metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
             try:
                 request = codec.structure(event, request_type)
@@ -191,6 +251,7 @@ def batch(
         @logger.inject_lambda_context(clear_state=True)
         @metrics.log_metrics
         def handler(event: dict[str, Any], context: LambdaContext) -> Response:
+            _begin(context)
             metrics.add_metric(name="Messages", unit=MetricUnit.Count, value=len(event["Records"]))
 
             def one(record: SQSRecord) -> None:
@@ -204,6 +265,11 @@ def batch(
         return handler
 
     return decorate
+
+
+def _begin(context: LambdaContext) -> None:
+    left = timedelta(milliseconds=context.get_remaining_time_in_millis())
+    clock().until = clock().now() + left
 
 
 def _one(
@@ -224,6 +290,8 @@ def _one(
             logger.append_context_keys(message_id=record.message_id, attempt=attempt)
         )
         try:
+            if clock().left() < RESERVE and not delivery.last:
+                raise OutOfTime("the function's time is nearly over", timedelta(seconds=1))
             request = parse(_json(record.body))
             keys.enter_context(logger.append_context_keys(**about(request)))
             point = handle(request, delivery)
@@ -235,9 +303,12 @@ def _one(
                 deliveries().bury(record.body, error, context.function_name, clock().now())
                 return
             wait = _wait(error, attempt)
-            if not isinstance(error, NotSettledYet):
-                _report(error)
-            logger.info("comes again", error=type(error).__name__, seconds=wait.total_seconds())
+            logger.info(
+                f"comes again: {error}",
+                error=type(error).__name__,
+                seconds=wait.total_seconds(),
+            )
+            measure(Measure.RETRIES, error=type(error).__name__)
             deliveries().postpone(record.receipt_handle, wait)
             raise
         except Exception as error:
@@ -289,7 +360,7 @@ def _wait(error: LastgoodError, attempt: int) -> timedelta:
     """Twice as long each time; but what can tell when it will be known is believed."""
     if not isinstance(error, TryAgain):
         return AFTER_CONFLICT
-    if isinstance(error, NotSettledYet):
+    if isinstance(error, NotSettledYet | OutOfTime):
         return error.after
     longest = LONGEST_WAIT_FOR_LIMIT if isinstance(error, LimitReached) else LONGEST_WAIT
     return min(error.after * (1 << min(attempt - 1, 10)), longest)
@@ -302,7 +373,4 @@ def _report(error: LastgoodError) -> None:
 
 
 def _count(error: Exception) -> None:
-    with single_metric(
-        namespace=NAMESPACE, name="Errors", unit=MetricUnit.Count, value=1
-    ) as metric:
-        metric.add_dimension(name="error", value=type(error).__name__)
+    measure(Measure.ERRORS, error=type(error).__name__)

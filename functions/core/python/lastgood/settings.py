@@ -15,9 +15,11 @@ class Settings:
     """One environment variable a field, ``LASTGOOD_`` and the field's name in capitals.
 
     ``queue``, ``dead_letters``: URLs of the queue that feeds the function and of that which takes
-    what it cannot handle. ``take_queue``: where requests to take a point go. ``policies``: the
-    path of the SSM parameters. ``timeout``: the function's, in seconds. ``receives``: how often
-    a message is delivered before it is given up.
+    what it cannot handle. ``take_queue``: where requests to take a point go. ``planner``: the name
+    of the function that plans. ``topic``: the ARN of the topic on which people are told.
+    ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
+    ``receives``: how often a message is delivered before it is given up. ``workers``: how many
+    batches of messages are handled at one time, at most.
     """
 
     account: str
@@ -29,7 +31,10 @@ class Settings:
     queue: str = ""
     dead_letters: str = ""
     take_queue: str = ""
+    planner: str = ""
+    topic: str = ""
     receives: str = "1"
+    workers: str = "1"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from lastgood.aws.faults import translated
+from lastgood.aws.pacing import Pace
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.manifest import (
     Attachment,
@@ -16,9 +18,11 @@ from lastgood.domain.manifest import (
     LaunchAttributes,
     Volume,
 )
-from lastgood.domain.model import Member, MemberState
+from lastgood.domain.model import Member, MemberState, Tagged
 from lastgood.domain.names import instant
 from lastgood.domain.requests import TakeRequest
+from lastgood.errors import AlreadyDone, Throttled
+from lastgood.ports import Page
 
 PAGE = 1000
 """The most that a describe gives at once (EC2 API, "Pagination")."""
@@ -31,16 +35,22 @@ Dict = Mapping[str, Any]
 
 
 class Ec2Compute:
-    """``Compute`` on two clients: ``reads`` tries again by itself, ``once`` never does."""
+    """``Compute`` on two clients: ``reads`` tries again by itself, ``once`` never does.
 
-    def __init__(self, reads: Any, once: Any) -> None:
+    ``paces``: of the operations that create, by name; those that are not named go at once.
+    """
+
+    def __init__(self, reads: Any, once: Any, paces: Mapping[str, Pace] | None = None) -> None:
         self._reads = reads
         self._once = once
+        self._paces = paces or {}
         self.region: str = reads.meta.region_name
 
-    def instances(self, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Sequence[Instance]]:
-        for page in self._pages("describe_instances", _tag_filters(tags)):
-            yield _instances(page)
+    def instances(
+        self, tags: Mapping[str, tuple[str, ...]], start: str | None = None
+    ) -> Iterator[Page[Instance]]:
+        for page in self._pages("describe_instances", _tag_filters(tags), start):
+            yield Page(_instances(page), page.get("NextToken"))
 
     def instances_by_id(self, ids: Iterable[str]) -> dict[str, Instance]:
         found = [
@@ -51,9 +61,11 @@ class Ec2Compute:
         ]
         return {one.id: one for one in found}
 
-    def volumes(self, tags: Mapping[str, tuple[str, ...]]) -> Iterator[Sequence[Volume]]:
-        for page in self._pages("describe_volumes", _tag_filters(tags)):
-            yield [_volume(one) for one in page["Volumes"]]
+    def volumes(
+        self, tags: Mapping[str, tuple[str, ...]], start: str | None = None
+    ) -> Iterator[Page[Volume]]:
+        for page in self._pages("describe_volumes", _tag_filters(tags), start):
+            yield Page([_volume(one) for one in page["Volumes"]], page.get("NextToken"))
 
     def volumes_by_id(self, ids: Iterable[str]) -> dict[str, Volume]:
         found = [
@@ -101,7 +113,7 @@ class Ec2Compute:
         if request.excluded:
             instance["ExcludeDataVolumeIds"] = list(request.excluded)
         copied = {"CopyTagsFromSource": "volume"} if copy_tags else {}
-        with translated("ec2", f"create the snapshots of {request.source.id}"):
+        with self._creating("create_snapshots", f"create the snapshots of {request.source.id}"):
             reply = self._once.create_snapshots(
                 InstanceSpecification=instance,
                 Description=_description(request),
@@ -113,7 +125,7 @@ class Ec2Compute:
     def snapshot_volume(
         self, volume: Volume, request: TakeRequest, tags: Mapping[str, str]
     ) -> Member:
-        with translated("ec2", f"create the snapshot of {volume.id}"):
+        with self._creating("create_snapshot", f"create the snapshot of {volume.id}"):
             reply = self._once.create_snapshot(
                 VolumeId=volume.id,
                 Description=_description(request),
@@ -121,21 +133,58 @@ class Ec2Compute:
             )
         return _member(reply)
 
-    def snapshots_of(self, point: str) -> tuple[Member, ...]:
-        filters = [_filter(f"tag:{tag_keys.POINT}", [point])]
-        found = [
-            _member(one)
-            for page in self._pages("describe_snapshots", filters, OwnerIds=["self"])
-            for one in page["Snapshots"]
-        ]
-        return tuple(sorted(found, key=lambda one: (one.started_at, one.snapshot)))
+    @contextmanager
+    def _creating(self, operation: str, what: str) -> Iterator[None]:
+        """Wait for the turn of the call; go slower if EC2 throttles it all the same."""
+        pace = self._paces.get(operation)
+        if pace:
+            pace.wait()
+        try:
+            with translated("ec2", what):
+                yield
+        except Throttled:
+            if pace:
+                pace.slow_down()
+            raise
 
-    def _pages(self, operation: str, filters: list[Dict], **request: Any) -> Iterator[Dict]:
+    def snapshots_of(self, point: str) -> tuple[Member, ...]:
+        return tuple(one.member for one in self.snapshots_of_points([point]).get(point, ()))
+
+    def snapshots_of_points(self, points: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
+        found: dict[str, list[Tagged]] = {}
+        for some in _chunks(points, MOST_FILTER_VALUES):
+            for page in self._snapshots(_filter(f"tag:{tag_keys.POINT}", some)):
+                for one in page.items:
+                    found.setdefault(one.tags[tag_keys.POINT], []).append(one)
+        return {point: tuple(sorted(every, key=_age)) for point, every in found.items()}
+
+    def own_snapshots(self, run: str | None = None) -> Iterator[Page[Tagged]]:
+        of_run = _filter(f"tag:{tag_keys.RUN}", [run]) if run else None
+        return self._snapshots(of_run or _filter("tag-key", [tag_keys.POINT]))
+
+    def delete_snapshot(self, snapshot: str) -> None:
+        with suppress(AlreadyDone), translated("ec2", f"delete {snapshot}"):
+            self._reads.delete_snapshot(SnapshotId=snapshot)
+
+    def _snapshots(self, filter_: Dict) -> Iterator[Page[Tagged]]:
+        for page in self._pages("describe_snapshots", [filter_], OwnerIds=["self"]):
+            found = [Tagged(_member(one), _tags(one)) for one in page["Snapshots"]]
+            yield Page(found, page.get("NextToken"))
+
+    def _pages(
+        self, operation: str, filters: list[Dict], start: str | None = None, **request: Any
+    ) -> Iterator[Dict]:
         pages = self._reads.get_paginator(operation).paginate(
-            Filters=filters, PaginationConfig={"PageSize": PAGE}, **request
+            Filters=filters,
+            PaginationConfig={"PageSize": PAGE, "StartingToken": start},
+            **request,
         )
         with translated("ec2", f"{operation.replace('_', ' ')} in {self.region}"):
             yield from pages
+
+
+def _age(one: Tagged) -> tuple[datetime, str]:
+    return one.member.started_at, one.member.snapshot
 
 
 def _chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:

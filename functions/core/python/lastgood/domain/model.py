@@ -71,6 +71,14 @@ class Member:
     cause: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A snapshot as EC2 shows it, with its tags."""
+
+    member: Member
+    tags: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One step in the history of a point: when it got which status, and why."""
@@ -84,7 +92,8 @@ class Change:
 class Point:
     """A recovery point as the ledger has it.
 
-    ``owner`` and ``lease_until`` say who is taking it now, and until when nobody else may.
+    ``owner`` and ``lease_until`` say who is taking it now, and until when nobody else may; without
+    an owner, since when it has been free. ``retakes``: how often a sweep asked for it again.
     ``attempted_at`` is when a create call may first have gone out whose outcome is not known;
     None when none did. ``members`` is empty until EC2 has answered. ``cause`` says why it failed,
     or, while it is CREATING, what it waits for.
@@ -101,6 +110,7 @@ class Point:
     owner: str | None = None
     lease_until: datetime | None = None
     attempted_at: datetime | None = None
+    retakes: int = 0
     members: tuple[Member, ...] = ()
     manifest: Manifest | None = None
     notes: tuple[str, ...] = ()
@@ -109,9 +119,22 @@ class Point:
     history: tuple[Change, ...] = ()
 
     @property
+    def snapshots(self) -> tuple[str, ...]:
+        return tuple(member.snapshot for member in self.members)
+
+    @property
     def taken_at(self) -> datetime | None:
         """The instant whose data the point holds: when its first snapshot was started."""
         return min((member.started_at for member in self.members), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A point that may have more snapshots than it has members: an attempt of unknown outcome was
+    followed by another, or by giving up. ``since``: the latest such attempt."""
+
+    point: str
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,10 +171,29 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A source that the policy's tags match and that is not taken, and why."""
+    """A source that the policy's tags match and that is not taken, and why.
+
+    ``kind`` is the reason in a word, for counting: ``gone``, ``tags``, ``state``, ``no-volume``, or
+    ``excluded`` if it has no volume that the policy does not exclude.
+    """
 
     source: Source
     reason: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """How far planning came in a Region before its time was over: from ``token`` on it goes on.
+
+    The counts are those of the pages before it.
+    """
+
+    region: str
+    token: str
+    points: int
+    left_out_count: int
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +202,7 @@ class Planned:
 
     ``left_out`` holds the first of the ``left_out_count``; ``regions`` are those that are done,
     ``waiting`` those that were not tried yet; ``problems`` has a line for each Region that could
-    not be read.
+    not be read. ``cursor``: where in the first of ``waiting`` to go on.
     """
 
     at: datetime
@@ -170,6 +212,7 @@ class Planned:
     regions: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    cursor: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,13 +244,31 @@ class Run:
             return RunStatus.OK
         return RunStatus.PARTIAL if good else RunStatus.FAILED
 
+    @property
+    def over(self) -> bool:
+        return self.status not in (RunStatus.PLANNING, RunStatus.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A point of a run that failed, for people to read."""
+
+    point: str
+    source: Source
+    cause: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRecord:
-    """A source under a policy, from first sight on; kept when the source itself is gone."""
+    """A source under a policy, from first sight on; kept when the source itself is gone.
+
+    ``last_asked``: when a point of it was last claimed, so that a run that began later and did not
+    ask for it tells that the policy does not take it any more.
+    """
 
     policy: str
     source: Source
     first_seen: datetime
+    last_asked: datetime | None = None
     last_available: datetime | None = None
     last_point: str | None = None

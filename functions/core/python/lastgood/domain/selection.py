@@ -45,10 +45,11 @@ def judge_instance(
     ``owners`` maps each shared volume to the instance that takes it (see ``owners_of_shared``).
     """
     if reason := refusal(select, instance):
-        return LeftOut(source=source, reason=reason)
+        kind = "gone" if instance.state in GONE else "tags"
+        return LeftOut(source=source, reason=reason, kind=kind)
     attached = [volumes[id_] for id_ in instance.volumes.values() if id_ in volumes]
     if not attached:
-        return LeftOut(source=source, reason="it has no EBS volume")
+        return LeftOut(source=source, reason="it has no EBS volume", kind="no-volume")
     shared = {
         volume.id: owners[volume.id]
         for volume in attached
@@ -62,7 +63,8 @@ def judge_instance(
     taken = tuple(volume for volume in attached if volume.id not in unwanted)
     if not taken:
         why = "; ".join(f"{id_} {reason}" for id_, reason in sorted(unwanted.items()))
-        return LeftOut(source=source, reason=f"every volume is excluded: {why}")
+        reason = f"every volume is excluded: {why}"
+        return LeftOut(source=source, reason=reason, kind="excluded")
     excluded = tuple(sorted(id_ for id_ in unwanted if id_ != instance.root_volume))
     method, method_notes = _method(instance, excluded)
     return Selected(
@@ -82,11 +84,10 @@ def judge_instance(
 
 def judge_volume(select: Select, source: Source, volume: Volume) -> Selected | LeftOut:
     """Take the lone volume, or say why not."""
-    reason = refused_tags(select, volume.tags)
-    if reason is None and volume.state not in USABLE:
-        reason = f"it is {volume.state}"
-    if reason is not None:
-        return LeftOut(source=source, reason=reason)
+    if reason := refused_tags(select, volume.tags):
+        return LeftOut(source=source, reason=reason, kind="tags")
+    if volume.state not in USABLE:
+        return LeftOut(source=source, reason=f"it is {volume.state}", kind="state")
     return Selected(source=source, method=Method.VOLUME, volumes=(volume,))
 
 

@@ -11,16 +11,21 @@ RUN = "lastgood:run"
 SLOT = "lastgood:slot"
 SOURCE = "lastgood:source"
 METHOD = "lastgood:method"
-OWN = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD)
+MEMBERS = "lastgood:members"
+OWN = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD, MEMBERS)
 
 MOST_TAGS = 50
 """Of any EC2 resource (EC2 User Guide, "Tag restrictions"); the aws: ones are not counted."""
 
 
 def of_point(
-    *, point: str, policy: str, run: str, slot: datetime, source: str, method: str
+    *, point: str, policy: str, run: str, slot: datetime, source: str, method: str, members: int
 ) -> dict[str, str]:
-    """Enough to find a snapshot's point again, and to write its ledger entry anew."""
+    """Enough to find a snapshot's point again, and to write its ledger entry anew.
+
+    ``members`` is how many volumes are to be taken, so that the tags alone tell a set that is
+    whole.
+    """
     return {
         POINT: point,
         POLICY: policy,
@@ -28,6 +33,7 @@ def of_point(
         SLOT: instant(slot),
         SOURCE: source,
         METHOD: method,
+        MEMBERS: str(members),
     }
 
 

@@ -1,6 +1,6 @@
 """What the snapshots that exist already say about a point that somebody began to take."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -24,7 +24,8 @@ class Next(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """``members``: one snapshot of each volume, the oldest. ``surplus``: the others."""
+    """``members``: one snapshot of each volume, the oldest; of one attempt, if sets are taken.
+    ``surplus``: the others."""
 
     next: Next
     members: tuple[Member, ...]
@@ -45,14 +46,14 @@ def judge_found(
     ``lag`` is how long EC2's describes may not show what was made: until it has passed since
     ``attempted_at``, an absence proves nothing. (EC2 Developer Guide, "Eventual consistency".)
     """
-    oldest: dict[str, Member] = {}
-    surplus = []
-    for member in sorted(found, key=lambda one: (one.started_at, one.snapshot)):
-        if member.volume in oldest:
-            surplus.append(member.snapshot)
-        else:
-            oldest[member.volume] = member
-    if volumes and all(volume in oldest for volume in volumes):
+
+    def whole(one: Mapping[str, Member]) -> bool:
+        return bool(volumes) and all(volume in one for volume in volumes)
+
+    oldest = chosen(found, as_set=as_set, whole=whole)
+    members = {member.snapshot for member in oldest.values()}
+    surplus = [one.snapshot for one in _in_order(found) if one.snapshot not in members]
+    if whole(oldest):
         step = Next.ADOPT
     elif now - attempted_at < lag:
         step = Next.WAIT
@@ -61,6 +62,45 @@ def judge_found(
     else:
         step = Next.CREATE
     return Found(next=step, members=tuple(oldest.values()), surplus=tuple(surplus))
+
+
+SET_SPREAD = timedelta(minutes=1)
+"""The snapshots of a set start within moments; two attempts at one are a lag apart."""
+
+
+def chosen(
+    found: Sequence[Member], *, as_set: bool, whole: Callable[[Mapping[str, Member]], bool]
+) -> dict[str, Member]:
+    """Of all that attempts at a point made, what is its members, by volume.
+
+    The oldest snapshot of each volume; of a set, those of the oldest attempt that is ``whole``, or
+    else of the largest.
+    """
+    attempts = _attempts(found) if as_set else [_oldest(found)]
+    return next((one for one in attempts if whole(one)), max(attempts, key=len, default={}))
+
+
+def _in_order(found: Sequence[Member]) -> list[Member]:
+    return sorted(found, key=lambda one: (one.started_at, one.snapshot))
+
+
+def _oldest(found: Sequence[Member]) -> dict[str, Member]:
+    """The oldest snapshot of each volume."""
+    oldest: dict[str, Member] = {}
+    for member in _in_order(found):
+        oldest.setdefault(member.volume, member)
+    return oldest
+
+
+def _attempts(found: Sequence[Member]) -> list[dict[str, Member]]:
+    """The sets that were begun, oldest first: members of two of them never make up one."""
+    sets: list[list[Member]] = []
+    for member in _in_order(found):
+        if sets and member.started_at - sets[-1][0].started_at < SET_SPREAD:
+            sets[-1].append(member)
+        else:
+            sets.append([member])
+    return [_oldest(one) for one in sets]
 
 
 def outcome_of(members: Sequence[Member], at: datetime) -> Outcome | None:

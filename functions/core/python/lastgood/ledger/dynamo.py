@@ -1,7 +1,7 @@
 """The ledger on DynamoDB. Each change of a state is a conditional write, drawn where it is made."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,11 +9,14 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from lastgood.aws.faults import SOON, translated
+from lastgood.codec import unstructure
 from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
     Change,
     Claim,
+    Doubt,
+    Failure,
     Member,
     Method,
     Outcome,
@@ -31,6 +34,8 @@ from lastgood.ledger import items, keys
 from lastgood.ledger.items import Item
 from lastgood.ports import Settled
 
+MOST_KEYS = 100
+"""Of one BatchGetItem (DynamoDB API Reference)."""
 CONDITION = "ConditionalCheckFailed"
 NO_REASON = "None"
 
@@ -102,6 +107,17 @@ class DynamoLedger:
         for item in self._listed(keys.runs_of(policy)):
             yield items.from_item(Run, item)
 
+    def failures(self, run: str) -> Iterator[Failure]:
+        for item in self._query(
+            f"read what failed of run {run}",
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :failure)",
+            ExpressionAttributeValues={
+                ":pk": {"S": keys.run(run)["pk"]},
+                ":failure": {"S": keys.FAILURE},
+            },
+        ):
+            yield items.from_item(Failure, item)
+
     # a point, from claim to settlement
 
     def claim(self, claim: Claim) -> Point:
@@ -126,7 +142,7 @@ class DynamoLedger:
             self._transact(
                 f"claim {claim.id}",
                 self._put(items.point(first), "attribute_not_exists(pk)"),
-                self._seen(claim),
+                self._seen(claim, claim.at),
             )
         except _NotMet:
             return self._claim_again(claim)
@@ -178,7 +194,7 @@ class DynamoLedger:
         """
         self._held(point, owner, "SET attempted_at = :now", {":now": items.value(at)})
 
-    def release(self, point: str, owner: str, why: str, *, untouched: bool) -> None:
+    def release(self, point: str, owner: str, why: str, at: datetime, *, untouched: bool) -> None:
         """What is given back is free at once; what was taken over meanwhile is left alone::
 
             worker A                      item                          worker B
@@ -192,9 +208,60 @@ class DynamoLedger:
         self._held(
             point,
             owner,
-            f"SET cause = :why REMOVE #owner, lease_until{attempted}",
-            {":why": {"S": why}},
+            f"SET cause = :why, lease_until = :free REMOVE #owner{attempted}",
+            {":why": {"S": why}, ":free": {"S": instant(at)}},
         )
+
+    def retake(self, point: Point, at: datetime) -> bool:
+        """Two sweeps find the same point idle; one of them asks for it again::
+
+            sweep A                       item                          sweep B
+            reads: free since 02:10        CREATING, free since 02:10   reads the same
+            if still so  --------------->  CREATING, free since now
+                                                             <--------- if still so: refused
+
+        A worker that took it meanwhile has changed the time as well.
+        """
+        if point.lease_until is None:
+            return False
+        updated = self._update(
+            keys.point(point.id),
+            f"ask again for {point.id}",
+            "SET lease_until = :now, retakes = if_not_exists(retakes, :none) + :one",
+            {
+                ":now": {"S": instant(at)},
+                ":none": {"N": "0"},
+                ":one": {"N": "1"},
+                ":seen": {"S": instant(point.lease_until)},
+                ":creating": {"S": PointStatus.CREATING},
+            },
+            condition="#status = :creating AND lease_until = :seen",
+        )
+        return updated is not None
+
+    def doubt(self, point: str, at: datetime) -> None:
+        with translated("dynamodb", f"note a doubt about {point}"):
+            self._client.put_item(
+                TableName=self._table, Item=items.doubt(Doubt(point=point, since=at))
+            )
+
+    def doubts(self) -> Iterator[Doubt]:
+        for item in self._flight(keys.DOUBT):
+            yield items.read_doubt(item)
+
+    def dismiss(self, doubt: Doubt) -> None:
+        """Only the doubt that was looked into; a newer one of the same point stays."""
+        item = items.doubt(doubt)
+        with translated("dynamodb", f"dismiss the doubt about {doubt.point}"):
+            try:
+                self._client.delete_item(
+                    TableName=self._table,
+                    Key=items.to_item(keys.doubt(doubt.point)),
+                    ConditionExpression="claimed_at = :since",
+                    ExpressionAttributeValues={":since": item["claimed_at"]},
+                )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return
 
     def answer(
         self,
@@ -256,11 +323,14 @@ class DynamoLedger:
                 # Where members are noted one by one, a newer note than ours may be there.
                 members=None if counts_members(point) else point.members,
             ),
-            self._counted(point.run, point.source, outcome),
+            *self._counted(point.run, point, outcome),
         ]
-        if outcome.status is PointStatus.AVAILABLE:
-            writes.append(self._newest(point))
-        for some in (writes, writes[:2]):
+        newest = (
+            [self._in_transaction(**self._newest(point))]
+            if outcome.status is PointStatus.AVAILABLE
+            else []
+        )
+        for some in ([*writes, *newest], writes):
             try:
                 self._transact(f"settle {point.id}", *some)
             except _NotMet as refused:
@@ -292,7 +362,7 @@ class DynamoLedger:
         known = self.point(claim.id)
         if known is None:
             failed = items.point(items.given_up(claim, outcome))
-            writes = [self._put(failed, "attribute_not_exists(pk)"), self._seen(claim)]
+            writes = [self._put(failed, "attribute_not_exists(pk)"), self._seen(claim, claim.at)]
         else:
             writes = [
                 self._end(
@@ -304,9 +374,7 @@ class DynamoLedger:
             ]
         run = known.run if known else claim.run
         try:
-            self._transact(
-                f"give up {claim.id}", *writes, self._counted(run, claim.source, outcome)
-            )
+            self._transact(f"give up {claim.id}", *writes, *self._counted(run, claim, outcome))
         except _NotMet as refused:
             known = self._known(claim.id)
             if known.status is not outcome.status:
@@ -372,28 +440,86 @@ class DynamoLedger:
                 yield items.from_item(SourceRecord, item)
 
     def launch(self, policy: str, source: Source) -> LaunchAttributes | None:
-        item = self._get(keys.source(policy, source.id), f"read source {source.id}")
-        if not item or "launch" not in item:
-            return None
-        return items.from_item(LaunchAttributes, item["launch"]["M"])
+        item = self._get(keys.launch(policy, source.id), f"read source {source.id}")
+        return items.from_item(LaunchAttributes, item) if item else None
 
     def remember_launch(self, policy: str, source: Source, launch: LaunchAttributes) -> None:
-        self._update(
-            keys.source(policy, source.id),
-            f"record launch attributes of {source.id}",
-            "SET launch = :launch",
-            {":launch": items.value(launch)},
-        )
+        item = items.to_item({**keys.launch(policy, source.id), **unstructure(launch)})
+        with translated("dynamodb", f"record launch attributes of {source.id}"):
+            self._client.put_item(TableName=self._table, Item=item)
 
     def in_flight(self) -> Iterator[Point]:
         for number in range(keys.SHARDS):
-            for item in self._query(
-                "read what is in flight",
-                IndexName=keys.IN_FLIGHT,
-                KeyConditionExpression="flight = :flight",
-                ExpressionAttributeValues={":flight": {"S": keys.flight(number)}},
-            ):
+            for item in self._flight(keys.flight(number)):
                 yield items.from_item(Point, item)
+
+    def known(self, points: Iterable[str]) -> set[str]:
+        every = sorted(set(points))
+        found = set()
+        for start in range(0, len(every), MOST_KEYS):
+            wanted = [items.to_item(keys.point(one)) for one in every[start : start + MOST_KEYS]]
+            while wanted:
+                with translated("dynamodb", f"look for {len(wanted)} points"):
+                    reply = self._client.batch_get_item(
+                        RequestItems={
+                            self._table: {
+                                "Keys": wanted,
+                                "ConsistentRead": True,
+                                "ProjectionExpression": "id",
+                            }
+                        }
+                    )
+                found |= {item["id"]["S"] for item in reply["Responses"].get(self._table, [])}
+                wanted = reply["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
+        return found
+
+    def rebuild(self, point: Point) -> bool:
+        """A worker claims what a sweep rebuilds; whoever comes first has it::
+
+            sweep                         item                          worker
+            (found snapshots by tag)       CREATING, owner B <--------- claim
+            put if not there: refused
+
+        The point itself is written last: a sweep that was killed before begins anew.
+        """
+        at = point.settled_at or point.claimed_at
+        if point.method is Method.ONE_BY_ONE:
+            for snapshot in point.snapshots:
+                self._put_lead(point.id, snapshot, at)
+        self._update(
+            keys.source(point.policy, point.source.id),
+            f"record source {point.source.id}",
+            "SET first_seen = if_not_exists(first_seen, :at), policy = :policy, "
+            "last_asked = if_not_exists(last_asked, :at), #source = :source",
+            {
+                ":at": items.value(point.claimed_at),
+                ":policy": {"S": point.policy},
+                ":source": items.value(point.source),
+            },
+        )
+        if point.status is PointStatus.AVAILABLE:
+            self._update(**self._newest(point), what=f"note {point.id} as newest")
+        item = items.point(point) | items.to_item({"anchor": anchor(point.snapshots)})
+        if point.status is PointStatus.FAILED:
+            item["ttl"] = {"N": str(items.expires(at, items.FAILED_FOR))}
+        return self._put_new(item, f"rebuild {point.id}")
+
+    # what people were told
+
+    def told(self, key: str) -> bool:
+        return self._get(keys.notice(key), f"read notice {key}") is not None
+
+    def note_told(self, key: str, at: datetime) -> None:
+        expiry = {"ttl": items.expires(at, items.NOTICE_FOR)}
+        self._put_new(items.to_item({**keys.notice(key), **expiry}), f"record notice {key}")
+
+    def _flight(self, flight: str) -> Iterator[Item]:
+        return self._query(
+            "read what is in flight",
+            IndexName=keys.IN_FLIGHT,
+            KeyConditionExpression="flight = :flight",
+            ExpressionAttributeValues={":flight": {"S": flight}},
+        )
 
     def _known(self, point: str) -> Point:
         known = self.point(point)
@@ -403,35 +529,43 @@ class DynamoLedger:
 
     # writes
 
-    def _seen(self, claim: Claim) -> dict[str, Any]:
+    def _seen(self, point: Point | Claim, at: datetime) -> dict[str, Any]:
         return self._in_transaction(
-            keys.source(claim.policy, claim.source.id),
-            "SET first_seen = if_not_exists(first_seen, :now), policy = :policy, #source = :source",
+            keys.source(point.policy, point.source.id),
+            "SET first_seen = if_not_exists(first_seen, :now), last_asked = :now, "
+            "policy = :policy, #source = :source",
             {
-                ":now": items.value(claim.at),
-                ":policy": {"S": claim.policy},
-                ":source": items.value(claim.source),
+                ":now": items.value(at),
+                ":policy": {"S": point.policy},
+                ":source": items.value(point.source),
             },
         )
 
     def _newest(self, point: Point) -> dict[str, Any]:
-        taken = {"S": instant(point.taken_at or point.slot)}
-        return self._in_transaction(
-            keys.source(point.policy, point.source.id),
-            "SET last_available = :taken, last_point = :point",
-            {":taken": taken, ":point": {"S": point.id}},
-            condition="attribute_not_exists(last_available) OR last_available < :taken",
-        )
-
-    def _counted(self, run: str, source: Source, outcome: Outcome) -> dict[str, Any]:
-        return self._in_transaction(
-            keys.run_count(run, source.id),
-            f"ADD {outcome.status.value} :one SET #ttl = :ttl",
-            {
-                ":one": {"N": "1"},
-                ":ttl": {"N": str(items.expires(outcome.at, items.RUN_FOR))},
+        """Of an update: the source's newest available point, which never goes back."""
+        return {
+            "key": keys.source(point.policy, point.source.id),
+            "update": "SET last_available = :taken, last_point = :point",
+            "values": {
+                ":taken": {"S": instant(point.taken_at or point.slot)},
+                ":point": {"S": point.id},
             },
+            "condition": "attribute_not_exists(last_available) OR last_available < :taken",
+        }
+
+    def _counted(self, run: str, point: Point | Claim, outcome: Outcome) -> list[dict[str, Any]]:
+        """One more in a counter of the run; a failure is named in it as well."""
+        ttl = items.expires(outcome.at, items.RUN_FOR)
+        counted = self._in_transaction(
+            keys.run_count(run, point.source.id),
+            f"ADD {outcome.status.value} :one SET #ttl = :ttl",
+            {":one": {"N": "1"}, ":ttl": {"N": str(ttl)}},
         )
+        if outcome.status is not PointStatus.FAILED:
+            return [counted]
+        failure = Failure(point=point.id, source=point.source, cause=outcome.cause or "")
+        item = {**keys.run_failure(run, point.id), **unstructure(failure), "ttl": ttl}
+        return [counted, self._put(items.to_item(item))]
 
     def _end(
         self,
@@ -509,7 +643,8 @@ class DynamoLedger:
             ScanIndexForward=False,
         )
 
-    def _put_new(self, item: Item, what: str) -> None:
+    def _put_new(self, item: Item, what: str) -> bool:
+        """False if it was there before."""
         with translated("dynamodb", what):
             try:
                 self._client.put_item(
@@ -518,7 +653,8 @@ class DynamoLedger:
                     ConditionExpression="attribute_not_exists(pk)",
                 )
             except self._client.exceptions.ConditionalCheckFailedException:
-                return
+                return False
+        return True
 
     def _update(
         self,
@@ -542,8 +678,11 @@ class DynamoLedger:
         item: Item = reply["Attributes"]
         return item
 
-    def _put(self, item: Item, condition: str) -> dict[str, Any]:
-        return {"Put": {"TableName": self._table, "Item": item, "ConditionExpression": condition}}
+    def _put(self, item: Item, condition: str | None = None) -> dict[str, Any]:
+        request: dict[str, Any] = {"TableName": self._table, "Item": item}
+        if condition:
+            request["ConditionExpression"] = condition
+        return {"Put": request}
 
     def _in_transaction(
         self,

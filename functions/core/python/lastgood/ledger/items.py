@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from lastgood.codec import structure, unstructure
-from lastgood.domain.model import Change, Claim, Outcome, Point, PointStatus, Run
+from lastgood.domain.model import Change, Claim, Doubt, Outcome, Point, PointStatus, Run
 from lastgood.domain.names import shard
 from lastgood.ledger import keys
 
@@ -22,6 +22,8 @@ FAILED_FOR = timedelta(days=90)
 """How long the record of a failed point stays. Snapshots that it may have keep its tags."""
 LEAD_FOR = timedelta(days=90)
 """A lead is of use until its point is settled."""
+NOTICE_FOR = timedelta(days=60)
+"""Longer than anything is looked at again that people were told of."""
 RUN_FOR = timedelta(days=400)
 """A yearly policy's last run can still be seen when the next is due."""
 
@@ -92,6 +94,23 @@ def given_up(claim: Claim, outcome: Outcome) -> Point:
     )
 
 
+def doubt(one: Doubt) -> Item:
+    """Under names that the index of what is in flight holds."""
+    return to_item(
+        {
+            **keys.doubt(one.point),
+            "flight": keys.DOUBT,
+            "at": keys.by_slot(one.since, one.point),
+            "id": one.point,
+            "claimed_at": unstructure(one.since),
+        }
+    )
+
+
+def read_doubt(item: Item) -> Doubt:
+    return Doubt(point=_read(item["id"]), since=datetime.fromisoformat(_read(item["claimed_at"])))
+
+
 def lease_end(claim: Claim) -> datetime:
     """In whole seconds, since conditions compare these times as texts."""
     return (claim.at + claim.lease).replace(microsecond=0) + timedelta(seconds=1)
@@ -128,7 +147,7 @@ def counted_run(items: Iterable[Item], status_of: Callable[[str], PointStatus]) 
             status = status_of(sort.removeprefix(keys.ELSEWHERE))
             if status in counts:
                 counts[status] += 1
-        else:
+        elif sort.startswith(keys.COUNT):
             for status in counts:
                 counts[status] += int(item.get(status.value, {"N": "0"})["N"])
     return replace(found, ended=counts) if found else None

@@ -5,14 +5,19 @@ partition ``pk``       sort ``sk``               item
 =====================  ========================  ==============================================
 ``POINT#<point>``      ``POINT``                 a recovery point, with manifest and history
 ``POINT#<point>``      ``SNAPSHOT#<snapshot>``   leads from a member to a point taken one by one
+``POINT#<point>``      ``DOUBT``                 it may have more snapshots than members
 ``RUN#<run>``          ``RUN``                   a run
 ``RUN#<run>``          ``COUNT#<shard>``         how many of its points ended, and how
 ``RUN#<run>``          ``ELSEWHERE#<point>``     a point that another run had taken before
+``RUN#<run>``          ``FAILURE#<point>``       a point of it that failed, and why
 ``SOURCES#<p>#<n>``    ``SOURCE#<source>``       a source of policy p, on one of 16 partitions
+``LAUNCH#<p>#<id>``    ``LAUNCH``                launch attributes of a source of policy p
+``NOTICE#<key>``       ``NOTICE``                people were told of this
 =====================  ========================  ==============================================
 
 Three sparse indexes: ``listing`` (points of a source, runs of a policy; by slot),
-``by_snapshot`` (the point that a snapshot leads to), ``in_flight`` (what is not settled).
+``by_snapshot`` (the point that a snapshot leads to), ``in_flight`` (what is not settled, and
+doubts).
 """
 
 from datetime import datetime
@@ -27,6 +32,10 @@ POINT = "POINT"
 RUN = "RUN"
 COUNT = "COUNT#"
 ELSEWHERE = "ELSEWHERE#"
+FAILURE = "FAILURE#"
+DOUBT = "DOUBT"
+LAUNCH = "LAUNCH"
+NOTICE = "NOTICE"
 
 LISTING = "listing"
 BY_SNAPSHOT = "by_snapshot"
@@ -53,6 +62,22 @@ def run_count(run_id: str, source: str) -> Key:
 
 def run_elsewhere(run_id: str, point_id: str) -> Key:
     return {"pk": f"RUN#{run_id}", "sk": f"{ELSEWHERE}{point_id}"}
+
+
+def run_failure(run_id: str, point_id: str) -> Key:
+    return {"pk": f"RUN#{run_id}", "sk": f"{FAILURE}{point_id}"}
+
+
+def doubt(point_id: str) -> Key:
+    return {"pk": f"POINT#{point_id}", "sk": DOUBT}
+
+
+def launch(policy: str, source_id: str) -> Key:
+    return {"pk": f"LAUNCH#{policy}#{source_id}", "sk": LAUNCH}
+
+
+def notice(key: str) -> Key:
+    return {"pk": f"NOTICE#{key}", "sk": NOTICE}
 
 
 def source(policy: str, source_id: str) -> Key:

@@ -1,6 +1,7 @@
 """The ledger in memory: what the DynamoDB one does, in a few dictionaries, for fast tests."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,6 +10,8 @@ from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
     Change,
     Claim,
+    Doubt,
+    Failure,
     Member,
     Method,
     Outcome,
@@ -29,8 +32,14 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
         self._points: dict[str, Point] = {}
+        self._flying: dict[str, None] = {}
+        self._points_of: dict[str, dict[str, None]] = {}
+        self._counts: dict[str, Counter[PointStatus]] = {}
+        self._failures: dict[str, dict[str, Failure]] = {}
+        self._doubts: dict[str, Doubt] = {}
+        self._told: set[str] = set()
         self._leads: dict[str, str] = {}
-        self._elsewhere: set[tuple[str, str]] = set()
+        self._elsewhere: dict[str, set[str]] = {}
         self._sources: dict[tuple[str, str], SourceRecord] = {}
         self._launch: dict[tuple[str, str], LaunchAttributes] = {}
 
@@ -50,22 +59,23 @@ class MemoryLedger:
         found = self._runs.get(run)
         if found is None:
             return None
-        ended = dict.fromkeys((PointStatus.AVAILABLE, PointStatus.FAILED), 0)
-        for point in self._points.values():
-            asked_for = point.run == run or (run, point.id) in self._elsewhere
-            if asked_for and point.status in ended:
-                ended[point.status] += 1
-        return replace(found, ended=ended)
+        ended = Counter(self._counts.get(run, {}))
+        ended.update(self._known(one).status for one in self._elsewhere.get(run, ()))
+        counted = (PointStatus.AVAILABLE, PointStatus.FAILED)
+        return replace(found, ended={status: ended[status] for status in counted})
 
     def runs(self, policy: str) -> Iterator[Run]:
         ours = [run for run in self._runs.values() if run.policy == policy]
         return iter(sorted(ours, key=lambda run: (run.slot, run.id), reverse=True))
 
+    def failures(self, run: str) -> Iterator[Failure]:
+        return iter(list(self._failures.get(run, {}).values()))
+
     def claim(self, claim: Claim) -> Point:
         point = self._points.get(claim.id)
         if point is None:
             first = items.first_claim(claim)
-            self._points[claim.id] = first
+            self._keep(first)
             self._see(claim)
             return replace(first, attempted_at=None)
         if point.status is not PointStatus.CREATING:
@@ -74,24 +84,43 @@ class MemoryLedger:
         if point.owner not in (None, claim.owner) and leased:
             raise Conflict(f"{claim.id} is being taken by another worker")
         held = replace(point, owner=claim.owner, lease_until=items.lease_end(claim))
-        self._points[claim.id] = replace(held, attempted_at=point.attempted_at or claim.at)
+        self._keep(replace(held, attempted_at=point.attempted_at or claim.at))
         return held
 
     def taken_elsewhere(self, run: str, point: str, at: datetime) -> None:  # noqa: ARG002
-        self._elsewhere.add((run, point))
+        self._elsewhere.setdefault(run, set()).add(point)
 
     def attempt(self, point: str, owner: str, at: datetime) -> None:
-        self._points[point] = replace(self._held(point, owner), attempted_at=at)
+        self._keep(replace(self._held(point, owner), attempted_at=at))
 
-    def release(self, point: str, owner: str, why: str, *, untouched: bool) -> None:
+    def release(self, point: str, owner: str, why: str, at: datetime, *, untouched: bool) -> None:
         held = self._held(point, owner)
-        self._points[point] = replace(
-            held,
-            cause=why,
-            owner=None,
-            lease_until=None,
-            attempted_at=None if untouched else held.attempted_at,
+        self._keep(
+            replace(
+                held,
+                cause=why,
+                owner=None,
+                lease_until=at.replace(microsecond=0),
+                attempted_at=None if untouched else held.attempted_at,
+            )
         )
+
+    def retake(self, point: Point, at: datetime) -> bool:
+        known = self._known(point.id)
+        if known.status is not PointStatus.CREATING or known.lease_until != point.lease_until:
+            return False
+        self._keep(replace(known, lease_until=at.replace(microsecond=0), retakes=known.retakes + 1))
+        return True
+
+    def doubt(self, point: str, at: datetime) -> None:
+        self._doubts[point] = Doubt(point=point, since=at)
+
+    def doubts(self) -> Iterator[Doubt]:
+        return iter(list(self._doubts.values()))
+
+    def dismiss(self, doubt: Doubt) -> None:
+        if self._doubts.get(doubt.point) == doubt:
+            del self._doubts[doubt.point]
 
     def answer(
         self,
@@ -103,7 +132,7 @@ class MemoryLedger:
     ) -> Point:
         held = self._held(point.id, point.owner or "")
         change = Change(at=at, status=PointStatus.PENDING, reason=f"{len(members)} snapshots")
-        self._points[point.id] = replace(
+        answered = replace(
             held,
             status=PointStatus.PENDING,
             members=members,
@@ -115,11 +144,9 @@ class MemoryLedger:
             attempted_at=None,
             history=(*held.history, change),
         )
-        snapshots = [member.snapshot for member in members]
-        one_by_one = held.method is Method.ONE_BY_ONE
-        for snapshot in snapshots if one_by_one else [anchor(snapshots)]:
-            self._leads[snapshot] = point.id
-        return self._points[point.id]
+        self._keep(answered)
+        self._lead_to(answered)
+        return answered
 
     def settle(self, point: Point, outcome: Outcome) -> Settled:
         known = self._known(point.id)
@@ -129,21 +156,17 @@ class MemoryLedger:
             raise Conflict(f"{point.id} cannot become {outcome.status}: it is {known.status}")
         members = known.members if counts_members(point) else point.members
         ended = self._end(replace(known, members=members), outcome)
-        source = self._sources[ended.policy, ended.source.id]
-        taken = (ended.taken_at or ended.slot).replace(microsecond=0)
-        newer = source.last_available is None or source.last_available < taken
-        if outcome.status is PointStatus.AVAILABLE and newer:
-            self._sources[ended.policy, ended.source.id] = replace(
-                source, last_available=taken, last_point=ended.id
-            )
+        self._note_newest(ended)
         return Settled(ended, changed=True)
 
     def give_up(self, claim: Claim, outcome: Outcome) -> Point:
         known = self._points.get(claim.id)
         if known is None:
             self._see(claim)
-            self._points[claim.id] = items.given_up(claim, outcome)
-            return self._points[claim.id]
+            given_up = items.given_up(claim, outcome)
+            self._keep(given_up)
+            self._count(given_up)
+            return given_up
         if known.status is outcome.status:
             return known
         if known.status is not PointStatus.CREATING or known.owner not in (None, claim.owner):
@@ -160,8 +183,9 @@ class MemoryLedger:
             else member
             for member in known.members
         )
-        self._points[point.id] = replace(known, members=members)
-        return self._points[point.id]
+        noted = replace(known, members=members)
+        self._keep(noted)
+        return noted
 
     def point(self, point: str) -> Point | None:
         return self._points.get(point)
@@ -170,7 +194,7 @@ class MemoryLedger:
         return self._points.get(self._leads.get(snapshot, ""))
 
     def points(self, source: str) -> Iterator[Point]:
-        ours = [_listed(point) for point in self._points.values() if point.source.id == source]
+        ours = [_listed(self._points[one]) for one in self._points_of.get(source, {})]
         return iter(sorted(ours, key=lambda point: (point.slot, point.id), reverse=True))
 
     def sources(self, policy: str) -> Iterator[SourceRecord]:
@@ -183,13 +207,72 @@ class MemoryLedger:
         self._launch[policy, source.id] = launch
 
     def in_flight(self) -> Iterator[Point]:
-        return iter([_listed(one) for one in self._points.values() if not one.status.settled])
+        return iter([_listed(self._points[one]) for one in self._flying])
+
+    def known(self, points: Iterable[str]) -> set[str]:
+        return self._points.keys() & set(points)
+
+    def rebuild(self, point: Point) -> bool:
+        if point.id in self._points:
+            return False
+        key = (point.policy, point.source.id)
+        self._sources.setdefault(
+            key,
+            SourceRecord(
+                policy=point.policy,
+                source=point.source,
+                first_seen=point.claimed_at,
+                last_asked=point.claimed_at,
+            ),
+        )
+        self._keep(point)
+        self._lead_to(point)
+        self._note_newest(point)
+        return True
+
+    def told(self, key: str) -> bool:
+        return key in self._told
+
+    def note_told(self, key: str, at: datetime) -> None:  # noqa: ARG002
+        self._told.add(key)
+
+    def _keep(self, point: Point) -> None:
+        """With what the table's indexes find it by."""
+        if point.id not in self._points:
+            self._points_of.setdefault(point.source.id, {})[point.id] = None
+        self._points[point.id] = point
+        if point.status.settled:
+            self._flying.pop(point.id, None)
+        else:
+            self._flying[point.id] = None
+
+    def _lead_to(self, point: Point) -> None:
+        one_by_one = point.method is Method.ONE_BY_ONE
+        for snapshot in point.snapshots if one_by_one else [anchor(point.snapshots)]:
+            self._leads[snapshot] = point.id
+
+    def _note_newest(self, point: Point) -> None:
+        source = self._sources[point.policy, point.source.id]
+        taken = (point.taken_at or point.slot).replace(microsecond=0)
+        newer = source.last_available is None or source.last_available < taken
+        if point.status is PointStatus.AVAILABLE and newer:
+            self._sources[point.policy, point.source.id] = replace(
+                source, last_available=taken, last_point=point.id
+            )
 
     def _see(self, claim: Claim) -> None:
-        self._sources.setdefault(
-            (claim.policy, claim.source.id),
-            SourceRecord(policy=claim.policy, source=claim.source, first_seen=claim.at),
+        key = (claim.policy, claim.source.id)
+        known = self._sources.get(key) or SourceRecord(
+            policy=claim.policy, source=claim.source, first_seen=claim.at
         )
+        self._sources[key] = replace(known, last_asked=claim.at)
+
+    def _count(self, point: Point) -> None:
+        self._counts.setdefault(point.run, Counter())[point.status] += 1
+        if point.status is PointStatus.FAILED:
+            self._failures.setdefault(point.run, {})[point.id] = Failure(
+                point=point.id, source=point.source, cause=point.cause or ""
+            )
 
     def _end(self, point: Point, outcome: Outcome) -> Point:
         ended = replace(
@@ -202,7 +285,8 @@ class MemoryLedger:
             attempted_at=None,
             history=(*point.history, items.settled(outcome)),
         )
-        self._points[point.id] = ended
+        self._keep(ended)
+        self._count(ended)
         return ended
 
     def _held(self, point: str, owner: str) -> Point:

@@ -1,0 +1,47 @@
+"""Points that are not on record, written anew from the tags of their snapshots."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lastgood.domain import mending, tags
+from lastgood.domain.model import Tagged
+from lastgood.ports import Compute, Ledger, Patience
+from sweep.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilding:
+    compute: Callable[[str], Compute]
+    ledger: Ledger
+    patience: Patience
+    account: str
+
+    def rebuild(self, region: str, progress: Progress, run: str | None = None) -> bool:
+        """Rebuild what is missing of a Region, or of a ``run`` in it.
+
+        False if not all could be: because time ran out, or because a snapshot is so young that
+        describes may not show the others of its point yet.
+        """
+        complete = True
+        for page in self.compute(region).own_snapshots(run):
+            if progress.out_of_time():
+                return False
+            complete &= self._page(region, page.items, progress)
+        return complete
+
+    def _page(self, region: str, snapshots: Sequence[Tagged], progress: Progress) -> bool:
+        complete = True
+        ids = {one.tags[tags.POINT] for one in snapshots if tags.POINT in one.tags}
+        missing = ids - self.ledger.known(ids)
+        if not missing:
+            return True
+        # The snapshots of one point may be on several pages.
+        for found in self.compute(region).snapshots_of_points(missing).values():
+            newest = max(one.member.started_at for one in found)
+            if progress.now - newest < self.patience.lag:
+                complete = False
+                continue
+            point = mending.rebuilt(found, region=region, account=self.account, now=progress.now)
+            if point and self.ledger.rebuild(point):
+                progress.done["rebuilt"] += 1
+        return complete

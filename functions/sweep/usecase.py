@@ -1,0 +1,127 @@
+"""Find what events missed and workers left behind, put it right, and tell people of the rest."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lastgood.errors import LastgoodError
+from lastgood.ports import (
+    Bus,
+    Clock,
+    Compute,
+    Ledger,
+    Notices,
+    Patience,
+    Planners,
+    Policies,
+    Queue,
+)
+from sweep.catching_up import CatchingUp
+from sweep.mending import Mending
+from sweep.progress import Progress
+from sweep.rebuilding import Rebuilding
+from sweep.telling import Telling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRequest:
+    """``rebuild``: look at every snapshot of ours as well, for points that are not on record."""
+
+    rebuild: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """What a sweep found and did.
+
+    ``in_flight``: points that are creating or pending. ``settled``: those whose events were lost.
+    ``stuck``: those that no worker will come back to: ``retaken``, ``adopted`` with the snapshots
+    that were there, ``given_up``, or waiting. ``surplus_removed``: snapshots that were made twice.
+    ``rebuilt``: points that were not on record. ``caught_up``: slots by policy that nobody had
+    started. ``past_rpo``: sources by policy, of those policies that have an rpo. ``told``: notices.
+    ``problems``: a line for what could not be done. ``cut_short``: the next sweep goes on.
+    """
+
+    in_flight: int
+    settled: int
+    stuck: int
+    retaken: int
+    adopted: int
+    given_up: int
+    surplus_removed: int
+    rebuilt: int
+    told: int
+    caught_up: Mapping[str, int]
+    past_rpo: Mapping[str, int]
+    problems: tuple[str, ...]
+    cut_short: bool
+
+
+COUNTS = (
+    "in_flight",
+    "settled",
+    "stuck",
+    "retaken",
+    "adopted",
+    "given_up",
+    "surplus_removed",
+    "rebuilt",
+    "told",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweeper:
+    """The world as a sweep needs it. ``compute`` gives the EC2 of a Region."""
+
+    policies: Policies
+    compute: Callable[[str], Compute]
+    ledger: Ledger
+    queue: Queue
+    planners: Planners
+    notices: Notices
+    bus: Bus
+    clock: Clock
+    patience: Patience
+    account: str
+    home_region: str
+
+    def sweep(self, request: SweepRequest) -> tuple[SweepReport, LastgoodError | None]:
+        """Put right what can be put right; the report, and the first thing that went wrong.
+
+        Nothing that fails stops the rest. Two sweeps at once do no harm: each step is a conditional
+        write, or harmless to do twice.
+        """
+        progress = Progress(self.clock, self.clock.now())
+        deployed = self.policies.all()
+        home = {self.home_region}
+        regions = sorted(home.union(*(one.policy.select.regions for one in deployed)))
+        rebuilding = Rebuilding(self.compute, self.ledger, self.patience, self.account)
+        if request.rebuild:
+            for region in regions:
+                with progress.trying(f"rebuild what is in {region}"):
+                    rebuilding.rebuild(region, progress)
+        mending = Mending(
+            {one.policy.name: one.policy for one in deployed},
+            self.compute,
+            self.ledger,
+            self.queue,
+            self.bus,
+            self.patience,
+            self.account,
+        )
+        mending.mend(progress)
+        telling = Telling(self.ledger, self.notices)
+        catching_up = CatchingUp(self.compute, self.ledger, self.planners, telling, rebuilding)
+        for one in deployed:
+            with progress.trying(f"catch up {one.policy.name}"):
+                catching_up.catch_up(one, self.home_region, progress)
+            with progress.trying(f"tell of {one.policy.name}"):
+                telling.tell(one.policy, progress)
+        report = SweepReport(
+            **{name: progress.done[name] for name in COUNTS},
+            caught_up=dict(progress.caught_up),
+            past_rpo=progress.past_rpo,
+            problems=tuple(progress.problems),
+            cut_short=progress.cut_short,
+        )
+        return report, progress.errors[0] if progress.errors else None
