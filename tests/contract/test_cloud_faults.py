@@ -166,7 +166,8 @@ def test_the_messages_of_a_function_that_died_come_back_after_their_visibility(
     assert at_once == ["first"]
     # the one that was looked at before is visible again
     assert bodies(bench, done) == ["first", "first", "second"]
-    runs = [i for i in bench.cloud.state()["invocations"] if i["function"] in function]
+    name = bench.name("function")
+    runs = [i for i in bench.cloud.state()["invocations"] if i["function"] == name]
     assert [run["error"] for run in runs] == [True, False]
 
 
