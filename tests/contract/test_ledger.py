@@ -90,7 +90,7 @@ def test_a_worker_can_claim_again_what_it_holds(ledger):
 def test_a_released_point_is_free_at_once(ledger):
     ledger.claim(a_claim("worker-a"))
 
-    ledger.release(a_claim().id, "worker-a", "throttled", untouched=False)
+    ledger.release(a_claim().id, "worker-a", "throttled", T0 + minutes(1), untouched=False)
 
     assert ledger.claim(a_claim("worker-b", T0 + minutes(1))).attempted_at == T0
 
@@ -98,7 +98,7 @@ def test_a_released_point_is_free_at_once(ledger):
 def test_a_point_released_untouched_owes_no_look_up(ledger):
     ledger.claim(a_claim("worker-a"))
 
-    ledger.release(a_claim().id, "worker-a", "throttled", untouched=True)
+    ledger.release(a_claim().id, "worker-a", "throttled", T0 + minutes(1), untouched=True)
 
     assert ledger.claim(a_claim("worker-b", T0 + minutes(1))).attempted_at is None
 
@@ -109,7 +109,7 @@ def test_an_attempt_after_a_look_up_moves_the_time_that_describes_may_lag_from(l
 
     ledger.attempt(a_claim().id, "worker-b", T0 + minutes(4))
 
-    ledger.release(a_claim().id, "worker-b", "throttled", untouched=False)
+    ledger.release(a_claim().id, "worker-b", "throttled", T0 + minutes(1), untouched=False)
     known = ledger.claim(a_claim("worker-c", T0 + minutes(5)))
     assert known.attempted_at == T0 + minutes(4)
 
@@ -265,7 +265,7 @@ def test_giving_up_counts_in_the_run_that_the_point_belongs_to(ledger):
 
 def test_what_a_released_point_waits_for_is_on_record_until_it_is_taken(ledger):
     ledger.claim(a_claim("worker-a"))
-    ledger.release(a_claim().id, "worker-a", "a snapshot is pending", untouched=True)
+    ledger.release(a_claim().id, "worker-a", "a snapshot is pending", T0 + minutes(1), untouched=True)
 
     assert ledger.point(a_claim().id).cause == "a snapshot is pending"
     again = ledger.claim(a_claim("worker-b"))
