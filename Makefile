@@ -10,7 +10,7 @@ export CDK_DISABLE_CLI_TELEMETRY := true
 # So that the CDK CLI's "python3 app.py" is the one with our packages.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help venv check test unit demo cloud synth lock schema constraints clean
+.PHONY: help venv check test unit demo cloud synth lock schema constraints bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ cloud: venv  ## the test cloud with the bundle deployed, left running
 
 synth: venv  ## the CloudFormation templates, into cdk.out
 	node_modules/.bin/cdk synth --quiet --no-notices
+
+bench: venv  ## EC2 calls beside other tools, pace, cold starts (half an hour)
+	$(BIN)/python -m tests.bench
 
 lock: venv  ## renew functions/core/requirements.txt, the layer's lock, from requirements.in
 	$(BIN)/python -m infra.packages

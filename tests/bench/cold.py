@@ -1,0 +1,206 @@
+"""Cold start of each function: a fresh process imports it and answers its first event.
+
+The floor beside it is a fresh process that imports boto3 and makes the same clients with the same
+settings. Both have the files and the path that Lambda would give them, and no compiled files of
+ours, since Lambda has none either; boto3 is compiled. The two alternate, so that a busy machine
+slows both. ``net`` leaves out the time in which calls were out, for the cloud's speed is nobody's.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from infra import packages
+from infra.catalog import CATALOG, QueueTrigger, Row
+from tests.bench import show
+from tests.bench.installation import HOME, Installation, installed
+from tests.cloud.driver import REPOSITORY
+from tests.cloud.environment import image
+from tests.support.fleet import disk, launch
+
+PROCESS = Path(__file__).with_name("cold_process.py")
+SLOT = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
+WITHOUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+TARGET = 1.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repetitions", type=int, default=9, help="of each function")
+    parser.add_argument("--function", action="append", help="only these (default: all)")
+    parser.add_argument(
+        "--importtime", type=Path, help="a folder for one -X importtime report of each function"
+    )
+
+
+@dataclass
+class Measured:
+    firsts: list[dict[str, Any]] = field(default_factory=list)
+    floors: list[dict[str, Any]] = field(default_factory=list)
+
+    def row(self, name: str) -> tuple[str, ...]:
+        firsts, floors = self.firsts, self.floors
+        net = median(one["whole"] - one["waited"] for one in firsts)
+        floor = median(one["whole"] for one in floors)
+        cpu = median(one["cpu"] for one in firsts) / median(one["cpu"] for one in floors)
+        return (
+            name,
+            show.milliseconds(median(one["imported"] for one in firsts)),
+            show.milliseconds(median(one["whole"] for one in firsts)),
+            show.milliseconds(net),
+            show.milliseconds(floor),
+            f"{net / floor:.2f}",
+            f"{cpu:.2f}",
+            ", ".join(sorted({service for service, _, _ in firsts[0]["clients"]})),
+        )
+
+
+class Bench:
+    """Functions as processes, and events that have them do their work."""
+
+    def __init__(self, place: Installation, folder: Path) -> None:
+        self._place = place
+        self._folder = folder
+        self._variables: dict[str, dict[str, str]] = {}
+        shutil.copytree(REPOSITORY / "functions/core/python", folder / "opt", ignore=WITHOUT)
+        shutil.copytree(
+            packages.installed() / "python", folder / "opt", ignore=WITHOUT, dirs_exist_ok=True
+        )
+        for row in CATALOG:
+            code = REPOSITORY / "functions" / row.name
+            shutil.copytree(code, folder / row.name / row.name, ignore=WITHOUT)
+            configuration = place.client("lambda").get_function_configuration(
+                FunctionName=row.physical_name
+            )
+            self._variables[row.name] = configuration["Environment"]["Variables"]
+
+    def first(self, row: Row, event: dict[str, Any], report: Path | None = None) -> dict[str, Any]:
+        handler = f"{row.name}.handler.handler"
+        python = ("-X", "importtime") if report else ()
+        done = self._run(row, ("first", handler, row.physical_name), event, python)
+        if report:
+            report.write_text(done.stderr)
+        return _last_line(done.stdout)
+
+    def floor(self, row: Row, clients: list[Any]) -> dict[str, Any]:
+        return _last_line(self._run(row, ("floor",), clients).stdout)
+
+    def _run(
+        self, row: Row, arguments: tuple[str, ...], given: Any, python: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        path = (self._folder / row.name, self._folder / "opt", image())
+        environment = {
+            **self._place.cloud.environment(HOME),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join(map(str, path)),
+            "AWS_LAMBDA_FUNCTION_NAME": row.physical_name,
+            **self._variables[row.name],
+        }
+        return subprocess.run(
+            [sys.executable, "-S", "-P", *python, str(PROCESS), *arguments],
+            input=json.dumps(given),
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    def event(self, row: Row, number: int) -> dict[str, Any]:
+        """One that nobody has handled yet; plan, create and record hand the same point on."""
+        return EVENTS[row.name](self, row, number)
+
+    def _plan(self, row: Row, number: int) -> dict[str, Any]:
+        slot = SLOT + timedelta(minutes=number)
+        return {"policy": "web-daily", "slot": slot.isoformat(), "source": self._place.ids[0]}
+
+    def _queued(self, row: Row, number: int) -> dict[str, Any]:
+        message = self._place.take_message(row.physical_name)
+        return {"Records": [_record(row, message)]}
+
+    def _ended(self, row: Row, number: int) -> dict[str, Any]:
+        """EBS tells of each snapshot and then of the set, which settles the point."""
+        self._place.cloud.advance(by=timedelta(hours=2))
+        while True:
+            message = self._place.take_message(row.physical_name)
+            if "Multi-Volume" in json.loads(message["Body"])["detail-type"]:
+                return {"Records": [_record(row, message)]}
+
+    def _swept(self, row: Row, number: int) -> dict[str, Any]:
+        return {}
+
+
+EVENTS: dict[str, Callable[[Bench, Row, int], dict[str, Any]]] = {
+    "plan_snapshots": Bench._plan,
+    "create_snapshots": Bench._queued,
+    "record_snapshot": Bench._ended,
+    "sweep": Bench._swept,
+}
+
+
+def run(given: argparse.Namespace) -> int:
+    """Prints a table; 1 if a function is above the target."""
+    show.title(f"Cold start: medians of {given.repetitions} processes, in milliseconds")
+    rows = [row for row in CATALOG if row.name in (given.function or EVENTS)]
+    measured = {row.name: Measured() for row in rows}
+    with (
+        installed(datetime(2026, 3, 2, 3, 0, tzinfo=UTC)) as place,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        place.stop_pollers()
+        place.ids = [launch(place.client("ec2"), "web-1", disk("/dev/sdf"))]
+        bench = Bench(place, Path(folder))
+        for number in range(given.repetitions + 1):
+            for row in rows if given.function is None else CATALOG:
+                _measure(bench, row, number, measured.get(row.name), given.importtime)
+    table = [one.row(name) for name, one in measured.items()]
+    show.table(
+        ("function", "imported", "answered", "net", "floor", "net/floor", "by CPU", "clients"),
+        table,
+    )
+    above = [row[0] for row in table if float(row[5]) > TARGET]
+    show.line(f"target {TARGET}: " + (f"missed by {', '.join(above)}" if above else "met by all"))
+    return int(bool(above))
+
+
+def _measure(
+    bench: Bench, row: Row, number: int, into: Measured | None, reports: Path | None
+) -> None:
+    """The first round warms the disk's cache, and is where imports are reported."""
+    report = reports / f"{row.name}.txt" if reports and number == 0 else None
+    if report:
+        report.parent.mkdir(parents=True, exist_ok=True)
+    first = bench.first(row, bench.event(row, number), report)
+    if into is None:
+        return
+    floor = bench.floor(row, first["clients"])
+    if number:
+        into.firsts.append(first)
+        into.floors.append(floor)
+
+
+def _record(row: Row, message: dict[str, Any]) -> dict[str, Any]:
+    assert isinstance(row.trigger, QueueTrigger)
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:{HOME}:123456789012:{row.physical_name}",
+        "awsRegion": HOME,
+    }
+
+
+def _last_line(output: str) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    return result
