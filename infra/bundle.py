@@ -14,6 +14,7 @@ from lastgood.domain.policy import Policy
 
 POLICIES = "lastgood:policies"
 REGION = "lastgood:region"
+EMAIL = "lastgood:email"
 
 
 class RegionUnknown(Exception):
@@ -21,7 +22,8 @@ class RegionUnknown(Exception):
 
 
 def build(app: App, *, account: str | None, region: str | None) -> None:
-    """Add every stack to ``app``. Its context says which policies, and may say which Region.
+    """Add every stack to ``app``. Its context says which policies, and may say which Region and
+    whom to tell by e-mail.
 
     ``account`` and ``region`` are those that the CLI goes to by default; None if it has none.
 
@@ -37,7 +39,14 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
     others = _other_regions(policies, home)
     here = Environment(account=account, region=home)
     state = StateStack(app, "LastgoodState", env=here)
-    LastgoodStack(app, "Lastgood", policies=policies, state=state, env=here)
+    LastgoodStack(
+        app,
+        "Lastgood",
+        policies=policies,
+        state=state,
+        email=app.node.try_get_context(EMAIL),
+        env=here,
+    )
     for other in others:
         ForwarderStack(
             app,

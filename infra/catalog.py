@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from infra import grants
@@ -9,12 +10,40 @@ from infra.grants import Grant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicySchedules:
-    """Every cron of every policy invokes it, and people do."""
+class Scheduled:
+    """Schedules invoke it and wait for no answer; people may invoke it too.
+
+    ``late``: how late an invocation may start, at most the 6 hours for which Lambda keeps one.
+    ``retries``: how often one that failed is tried again, at most the 2 that Lambda makes. What
+    becomes nothing even so is a dead letter.
+    """
+
+    late: timedelta
+    retries: int
 
     @property
     def grants(self) -> tuple[Grant, ...]:
         return (grants.BURY,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySchedules(Scheduled):
+    """Every cron of every policy. A late point is better than none, and keeps its slot."""
+
+    late: timedelta = timedelta(hours=6)
+    retries: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Every(Scheduled):
+    """Every ``minutes`` with ``{}``, and at the time of the cron ``daily``, in UTC, with
+    ``daily_input``. One that fails is soon followed by the next."""
+
+    minutes: int
+    daily: str
+    daily_input: Mapping[str, Any]
+    late: timedelta = timedelta(minutes=15)
+    retries: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +52,13 @@ class QueueTrigger:
 
     ``batch``: messages at most in one invocation. ``receives``: how often a message is delivered
     before it is a dead letter. ``concurrency``: batches at most at one time, 2 or more; None for
-    no limit but the account's.
+    no limit but the account's. ``old``: a message may wait that long before people are told.
     """
 
     batch: int
     receives: int
     concurrency: int | None = None
+    old: timedelta
 
     @property
     def grants(self) -> tuple[Grant, ...]:
@@ -52,7 +82,7 @@ class Row:
 
     name: str
     description: str
-    trigger: PolicySchedules | QueueTrigger
+    trigger: Scheduled | QueueTrigger
     grants: tuple[Grant, ...]
     timeout: int
     memory: int
@@ -81,6 +111,7 @@ CATALOG = (
             grants.READ_FLEET,
             grants.RECORD_RUNS,
             grants.SEND_TAKE_REQUESTS,
+            grants.ASK_PLANNER,
         ),
         timeout=900,
         memory=512,
@@ -89,8 +120,9 @@ CATALOG = (
         name="create_snapshots",
         description="Takes the recovery point of one source for each message",
         # CreateSnapshots refills at 5 a second for an account and Region (EC2 Developer Guide,
-        # "Request throttling"): two workers are enough to use that up.
-        trigger=QueueTrigger(batch=10, receives=12, concurrency=2),
+        # "Request throttling"), which the workers share by their number. One whose volumes have
+        # too many pending snapshots waits for hours: for twelve deliveries, half a day.
+        trigger=QueueTrigger(batch=5, receives=12, concurrency=10, old=timedelta(hours=6)),
         grants=(
             grants.READ_FLEET,
             grants.READ_LAUNCH_ATTRIBUTES,
@@ -105,15 +137,46 @@ CATALOG = (
     Row(
         name="record_snapshot",
         description="Settles the recovery point whose snapshots ended",
-        trigger=EbsEvents(batch=10, receives=8, events=("createSnapshot", "createSnapshots")),
+        trigger=EbsEvents(
+            batch=10,
+            receives=8,
+            old=timedelta(hours=1),
+            events=("createSnapshot", "createSnapshots"),
+        ),
         grants=(grants.SETTLE_POINTS, grants.FIND_SNAPSHOTS, grants.ANNOUNCE),
         timeout=60,
         memory=512,
     ),
+    Row(
+        name="sweep",
+        description="Mends what lost events, dead workers and missed schedules left behind",
+        trigger=Every(minutes=15, daily="10 4 * * ? *", daily_input={"rebuild": True}),
+        grants=(
+            grants.LIST_POLICIES,
+            grants.READ_FLEET,
+            grants.FIND_SNAPSHOTS,
+            grants.REMOVE_SURPLUS,
+            grants.MEND_LEDGER,
+            grants.SEND_TAKE_REQUESTS,
+            grants.ASK_PLANNER,
+            grants.ANNOUNCE,
+            grants.TELL_PEOPLE,
+        ),
+        timeout=900,
+        memory=512,
+    ),
 )
+
+PLANNER = "plan_snapshots"
+"""Which policies' schedules start, and which goes on where another invocation of it stopped."""
 
 TAKER = "create_snapshots"
 """Whose queue take requests go to."""
+
+SWEEPER = "sweep"
+"""Which counts, at each of its runs, what alarms and the dashboard show of the whole."""
+
+BY_NAME = {row.name: row for row in CATALOG}
 
 
 def ebs_pattern(events: tuple[str, ...]) -> Mapping[str, Any]:

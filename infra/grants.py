@@ -17,8 +17,8 @@ class Places:
     """What grants speak of, as ARNs; ``policies`` is a path. Empty: there is none here.
 
     ``regions``: those in which sources are, so where EC2 may be called. ``queue``,
-    ``dead_letters`` and ``log_group`` are the function's own. ``function`` is what a schedule
-    invokes, ``rule`` what puts messages into the queue.
+    ``dead_letters`` and ``log_group`` are the function's own. ``planner`` is the function that
+    plans, ``function`` what a schedule invokes, ``rule`` what puts messages into the queue.
     """
 
     partition: str
@@ -30,6 +30,8 @@ class Places:
     bus: str = ""
     policies: str = ""
     take_queue: str = ""
+    planner: str = ""
+    topic: str = ""
     queue: str = ""
     dead_letters: str = ""
     log_group: str = ""
@@ -73,12 +75,17 @@ class Right:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Rights that go together, and the reason for them. ``to``: the AWS service that gets them."""
+    """Rights that go together, and the reason for them. ``to``: the AWS service that gets them.
+
+    ``setting``: the field of ``Settings`` by which a function knows what it may use; nobody else
+    is told.
+    """
 
     name: str
     reason: str
     rights: tuple[Right, ...]
     to: str | None = None
+    setting: str = ""
 
     def statements(self, places: Places) -> list[iam.PolicyStatement]:
         """Raises ValueError for a grant on something that is not there."""
@@ -119,6 +126,10 @@ def _in_regions(places: Places) -> Conditions:
 
 def _in_regions_with_point(places: Places) -> Conditions:
     return {**_in_regions(places), "Null": {f"aws:RequestTag/{tags.POINT}": "false"}}
+
+
+def _in_regions_of_a_point(places: Places) -> Conditions:
+    return {**_in_regions(places), "Null": {f"aws:ResourceTag/{tags.POINT}": "false"}}
 
 
 def _in_regions_when_creating(places: Places) -> Conditions:
@@ -219,6 +230,20 @@ TAKE_SNAPSHOTS = Grant(
     ),
 )
 
+REMOVE_SURPLUS = Grant(
+    name="REMOVE_SURPLUS",
+    reason="Deletes what was made a second time for one point, after a lost reply",
+    rights=(
+        Right(
+            actions=("ec2:DeleteSnapshot",),
+            on=lambda places: (places.snapshots,),
+            when=_in_regions_of_a_point,
+            wide="which snapshot is too many shows at run time; without a point's tag it is "
+            "nobody's to delete",
+        ),
+    ),
+)
+
 # The ledger. A transaction needs the rights of the writes that it is made of.
 
 # On the table's key, by way of DynamoDB only ("Using a customer managed key", DynamoDB).
@@ -236,30 +261,49 @@ _LEDGER_KEY = Right(
 )
 
 
-def _table(places: Places) -> Sequence[str]:
-    return (places.table,)
+def _partition(key: str) -> str:
+    """All keys that begin as ``key`` does: ``POINT#*``."""
+    return f"{key.partition('#')[0]}#*"
+
+
+POINTS = _partition(keys.point("")["pk"])
+RUNS = _partition(keys.run("")["pk"])
+SOURCES = _partition(keys.sources_of("", 0))
+LAUNCHES = _partition(keys.launch("", "")["pk"])
+TOLD = _partition(keys.notice("")["pk"])
+
+
+def _items(actions: tuple[str, ...], *partitions: str, index: str = "") -> Right:
+    """On those of the table's or the index's items whose partition key is like one of these.
+
+    A condition for all values holds for none as well: so there has to be one ("Using IAM policy
+    conditions for fine-grained access control", DynamoDB Developer Guide).
+    """
+    conditions: Conditions = {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(partitions)},
+        "Null": {"dynamodb:LeadingKeys": "false"},
+    }
+    return Right(
+        actions=tuple(f"dynamodb:{action}" for action in actions),
+        on=lambda places: (f"{places.table}/index/{index}" if index else places.table,),
+        when=lambda _: conditions,
+    )
 
 
 RECORD_RUNS = Grant(
     name="RECORD_RUNS",
     reason="Opens a run in the ledger, and records what was planned in it",
-    rights=(
-        Right(
-            actions=("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
-            on=_table,
-        ),
-        _LEDGER_KEY,
-    ),
+    rights=(_items(("GetItem", "PutItem", "UpdateItem"), RUNS), _LEDGER_KEY),
 )
 
 RECORD_POINTS = Grant(
     name="RECORD_POINTS",
-    reason="Claims a point in the ledger before it is taken, and records what EC2 answered",
+    reason="Claims a point in the ledger before it is taken, records what EC2 answered, and counts "
+    "in its run what could not be taken",
     rights=(
-        Right(
-            actions=("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
-            on=_table,
-        ),
+        _items(("GetItem",), POINTS, LAUNCHES),
+        _items(("PutItem",), POINTS, RUNS, LAUNCHES),
+        _items(("UpdateItem",), POINTS, RUNS, SOURCES),
         _LEDGER_KEY,
     ),
 )
@@ -268,11 +312,27 @@ SETTLE_POINTS = Grant(
     name="SETTLE_POINTS",
     reason="Finds the point of a snapshot that ended, and records how the point ended",
     rights=(
-        Right(actions=("dynamodb:GetItem", "dynamodb:UpdateItem"), on=_table),
-        Right(
-            actions=("dynamodb:Query",),
-            on=lambda places: (f"{places.table}/index/{keys.BY_SNAPSHOT}",),
-        ),
+        _items(("GetItem",), POINTS),
+        _items(("PutItem",), RUNS),
+        _items(("UpdateItem",), POINTS, RUNS, SOURCES),
+        _items(("Query",), "snap-*", index=keys.BY_SNAPSHOT),
+        _LEDGER_KEY,
+    ),
+)
+
+MEND_LEDGER = Grant(
+    name="MEND_LEDGER",
+    reason="Reads what is in flight, what ran and what is protected; settles, gives up and "
+    "rebuilds points; notes of what people were told",
+    rights=(
+        _items(("BatchGetItem",), POINTS),
+        _items(("DeleteItem",), POINTS),
+        _items(("GetItem",), POINTS, TOLD),
+        _items(("PutItem",), POINTS, RUNS, TOLD),
+        _items(("UpdateItem",), POINTS, RUNS, SOURCES),
+        _items(("Query",), RUNS, SOURCES),
+        _items(("Query",), _partition(keys.runs_of("")), index=keys.LISTING),
+        _items(("Query",), _partition(keys.flight(0)), keys.DOUBT, index=keys.IN_FLIGHT),
         _LEDGER_KEY,
     ),
 )
@@ -292,7 +352,8 @@ _KEY_TO_RECEIVE = Right(
 
 SEND_TAKE_REQUESTS = Grant(
     name="SEND_TAKE_REQUESTS",
-    reason="Asks for a point of each selected source",
+    setting="take_queue",
+    reason="Asks for a point of a source",
     rights=(
         Right(actions=("sqs:SendMessage",), on=lambda places: (places.take_queue,)),
         _KEY_TO_SEND,
@@ -333,6 +394,34 @@ ANNOUNCE = Grant(
     rights=(Right(actions=("events:PutEvents",), on=lambda places: (places.bus,)),),
 )
 
+TELL_PEOPLE = Grant(
+    name="TELL_PEOPLE",
+    setting="topic",
+    reason="Tells people of what they should know or mend",
+    rights=(
+        Right(actions=("sns:Publish",), on=lambda places: (places.topic,)),
+        # As who sends to a queue ("Key management", SNS Developer Guide).
+        Right(
+            actions=("kms:Decrypt", "kms:GenerateDataKey"),
+            on=lambda places: (places.key,),
+            when=_via("sns"),
+        ),
+    ),
+)
+
+ASK_PLANNER = Grant(
+    name="ASK_PLANNER",
+    setting="planner",
+    reason="Has a slot planned that nobody planned, or planned to its end",
+    rights=(Right(actions=("lambda:InvokeFunction",), on=lambda places: (places.planner,)),),
+)
+
+_LIST_POLICIES = Right(actions=("ssm:GetParametersByPath",), on=lambda places: (places.parameters,))
+
+LIST_POLICIES = Grant(
+    name="LIST_POLICIES", reason="Reads every policy that is deployed", rights=(_LIST_POLICIES,)
+)
+
 READ_POLICIES = Grant(
     name="READ_POLICIES",
     reason="Reads the policy that a schedule or a person names; names those that there are",
@@ -342,7 +431,7 @@ READ_POLICIES = Grant(
             on=lambda places: (f"{places.parameters}/*",),
             wide="one parameter a policy, and policies come and go",
         ),
-        Right(actions=("ssm:GetParametersByPath",), on=lambda places: (places.parameters,)),
+        _LIST_POLICIES,
     ),
 )
 
@@ -360,9 +449,10 @@ WRITE_LOGS = Grant(
 
 # What AWS services do for us
 
-START_PLANNING = Grant(
-    name="START_PLANNING",
-    reason="A schedule invokes the planner, and puts what it could not invoke among dead letters",
+START = Grant(
+    name="START",
+    reason="A schedule invokes its function, and puts what it could not invoke among the "
+    "function's dead letters",
     rights=(
         Right(actions=("lambda:InvokeFunction",), on=lambda places: (places.function,)),
         *BURY.rights,
@@ -389,21 +479,48 @@ RECEIVE_EVENTS = Grant(
     ),
 )
 
+
+def _from_alarms(places: Places) -> Conditions:
+    return {
+        "StringEquals": {"aws:SourceAccount": places.account},
+        "ArnLike": {
+            "aws:SourceArn": f"arn:{places.partition}:cloudwatch:{places.region}:{places.account}"
+            ":alarm:lastgood-*"
+        },
+    }
+
+
+RECEIVE_ALARMS = Grant(
+    name="RECEIVE_ALARMS",
+    reason="Lastgood's alarms, and no others, are told on the topic",
+    to="cloudwatch.amazonaws.com",
+    rights=(Right(actions=("sns:Publish",), on=lambda places: (places.topic,), when=_from_alarms),),
+)
+
 ITSELF = "in a key's policy, * is the key itself"
+
+
+def _of_this_account(places: Places) -> Conditions:
+    # Not by rule, alarm or topic: the key is older than all of them, and outlives them.
+    return {"StringEquals": {"aws:SourceAccount": places.account}}
+
+
+_KEY_FOR_ACCOUNT = Right(
+    actions=("kms:Decrypt", "kms:GenerateDataKey"), on=_all, when=_of_this_account, wide=ITSELF
+)
 
 EVENTS_USE_KEY = Grant(
     name="EVENTS_USE_KEY",
     reason="EventBridge encrypts what it puts into our queues",
     to="events.amazonaws.com",
-    rights=(
-        # By account, not by rule: the key is older than every rule, and outlives them.
-        Right(
-            actions=("kms:Decrypt", "kms:GenerateDataKey"),
-            on=_all,
-            when=lambda places: {"StringEquals": {"aws:SourceAccount": places.account}},
-            wide=ITSELF,
-        ),
-    ),
+    rights=(_KEY_FOR_ACCOUNT,),
+)
+
+ALARMS_USE_KEY = Grant(
+    name="ALARMS_USE_KEY",
+    reason="CloudWatch encrypts what its alarms say on our topic",
+    to="cloudwatch.amazonaws.com",
+    rights=(_KEY_FOR_ACCOUNT,),
 )
 
 

@@ -47,7 +47,7 @@ def installed(lock: Path = LOCK, build: Path = BUILD) -> Path:
         build.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=build, prefix=".new-") as made:
             _install(lock, Path(made) / "layer/python")
-            _publish(Path(made) / "layer", folder)
+            publish(Path(made) / "layer", folder)
     return folder
 
 
@@ -85,7 +85,8 @@ def _install(lock: Path, target: Path) -> None:
                 path.unlink()
 
 
-def _publish(made: Path, folder: Path) -> None:
+def publish(made: Path, folder: Path) -> None:
+    """Put what was made in place, whole or not at all."""
     try:
         made.rename(folder)
     except OSError:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
-from aws_cdk import Acknowledgment, Duration, IgnoreMode, RemovalPolicy, Validations
+from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -11,8 +11,9 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra import grants
-from infra.catalog import PolicySchedules, QueueTrigger, Row
-from infra.constructs.core_layer import ARCHITECTURE, COMPILED, PYTHON
+from infra.assets import TASK, staged
+from infra.catalog import QueueTrigger, Row, Scheduled
+from infra.constructs.core_layer import ARCHITECTURE, PYTHON
 from infra.constructs.inbox import Inbox
 from infra.grants import Places
 from infra.packages import ROOT
@@ -21,12 +22,8 @@ from lastgood.settings import PREFIX, Settings
 
 FUNCTIONS = ROOT / "functions"
 
-LATE = Duration.hours(6)
-"""How late an invocation may start: a late point is better than none, and keeps its slot. It is
-also the longest that Lambda keeps an asynchronous event."""
-
-RETRIES = 2
-"""Of an asynchronous invocation that failed: the most that Lambda makes."""
+FOR_ALL = ("account", "region", "table", "bus", "policies")
+"""What every function is told, of ``Settings``."""
 
 
 class CatalogFunction(Construct):
@@ -89,11 +86,8 @@ class CatalogFunction(Construct):
 
     def _code(self, row: Row) -> lambda_.Code:
         """Its folder and nothing else, under its own name: it is imported here as in tests."""
-        return lambda_.Code.from_asset(
-            str(FUNCTIONS),
-            ignore_mode=IgnoreMode.DOCKER,
-            exclude=["**", f"!{row.name}/**", *COMPILED],
-        )
+        code = staged(FUNCTIONS / row.name, inside=row.name, unpacked=TASK)
+        return lambda_.Code.from_asset(str(code.folder), asset_hash=code.digest)
 
     def _role(self, row: Row, places: Places) -> iam.IRole:
         """Its policy is part of the role: Lambda checks it when a trigger is made, which a policy
@@ -120,14 +114,14 @@ class CatalogFunction(Construct):
                 max_concurrency=row.trigger.concurrency,
                 report_batch_item_failures=True,
             )
-        if isinstance(row.trigger, PolicySchedules):
+        if isinstance(row.trigger, Scheduled):
             lambda_.CfnEventInvokeConfig(
                 self,
                 "Invocations",
                 function_name=self.function.function_name,
                 qualifier="$LATEST",
-                maximum_event_age_in_seconds=LATE.to_seconds(),
-                maximum_retry_attempts=RETRIES,
+                maximum_event_age_in_seconds=int(row.trigger.late.total_seconds()),
+                maximum_retry_attempts=row.trigger.retries,
                 destination_config=lambda_.CfnEventInvokeConfig.DestinationConfigProperty(
                     on_failure=lambda_.CfnEventInvokeConfig.OnFailureProperty(
                         destination=inbox.dead_letters.queue_arn
@@ -137,14 +131,19 @@ class CatalogFunction(Construct):
 
 
 def _environment(row: Row, inbox: Inbox, settings: Settings) -> Mapping[str, str]:
-    """The variables that ``Settings.from_env`` reads; those with nothing to say are left out."""
-    own = replace(
-        settings,
+    """The variables that ``Settings.from_env`` reads, without those that the row has no use for."""
+    own = Settings(
+        **{field: getattr(settings, field) for field in (*FOR_ALL, *_named_by_grants(row))},
         timeout=str(row.timeout),
         dead_letters=inbox.dead_letters.queue_url,
     )
     if isinstance(row.trigger, QueueTrigger) and inbox.queue is not None:
-        own = replace(own, queue=inbox.queue.queue_url, receives=str(row.trigger.receives))
+        own = replace(
+            own,
+            queue=inbox.queue.queue_url,
+            receives=str(row.trigger.receives),
+            workers=str(row.trigger.concurrency or own.workers),
+        )
     return {
         # By which Powertools tells the functions apart in logs and metrics.
         "POWERTOOLS_SERVICE_NAME": row.physical_name,
@@ -154,3 +153,7 @@ def _environment(row: Row, inbox: Inbox, settings: Settings) -> Mapping[str, str
             if getattr(own, field.name)
         },
     }
+
+
+def _named_by_grants(row: Row) -> list[str]:
+    return [grant.setting for grant in row.all_grants if grant.setting]

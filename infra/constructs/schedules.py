@@ -1,8 +1,9 @@
-"""EventBridge Scheduler: one schedule for each cron of each policy."""
+"""EventBridge Scheduler: one schedule for each cron of each policy, and those of our own."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -11,7 +12,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import grants
-from infra.constructs.function import LATE
+from infra.catalog import Every, Row, Scheduled
 from infra.grants import Places
 from infra.policies import schedule_names
 from lastgood.domain.policy import Policy, Schedule
@@ -24,36 +25,89 @@ ATTEMPTS = 185
 SLOT = "<aws.scheduler.scheduled-time>"
 """Scheduler puts the instant here for which the run was due, also when it starts late."""
 
+AT_ONCE = scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF")
 
-class PolicySchedulesGroup(Construct):
-    """``planner`` is invoked for each slot of each policy; what cannot be invoked goes to
-    ``dead_letters``."""
 
-    def __init__(
+class Schedules(Construct):
+    """The group of all of them. What cannot be invoked goes to a function's dead letters."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, places: Places) -> None:
+        super().__init__(scope, construct_id)
+        self._places = places
+        self.group = scheduler.CfnScheduleGroup(self, "Group", name=GROUP)
+
+    def of_policies(
         self,
-        scope: Construct,
-        construct_id: str,
-        *,
         policies: Iterable[Policy],
+        *,
+        trigger: Scheduled,
         planner: lambda_.IFunction,
         dead_letters: sqs.IQueue,
-        places: Places,
     ) -> None:
-        super().__init__(scope, construct_id)
-        self._planner = planner
-        self._dead_letters = dead_letters
-        self.group = scheduler.CfnScheduleGroup(self, "Group", name=GROUP)
-        self._role = self._may_start_planning(places)
+        """``planner`` is invoked for each slot of each policy."""
+        role = self._may_start("Role", "start the planner", planner, dead_letters)
         for policy in policies:
             for name, schedule in schedule_names(policy).items():
-                self._schedule(name, policy, schedule)
+                self._schedule(
+                    name,
+                    description=f"Lastgood policy {policy.name}",
+                    expression=schedule.expression,
+                    timezone=schedule.timezone,
+                    window=_window(schedule),
+                    target=_target(
+                        planner,
+                        role,
+                        dead_letters,
+                        json.dumps({"policy": policy.name, "slot": SLOT}),
+                        trigger.late,
+                    ),
+                )
 
-    def _may_start_planning(self, places: Places) -> iam.Role:
+    def of_row(
+        self, row: Row, trigger: Every, *, function: lambda_.IFunction, dead_letters: sqs.IQueue
+    ) -> list[scheduler.CfnSchedule]:
+        """Those that the row asks for."""
+        role = self._may_start(
+            f"{row.construct_id}Role", f"start {row.physical_name}", function, dead_letters
+        )
+        return [
+            self._schedule(
+                name,
+                description=f"{row.description}: {often}",
+                expression=expression,
+                timezone="UTC",
+                window=AT_ONCE,
+                target=_target(function, role, dead_letters, json.dumps(given), trigger.late),
+            )
+            for name, often, expression, given in (
+                (
+                    row.physical_name,
+                    f"every {trigger.minutes} minutes",
+                    f"rate({trigger.minutes} minutes)",
+                    {},
+                ),
+                (
+                    f"{row.physical_name}-daily",
+                    "once a day",
+                    f"cron({trigger.daily})",
+                    trigger.daily_input,
+                ),
+            )
+        ]
+
+    def _may_start(
+        self,
+        construct_id: str,
+        what: str,
+        function: lambda_.IFunction,
+        dead_letters: sqs.IQueue,
+    ) -> iam.Role:
+        places = self._places
         group = f"arn:{places.partition}:scheduler:{places.region}:{places.account}:schedule-group"
         return iam.Role(
             self,
-            "Role",
-            description="Lastgood's schedules: start the planner",
+            construct_id,
+            description=f"Lastgood's schedules: {what}",
             # As the Scheduler User Guide has it, "Confused deputy prevention".
             assumed_by=iam.ServicePrincipal(
                 "scheduler.amazonaws.com",
@@ -66,45 +120,64 @@ class PolicySchedulesGroup(Construct):
             ),
             inline_policies={
                 "Granted": grants.document(
-                    [grants.START_PLANNING],
+                    [grants.START],
                     replace(
                         places,
-                        function=self._planner.function_arn,
-                        dead_letters=self._dead_letters.queue_arn,
+                        function=function.function_arn,
+                        dead_letters=dead_letters.queue_arn,
                     ),
                 )
             },
         )
 
-    def _schedule(self, name: str, policy: Policy, schedule: Schedule) -> None:
-        scheduler.CfnSchedule(
+    def _schedule(
+        self,
+        name: str,
+        *,
+        description: str,
+        expression: str,
+        timezone: str,
+        window: scheduler.CfnSchedule.FlexibleTimeWindowProperty,
+        target: scheduler.CfnSchedule.TargetProperty,
+    ) -> scheduler.CfnSchedule:
+        return scheduler.CfnSchedule(
             self,
             name,
             name=name,
             # By reference, so that the group is made first and removed last.
             group_name=self.group.ref,
-            description=f"Lastgood policy {policy.name}",
-            schedule_expression=schedule.expression,
-            schedule_expression_timezone=schedule.timezone,
-            flexible_time_window=_window(schedule),
-            target=scheduler.CfnSchedule.TargetProperty(
-                arn=self._planner.function_arn,
-                role_arn=self._role.role_arn,
-                input=json.dumps({"policy": policy.name, "slot": SLOT}),
-                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
-                    maximum_event_age_in_seconds=LATE.to_seconds(),
-                    maximum_retry_attempts=ATTEMPTS,
-                ),
-                dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(
-                    arn=self._dead_letters.queue_arn
-                ),
-            ),
+            description=description,
+            schedule_expression=expression,
+            schedule_expression_timezone=timezone,
+            flexible_time_window=window,
+            target=target,
         )
+
+
+def _target(
+    function: lambda_.IFunction,
+    role: iam.Role,
+    dead_letters: sqs.IQueue,
+    given: str,
+    late: timedelta,
+) -> scheduler.CfnSchedule.TargetProperty:
+    return scheduler.CfnSchedule.TargetProperty(
+        arn=function.function_arn,
+        role_arn=role.role_arn,
+        input=given,
+        retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
+            maximum_event_age_in_seconds=int(late.total_seconds()),
+            maximum_retry_attempts=ATTEMPTS,
+        ),
+        dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(
+            arn=dead_letters.queue_arn
+        ),
+    )
 
 
 def _window(schedule: Schedule) -> scheduler.CfnSchedule.FlexibleTimeWindowProperty:
     if schedule.window is None:
-        return scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF")
+        return AT_ONCE
     return scheduler.CfnSchedule.FlexibleTimeWindowProperty(
         mode="FLEXIBLE",
         maximum_window_in_minutes=int(schedule.window.total_seconds()) // 60,

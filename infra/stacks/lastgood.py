@@ -1,21 +1,26 @@
-"""All that a deployment may replace: functions, queues, schedules, policies and the bus."""
+"""All that a deployment may replace: functions, queues, schedules, policies, the bus, alarms."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.catalog import CATALOG, TAKER, PolicySchedules, Row
+from infra.catalog import BY_NAME, CATALOG, PLANNER, TAKER, Every, PolicySchedules, Row
 from infra.constructs import policies as deployed
+from infra.constructs.alarms import Alarms
 from infra.constructs.bus import AnnouncementBus
 from infra.constructs.core_layer import CoreLayer
+from infra.constructs.dashboard import Dashboard
 from infra.constructs.function import CatalogFunction
 from infra.constructs.inbox import Inbox
+from infra.constructs.notices import NoticesTopic
 from infra.constructs.policies import DeployedPolicies
-from infra.constructs.schedules import PolicySchedulesGroup
+from infra.constructs.schedules import Schedules
 from infra.grants import Places
 from infra.stacks.state import StateStack
 from lastgood.domain.policy import Policy
@@ -32,6 +37,7 @@ class LastgoodStack(Stack):
         *,
         policies: Mapping[str, Policy],
         state: StateStack,
+        email: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -46,42 +52,63 @@ class LastgoodStack(Stack):
         self._key = kms.Key.from_key_arn(self, "Key", state.key.key_arn)
         self._layer = CoreLayer(self, "Layer")
         self._bus = AnnouncementBus(self, "Bus").bus
-        inboxes = self._inboxes()
+        here = Places(partition=self.partition, account=self.account, region=self.region)
+        topic = NoticesTopic(self, "Notices", key=self._key, places=here, email=email).topic
+        # Before the functions, since one of them sends to the queue of another.
+        inboxes = {
+            row.name: Inbox(self, f"{row.construct_id}Inbox", row=row, key=self._key, places=here)
+            for row in CATALOG
+        }
         take_queue = inboxes[TAKER].queue
         if take_queue is None:
             raise ValueError(f"the catalog gives {TAKER} no queue")
-        places = self._places(policies, take_queue)
-        settings = self._settings(take_queue)
+        places = self._places(policies, take_queue, topic)
+        settings = self._settings(take_queue, topic)
         functions = {
             row.name: self._function(row, inboxes[row.name], places, settings) for row in CATALOG
         }
         DeployedPolicies(self, "Policies", policies.values())
-        # Exactly one: schedules start the planner, and nothing else.
-        (planner,) = (row.name for row in CATALOG if isinstance(row.trigger, PolicySchedules))
-        schedules = PolicySchedulesGroup(
-            self,
-            "Schedules",
-            policies=policies.values(),
-            planner=functions[planner].function,
-            dead_letters=inboxes[planner].dead_letters,
-            places=places,
-        )
+        schedules = Schedules(self, "Schedules", places=places)
+        own = self._schedule(schedules, policies, functions, inboxes)
+        alarms = Alarms(
+            self, "Alarms", topic=topic, inboxes=inboxes, policies=policies, after=own
+        ).all
+        Dashboard(self, "Dashboard", alarms=alarms, policies=policies)
         for row in CATALOG:
             self._tell(f"{row.construct_id}Function", functions[row.name].function.function_name)
             self._tell(f"{row.construct_id}DeadLetters", inboxes[row.name].dead_letters.queue_url)
         self._tell("TakeQueue", take_queue.queue_url)
         self._tell("AnnouncementBus", self._bus.event_bus_name)
         self._tell("ScheduleGroup", schedules.group.ref)
+        self._tell("NoticesTopic", topic.topic_arn)
 
-    def _inboxes(self) -> dict[str, Inbox]:
-        """Before the functions, since one of them sends to the queue of another."""
-        here = Places(partition=self.partition, account=self.account, region=self.region)
-        return {
-            row.name: Inbox(self, f"{row.construct_id}Inbox", row=row, key=self._key, places=here)
-            for row in CATALOG
-        }
+    def _schedule(
+        self,
+        schedules: Schedules,
+        policies: Mapping[str, Policy],
+        functions: Mapping[str, CatalogFunction],
+        inboxes: Mapping[str, Inbox],
+    ) -> list[scheduler.CfnSchedule]:
+        """All schedules; those of our own are returned."""
+        own: list[scheduler.CfnSchedule] = []
+        for row in CATALOG:
+            function, dead_letters = functions[row.name].function, inboxes[row.name].dead_letters
+            if isinstance(row.trigger, PolicySchedules):
+                schedules.of_policies(
+                    policies.values(),
+                    trigger=row.trigger,
+                    planner=function,
+                    dead_letters=dead_letters,
+                )
+            if isinstance(row.trigger, Every):
+                own += schedules.of_row(
+                    row, row.trigger, function=function, dead_letters=dead_letters
+                )
+        return own
 
-    def _places(self, policies: Mapping[str, Policy], take_queue: sqs.Queue) -> Places:
+    def _places(
+        self, policies: Mapping[str, Policy], take_queue: sqs.Queue, topic: sns.Topic
+    ) -> Places:
         return Places(
             partition=self.partition,
             account=self.account,
@@ -92,10 +119,14 @@ class LastgoodStack(Stack):
             bus=self._bus.event_bus_arn,
             policies=deployed.PATH,
             take_queue=take_queue.queue_arn,
+            # By name: a role of the function itself names it.
+            planner=f"arn:{self.partition}:lambda:{self.region}:{self.account}"
+            f":function:{BY_NAME[PLANNER].physical_name}",
+            topic=topic.topic_arn,
         )
 
-    def _settings(self, take_queue: sqs.Queue) -> Settings:
-        """What all functions are told; their own rows say the rest."""
+    def _settings(self, take_queue: sqs.Queue, topic: sns.Topic) -> Settings:
+        """What functions may be told; their own rows say what of it, and the rest."""
         return Settings(
             account=self.account,
             region=self.region,
@@ -104,6 +135,8 @@ class LastgoodStack(Stack):
             policies=deployed.PATH,
             timeout="",
             take_queue=take_queue.queue_url,
+            planner=BY_NAME[PLANNER].physical_name,
+            topic=topic.topic_arn,
         )
 
     def _function(

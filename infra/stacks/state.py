@@ -42,7 +42,7 @@ class StateStack(Stack):
             self,
             "Key",
             alias="alias/lastgood",
-            description="Lastgood: the ledger, queues and logs",
+            description="Lastgood: the ledger, queues, notices and logs",
             enable_key_rotation=True,
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
@@ -54,7 +54,8 @@ class StateStack(Stack):
             log_group=f"arn:{self.partition}:logs:{self.region}:{self.account}"
             ":log-group:/aws/lambda/lastgood-*",
         )
-        for grant in (grants.EVENTS_USE_KEY, grants.logs_use_key(self.region)):
+        services = (grants.EVENTS_USE_KEY, grants.ALARMS_USE_KEY, grants.logs_use_key(self.region))
+        for grant in services:
             for statement in grant.statements(places):
                 key.add_to_resource_policy(statement)
         return key

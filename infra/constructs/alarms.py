@@ -1,0 +1,326 @@
+"""What people are woken for: one alarm for each way in which a function or a policy can fail."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_sns as sns
+from constructs import Construct, IDependable
+
+from infra.catalog import BY_NAME, CATALOG, PLANNER, SWEEPER, Every, QueueTrigger, Row
+from infra.constructs.inbox import Inbox
+from infra.constructs.schedules import GROUP
+from lastgood.domain.measures import NAMESPACE, Measure
+from lastgood.domain.policy import Policy, duration_text
+
+QUARTER = timedelta(minutes=15)
+"""How often a sweep counts."""
+
+Missing = cloudwatch.TreatMissingData
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """One alarm: ``metric`` is more than ``threshold`` in ``of`` of the last ``periods``.
+
+    ``text`` is for a person who never heard of it: what it means, where to look, what to do.
+    """
+
+    name: str
+    text: str
+    namespace: str
+    metric: str
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+    statistic: str = "Sum"
+    threshold: int = 0
+    period: timedelta = timedelta(minutes=5)
+    periods: int = 1
+    of: int = 1
+    below: bool = False
+    missing: cloudwatch.TreatMissingData = Missing.NOT_BREACHING
+
+
+class Alarms(Construct):
+    """``all``, by name. Each tells ``topic`` when it begins and when it is over.
+
+    ``after``: what runs first when all is new, so that the absence of it is none.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        topic: sns.ITopic,
+        inboxes: Mapping[str, Inbox],
+        policies: Mapping[str, Policy],
+        after: Sequence[IDependable],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        action = actions.SnsAction(topic)
+        self.all = [self._alarm(watch, action) for watch in watches(inboxes, policies)]
+        self.node.add_dependency(*after)
+
+    def _alarm(self, watch: Watch, action: actions.SnsAction) -> cloudwatch.Alarm:
+        comparison = cloudwatch.ComparisonOperator
+        alarm = cloudwatch.Alarm(
+            self,
+            watch.name,
+            alarm_name=watch.name,
+            alarm_description=watch.text,
+            metric=cloudwatch.Metric(
+                namespace=watch.namespace,
+                metric_name=watch.metric,
+                dimensions_map=dict(watch.dimensions),
+                statistic=watch.statistic,
+                period=Duration.seconds(int(watch.period.total_seconds())),
+            ),
+            comparison_operator=comparison.LESS_THAN_THRESHOLD
+            if watch.below
+            else comparison.GREATER_THAN_THRESHOLD,
+            threshold=watch.threshold,
+            evaluation_periods=watch.periods,
+            datapoints_to_alarm=watch.of,
+            treat_missing_data=watch.missing,
+        )
+        alarm.add_alarm_action(action)
+        alarm.add_ok_action(action)
+        return alarm
+
+
+def watches(inboxes: Mapping[str, Inbox], policies: Mapping[str, Policy]) -> Iterator[Watch]:
+    """All of them: by row, by policy, and those of the whole."""
+    for row in CATALOG:
+        yield _dead_letters(row, inboxes[row.name])
+        yield _errors(row)
+        yield _throttles(row)
+        if isinstance(row.trigger, QueueTrigger):
+            yield _old_messages(row, row.trigger)
+        if isinstance(row.trigger, Every):
+            yield _did_not_run(row, row.trigger)
+    yield _schedules_refused()
+    yield _schedules_lost()
+    yield _stuck()
+    for policy in policies.values():
+        if policy.schedules:
+            yield _caught_up(policy)
+        if policy.rpo is not None:
+            yield _past_rpo(policy)
+
+
+# of a function
+
+
+def _dead_letters(row: Row, inbox: Inbox) -> Watch:
+    dead = inbox.dead_letters
+    if inbox.queue is not None:
+        then = (
+            "Then move them back: aws sqs start-message-move-task "
+            f"--source-arn {dead.queue_arn} --destination-arn {inbox.queue.queue_arn}"
+        )
+    elif isinstance(row.trigger, Every):
+        then = "Nothing has to be sent again: the next run does what this one did not."
+    else:
+        then = (
+            "Then ask again with the input that the message shows: aws lambda invoke "
+            f"--function-name {row.physical_name} --cli-read-timeout 0 "
+            "--cli-binary-format raw-in-base64-out "
+            """--payload '{"policy": "...", "slot": "..."}' answer.json"""
+        )
+    return Watch(
+        name=f"{row.physical_name}-dead-letters",
+        text=f"{row.physical_name} gave something up. It is kept for 14 days; if nobody acts, it "
+        "is not done. Look what it is, and at its attributes error and cause, which say what to "
+        f"change: aws sqs receive-message --queue-url {dead.queue_url} "
+        f"--message-attribute-names All. {then}",
+        namespace="AWS/SQS",
+        metric="ApproximateNumberOfMessagesVisible",
+        dimensions={"QueueName": f"{row.physical_name}-dead-letters"},
+        statistic="Maximum",
+    )
+
+
+def _errors(row: Row) -> Watch:
+    """One alone is a person's mistake, or a worker that was lost and is followed by another. What
+    a schedule starts and fails is tried again within minutes, so it fails more than once."""
+    return Watch(
+        name=f"{row.physical_name}-errors",
+        text=f"{row.physical_name} failed more than once within a quarter of an hour: it raised an "
+        "error, ran out of time or could not start. A message that fails by itself is not meant; "
+        "that becomes a dead letter. Look since when and why: "
+        f"aws logs tail /aws/lambda/{row.physical_name} --since 1h --filter-pattern ERROR. "
+        "If it began with a deployment, deploy the version before it. What failed is tried again "
+        "by itself; what cannot be done is told of as a dead letter.",
+        namespace="AWS/Lambda",
+        metric="Errors",
+        dimensions={"FunctionName": row.physical_name},
+        threshold=1,
+        period=QUARTER,
+    )
+
+
+def _throttles(row: Row) -> Watch:
+    return Watch(
+        name=f"{row.physical_name}-throttles",
+        text=f"Lambda has refused to start {row.physical_name} for a quarter of an hour: the "
+        "account has no concurrency left. Work waits, and is late. Look who uses it, and how much "
+        "there is: aws lambda get-account-settings --query AccountLimit. Ask for more in Service "
+        "Quotas (Lambda, Concurrent executions), or limit who takes it all.",
+        namespace="AWS/Lambda",
+        metric="Throttles",
+        dimensions={"FunctionName": row.physical_name},
+        periods=3,
+        of=3,
+    )
+
+
+def _old_messages(row: Row, trigger: QueueTrigger) -> Watch:
+    return Watch(
+        name=f"{row.physical_name}-old-messages",
+        text=f"A message has waited for {duration_text(trigger.old)} or longer for "
+        f"{row.physical_name}: it does not keep up, or tries the same ones in vain. "
+        "Look what it waits for: "
+        f"aws logs tail /aws/lambda/{row.physical_name} --since 1h --filter-pattern again. "
+        "Limits of EC2 pass by themselves; see that the function is not throttled and that its "
+        "trigger is enabled: aws lambda list-event-source-mappings "
+        f"--function-name {row.physical_name} --query EventSourceMappings[].State",
+        namespace="AWS/SQS",
+        metric="ApproximateAgeOfOldestMessage",
+        dimensions={"QueueName": row.physical_name},
+        statistic="Maximum",
+        threshold=int(trigger.old.total_seconds()),
+        # Once it is there, it stays until the message is gone; a single datapoint may be wrong.
+        periods=3,
+        of=3,
+    )
+
+
+def _did_not_run(row: Row, trigger: Every) -> Watch:
+    """The dead man's handle: no datapoint is the worst of them.
+
+    It may ring once when all is new, before the first run is counted.
+    """
+    return Watch(
+        name=f"{row.physical_name}-did-not-run",
+        text=f"{row.physical_name} has not run for {3 * trigger.minutes} minutes, and should every "
+        f"{trigger.minutes}. Nothing mends what is lost now, and no other alarm about sources can "
+        "be trusted. See that its schedule is there and ENABLED: aws scheduler get-schedule "
+        f"--group-name {GROUP} --name {row.physical_name}. Run it by hand: aws lambda invoke "
+        f"--function-name {row.physical_name} --cli-read-timeout 0 answer.json. "
+        "If the schedule is gone, deploy Lastgood again.",
+        namespace="AWS/Lambda",
+        metric="Invocations",
+        dimensions={"FunctionName": row.physical_name},
+        threshold=1,
+        below=True,
+        period=timedelta(minutes=trigger.minutes),
+        periods=3,
+        of=3,
+        missing=Missing.BREACHING,
+    )
+
+
+# of the schedules
+
+
+def _schedules_refused() -> Watch:
+    return Watch(
+        name="lastgood-schedules-refused",
+        text="For a quarter of an hour, EventBridge Scheduler could not start what it should: each "
+        "try was refused. Slots are late; they are given up after 6 hours. See that the functions "
+        "are there, and that the schedules' roles may invoke them: aws scheduler list-schedules "
+        f"--group-name {GROUP}. CloudTrail names the refusal (Invoke, from "
+        "scheduler.amazonaws.com). If a role or a function was changed by hand, deploy Lastgood "
+        "again.",
+        namespace="AWS/Scheduler",
+        metric="TargetErrorCount",
+        dimensions={"ScheduleGroup": GROUP},
+        periods=3,
+        of=3,
+    )
+
+
+def _schedules_lost() -> Watch:
+    planner = BY_NAME[PLANNER].physical_name
+    return Watch(
+        name="lastgood-schedules-lost",
+        text="EventBridge Scheduler gave up a slot and could not even leave a dead letter of it. "
+        "The next sweep starts a slot that was due within the last day. If sweeps do not run "
+        "either, start each policy by hand: aws lambda invoke "
+        f"--function-name {planner} --cli-read-timeout 0 --cli-binary-format raw-in-base64-out "
+        """--payload '{"policy": "..."}' answer.json. """
+        "Then look at the schedules' roles and at the key alias/lastgood: one of them was changed "
+        "or disabled. Deploy Lastgood again, or enable the key.",
+        namespace="AWS/Scheduler",
+        metric="InvocationsFailedToBeSentToDeadLetterCount",
+        dimensions={"ScheduleGroup": GROUP},
+    )
+
+
+# of what a sweep counts
+
+
+def _of_sweep(**dimensions: str) -> Mapping[str, str]:
+    return {"service": BY_NAME[SWEEPER].physical_name, **dimensions}
+
+
+def _stuck() -> Watch:
+    """The first sweep that finds one asks for it again. Only if that did not help, and another
+    finds it half an hour later, there is something to do."""
+    return Watch(
+        name="lastgood-points-stuck",
+        text="Recovery points have no worker, and asking for them again did not help. After three "
+        "times they are given up, and their sources have no point for that slot. Look what "
+        "happens to their workers: aws logs tail /aws/lambda/lastgood-create-snapshots "
+        "--since 2h --filter-pattern ERROR. The sweep names the points: aws logs tail "
+        f"/aws/lambda/{BY_NAME[SWEEPER].physical_name} --since 2h",
+        namespace=NAMESPACE,
+        metric=Measure.POINTS_STUCK.value,
+        dimensions=_of_sweep(),
+        statistic="Maximum",
+        period=QUARTER,
+        periods=8,
+        of=2,
+    )
+
+
+def _caught_up(policy: Policy) -> Watch:
+    return Watch(
+        name=f"lastgood-{policy.name}-not-started",
+        text=f"A slot of policy {policy.name} was started by no schedule, or its plan broke off. "
+        "A sweep has started it since: its points hold the data of then, not of the slot. On the "
+        "day when clocks go forward this is right for a local time that does not exist. Otherwise, "
+        "see that the policy's schedules are there and ENABLED: aws scheduler list-schedules "
+        f"--group-name {GROUP} --name-prefix {policy.name}. Then look at the dead letters of "
+        f"{BY_NAME[PLANNER].physical_name}.",
+        namespace=NAMESPACE,
+        metric=Measure.SLOTS_CAUGHT_UP.value,
+        dimensions=_of_sweep(policy=policy.name),
+        period=QUARTER,
+    )
+
+
+def _past_rpo(policy: Policy) -> Watch:
+    """Where no sweep counts, it stays as it was: nothing is known, and that is told by the alarm
+    about sweeps. So it cannot ring before the first sweep, and is not over because they stopped."""
+    rpo = duration_text(policy.rpo or timedelta(0))
+    return Watch(
+        name=f"lastgood-{policy.name}-past-rpo",
+        text=f"Sources of policy {policy.name} have had no good recovery point for longer than "
+        f"{rpo}, the policy's rpo. If one of them is lost now, more is lost than was agreed. A "
+        "notice on this topic names them once a day. Look why their last points failed: the "
+        "causes are in the notices of the runs, and in the dead letters of "
+        "lastgood-create-snapshots. Mend it, and take each now: aws lambda invoke "
+        f"--function-name {BY_NAME[PLANNER].physical_name} --cli-read-timeout 0 "
+        "--cli-binary-format raw-in-base64-out "
+        f"""--payload '{{"policy": "{policy.name}", "source": "..."}}' answer.json""",
+        namespace=NAMESPACE,
+        metric=Measure.SOURCES_PAST_RPO.value,
+        dimensions=_of_sweep(policy=policy.name),
+        statistic="Maximum",
+        period=QUARTER,
+        missing=Missing.IGNORE,
+    )
