@@ -41,10 +41,12 @@ from botocore.config import Config
 from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
+from moto.kms import models as kms_models
 
-from tests.cloud import ec2, transactions
+from tests.cloud import answers, ec2, transactions
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
+from tests.cloud.killed import Killed
 
 # The environment above is enough, and keeping the session keeps its clients' models loaded.
 _MOTO_CONFIG: Final[Any] = {
@@ -65,6 +67,13 @@ class LostReply:
 LOST_REPLY: Final = LostReply()
 
 
+class Kill:
+    """The call has its effect, and the process that made it dies before it learns of it."""
+
+
+KILL: Final = Kill()
+
+
 @dataclass(frozen=True)
 class AwsError:
     code: str
@@ -72,7 +81,7 @@ class AwsError:
     status: int
 
 
-Effect = AwsError | LostReply | Exception
+Effect = AwsError | LostReply | Kill | Exception
 
 
 def aws_error(code: str, message: str = "injected by the test", status: int = 400) -> AwsError:
@@ -82,10 +91,13 @@ def aws_error(code: str, message: str = "injected by the test", status: int = 40
 
 @dataclass(frozen=True)
 class Call:
+    """``by``: the function that made it; None if no function did."""
+
     service: str
     operation: str
     region: str
     params: dict[str, Any]
+    by: str | None = None
 
     @property
     def name(self) -> str:
@@ -106,34 +118,58 @@ class _Fault:
     effect: Effect
     first: int
     last: int
+    by: str | None
+    whole: bool
     seen: int = 0
 
-    def hits(self, name: str) -> bool:
-        if not fnmatch.fnmatchcase(name, self.pattern):
+    def hits(self, call: Call, attempt: int) -> bool:
+        if not fnmatch.fnmatchcase(call.name, self.pattern) or self.by not in (None, call.by):
             return False
-        self.seen += 1
+        if attempt == 1 or not self.whole:
+            self.seen += 1
         return self.first <= self.seen <= self.last
 
 
 @dataclass
 class FaultPlan:
-    """Which calls go wrong, by name and count. Each attempt of a retried call counts."""
+    """Which calls go wrong, by name and count."""
 
     _faults: list[_Fault] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, pattern: str, effect: Effect, *, times: int = 1, after: int = 0) -> None:
-        """Let ``after`` calls matching ``service.Operation`` pass, then spoil ``times`` of them."""
-        self._faults.append(_Fault(pattern, effect, after + 1, after + times))
+    def add(
+        self,
+        pattern: str,
+        effect: Effect,
+        *,
+        times: int = 1,
+        after: int = 0,
+        by: str | None = None,
+        whole: bool = False,
+    ) -> None:
+        """Let ``after`` calls matching ``service.Operation`` pass, then spoil ``times`` of them.
+
+        ``by``: only the calls of that function count. Each attempt of a call that botocore retries
+        counts as one; with ``whole`` they count together, and all of them go wrong.
+        """
+        self._faults.append(_Fault(pattern, effect, after + 1, after + times, by, whole))
 
     def clear(self) -> None:
         self._faults.clear()
 
-    def effect_on(self, name: str) -> Effect | None:
+    def effect_on(self, call: Call, attempt: int) -> Effect | None:
         with self._lock:
             # every fault counts every call it matches, whichever of them strikes
-            struck = [fault.effect for fault in self._faults if fault.hits(name)]
+            struck = [fault.effect for fault in self._faults if fault.hits(call, attempt)]
         return struck[0] if struck else None
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """An asynchronous invocation that somebody asked Lambda for. ``function`` is a name."""
+
+    function: str
+    event: Any
 
 
 class NotModelledCalls(AssertionError):
@@ -142,13 +178,31 @@ class NotModelledCalls(AssertionError):
 
 @dataclass
 class InProcessCloud:
-    """``ec2`` holds the conditions: limits, lag, outcomes, images, closed Regions."""
+    """``ec2`` holds the conditions: limits, lag, outcomes, images, closed Regions.
+
+    ``attempts`` holds what went out for ``calls``: a call that botocore retries is there each time.
+    ``invocations``: what Lambda was asked to invoke; there are no functions in here to do it.
+    """
 
     clock: Clock
     ec2: ec2.Conditions
     events: list[dict[str, Any]] = field(default_factory=list)
+    invocations: list[Invocation] = field(default_factory=list)
     calls: CallLog = field(default_factory=CallLog)
+    attempts: CallLog = field(default_factory=CallLog)
     faults: FaultPlan = field(default_factory=FaultPlan)
+    _running: str | None = None
+    _killed: bool = False
+
+    @contextmanager
+    def running(self, function: str) -> Iterator[None]:
+        """All calls meanwhile, of any thread, are the function's. Once a ``KILL`` struck, none of
+        its threads makes another: it dies with Killed."""
+        self._running, self._killed = function, False
+        try:
+            yield
+        finally:
+            self._running, self._killed = None, False
 
     def client(self, service: str, region: str = "us-east-1") -> Any:
         """A client that does not retry; the same one for every test of the process."""
@@ -179,6 +233,7 @@ def in_process_cloud(
         patches = Patches()
         stack.callback(patches.undo)
         transactions.install(patches)
+        answers.install(patches)
         _intercept(patches, cloud)
         stack.enter_context(mock_aws(config=_MOTO_CONFIG))
         yield cloud
@@ -186,12 +241,13 @@ def in_process_cloud(
         raise NotModelledCalls("; ".join(cloud.ec2.not_modelled))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Sent:
     """The call that a thread's client is making: what the request itself no longer tells."""
 
-    name: str
+    call: Call
     protocol: str
+    attempt: int = 0
 
 
 def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
@@ -201,11 +257,15 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
     process, stub = BotocoreStubber.process_request, BotocoreStubber.__call__
 
     def make_api_call(client: Any, operation: str, params: dict[str, Any]) -> Any:
+        if cloud._killed:
+            raise Killed
         service = client.meta.service_model
-        call = Call(service.service_name, operation, client.meta.region_name, params)
+        call = Call(
+            service.service_name, operation, client.meta.region_name, params, cloud._running
+        )
         cloud.calls.append(call)
         outer = getattr(calling, "sent", None)
-        calling.sent = _Sent(call.name, service.resolved_protocol)
+        calling.sent = _Sent(call, service.resolved_protocol)
         try:
             return api_call(client, operation, params)
         finally:
@@ -218,21 +278,43 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
 
     def answer(stubber: Any, event_name: str, request: Any, **kwargs: Any) -> Any:
         sent: _Sent = calling.sent
-        effect = cloud.faults.effect_on(sent.name)
+        sent.attempt += 1
+        cloud.attempts.append(sent.call)
+        effect = cloud.faults.effect_on(sent.call, sent.attempt)
         if isinstance(effect, Exception):
             raise effect
         if isinstance(effect, AwsError):
             return _error_response(sent.protocol, effect, request.url)
-        reply = stub(stubber, event_name, request, **kwargs)
+        if sent.call.name == "lambda.Invoke":
+            reply = _taken(cloud, sent.call, request.url)
+        else:
+            reply = stub(stubber, event_name, request, **kwargs)
         if isinstance(effect, LostReply):
             raise ReadTimeoutError(endpoint_url=request.url)
+        if isinstance(effect, Kill):
+            cloud._killed = True
+            raise Killed
         return reply
 
     # Between two tries botocore waits for real seconds, which are nobody's here.
     patches.set(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
+    # 0.1 s for each key, though nothing here is signed with it
+    patches.set(kms_models, "generate_private_key", _one_key)
     patches.set(BaseClient, "_make_api_call", make_api_call)
     patches.set(BotocoreStubber, "process_request", process_one_at_a_time)
     patches.set(BotocoreStubber, "__call__", answer)
+
+
+_one_key = cache(kms_models.generate_private_key)
+
+
+def _taken(cloud: InProcessCloud, call: Call, url: str) -> AWSResponse:
+    """Lambda takes an asynchronous invocation for later. Source: Lambda API, "Invoke"."""
+    if call.params.get("InvocationType") != "Event":
+        raise NotModelledCalls("lambda.Invoke that waits for its answer")
+    name = call.params["FunctionName"].rsplit(":", 1)[-1]
+    cloud.invocations.append(Invocation(name, json.loads(call.params["Payload"])))
+    return AWSResponse(url, 202, {}, _Body(b""))
 
 
 class _Body(io.BytesIO):

@@ -12,12 +12,15 @@ from moto.server import ThreadedMotoServer
 from tests.cloud import ec2 as model
 from tests.cloud.clock import Clock
 from tests.cloud.in_process import (
+    KILL,
     LOST_REPLY,
     InProcessCloud,
+    Invocation,
     NotModelledCalls,
     aws_error,
     in_process_cloud,
 )
+from tests.cloud.killed import Killed
 from tests.support.refusals import refused
 
 T0 = datetime(2025, 3, 1, 3, 0, tzinfo=UTC)
@@ -101,6 +104,64 @@ def test_a_call_can_fail_before_it_reaches_aws(cloud: InProcessCloud, ec2: Any) 
         volume(ec2)
 
     assert ec2.describe_volumes()["Volumes"] == []
+
+
+def test_a_fault_on_a_whole_call_outlasts_botocores_retries(cloud: InProcessCloud) -> None:
+    retrying = boto3.client(
+        "ec2",
+        region_name=REGION,
+        config=Config(retries={"mode": "standard", "total_max_attempts": 3}),
+    )
+    cloud.faults.add("ec2.*", aws_error("Unavailable", status=503), after=1, whole=True)
+
+    retrying.describe_volumes()
+    with refused("Unavailable"):
+        retrying.describe_volumes()
+    retrying.describe_volumes()
+
+    assert len(cloud.calls) == 3
+    assert len(cloud.attempts) == 5
+
+
+def test_a_fault_can_be_meant_for_the_calls_of_one_function(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    cloud.faults.add("ec2.*", aws_error("InternalError"), by="sweep")
+
+    ec2.describe_volumes()
+    with cloud.running("sweep"), refused("InternalError"):
+        ec2.describe_volumes()
+
+    assert [call.by for call in cloud.calls] == [None, "sweep"]
+
+
+def test_a_function_that_is_killed_has_had_its_effect_and_makes_no_further_call(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    cloud.faults.add("ec2.CreateVolume", KILL)
+
+    with cloud.running("create_snapshots"):
+        with pytest.raises(Killed):
+            volume(ec2)
+        with pytest.raises(Killed):
+            ec2.describe_volumes()
+
+    assert len(ec2.describe_volumes()["Volumes"]) == 1
+    assert len(cloud.calls) == 2
+
+
+def test_an_asynchronous_invocation_is_noted_and_can_fail_as_any_call(
+    cloud: InProcessCloud,
+) -> None:
+    ask = {"FunctionName": "planner", "InvocationType": "Event", "Payload": b'{"policy": "web"}'}
+    cloud.faults.add("lambda.Invoke", aws_error("ServiceException", status=500))
+
+    with refused("ServiceException"):
+        cloud.client("lambda", REGION).invoke(**ask)
+    reply = cloud.client("lambda", REGION).invoke(**ask)
+
+    assert reply["StatusCode"] == 202
+    assert cloud.invocations == [Invocation("planner", {"policy": "web"})]
 
 
 # -- the log, and one test beside another -----------------------------------------------------
