@@ -1,5 +1,7 @@
 """The layer: pure, small, locked, and the same each time."""
 
+import importlib.util
+import marshal
 import subprocess
 import sys
 from importlib import metadata
@@ -10,7 +12,7 @@ import pytest
 from infra import packages
 from tests.infra.conftest import Synthesised
 
-COMPILED = {".so", ".pyd", ".pyc", ".pyo", ".dylib", ".dll"}
+MACHINE_CODE = {".so", ".pyd", ".dylib", ".dll"}
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +29,27 @@ def pins() -> dict[str, str]:
     return dict(line.removesuffix(" \\").split("==") for line in lines if "==" in line)
 
 
-def test_the_layer_holds_no_compiled_code_and_no_tests(roots: list[Path]) -> None:
+def test_the_layer_holds_no_machine_code_and_no_tests(roots: list[Path]) -> None:
     files = [path for root in roots for path in root.rglob("*") if path.is_file()]
 
     names = {part for path in files for part in path.parts[-4:-1]}
 
     assert files
-    assert not [path for path in files if path.suffix in COMPILED]
-    assert not names & {"__pycache__", "test", "tests"}
+    assert not [path for path in files if path.suffix in MACHINE_CODE]
+    assert not names & {"test", "tests"}
+
+
+def test_every_module_of_the_layer_has_its_bytecode_and_says_where_lambda_puts_it(
+    roots: list[Path],
+) -> None:
+    for root in roots:
+        for path in root.rglob("*.py"):
+            compiled = Path(importlib.util.cache_from_source(str(path)))
+            head, code = compiled.read_bytes()[:16], compiled.read_bytes()[16:]
+
+            # PEP 552: hash-based, and never checked, since a zip keeps no time that could be.
+            assert head[4:8] == b"\x01\0\0\0"
+            assert marshal.loads(code).co_filename == f"/opt/{path.relative_to(root)}"
 
 
 def test_the_layer_holds_nothing_but_python_packages(roots: list[Path]) -> None:
@@ -42,6 +57,7 @@ def test_the_layer_holds_nothing_but_python_packages(roots: list[Path]) -> None:
 
     assert {path.name for root in roots for path in root.iterdir()} == {"python"}
     assert {name for name in top if not name.endswith((".dist-info", ".py"))} == {
+        "__pycache__",
         "attr",
         "attrs",
         "aws_lambda_powertools",
