@@ -239,9 +239,12 @@ class Environment:
             except queue.Empty:
                 if self._process.poll() is not None and self.outbox.empty():
                     code = self._process.returncode
-                    # "signal: killed": Lambda writes it in lower case.
-                    killed_by = f"signal: {signal.strsignal(-code)}".lower()
-                    ended = f"exit status {code}" if code >= 0 else killed_by
+                    ended = (
+                        f"exit status {code}"
+                        if code >= 0
+                        # Lambda writes "signal: killed", in lower case.
+                        else f"signal: {signal.strsignal(-code)}".lower()
+                    )
                     message = f"Runtime exited with error: {ended}"
                     return self._ended(request_id, "Runtime.ExitError", message)
                 if time.monotonic() > self._ends:
