@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.catalog import CATALOG, EbsEvents, PolicySchedules, QueueTrigger, Row
+from infra.catalog import CATALOG, EbsEvents, QueueTrigger, Row, Scheduled
 from infra.constructs import function
 from infra.packages import ROOT
 from lastgood import codec
@@ -133,6 +133,22 @@ def test_a_function_is_told_what_its_settings_ask_for(row: Row, bundle: Synthesi
         assert settings.queue
         assert settings.dead_letters
         assert settings.receives == str(row.trigger.receives)
+        assert settings.workers == str(row.trigger.concurrency or 1)
+
+
+def test_a_function_is_told_only_of_what_it_may_use(bundle: Synthesised) -> None:
+    told = {
+        row.name: bundle.function(row)["Environment"]["Variables"].keys()
+        & {"LASTGOOD_TAKE_QUEUE", "LASTGOOD_PLANNER", "LASTGOOD_TOPIC"}
+        for row in CATALOG
+    }
+
+    assert told == {
+        "plan_snapshots": {"LASTGOOD_TAKE_QUEUE", "LASTGOOD_PLANNER"},
+        "create_snapshots": set(),
+        "record_snapshot": set(),
+        "sweep": {"LASTGOOD_TAKE_QUEUE", "LASTGOOD_PLANNER", "LASTGOOD_TOPIC"},
+    }
 
 
 def test_every_setting_is_set_for_some_function(bundle: Synthesised) -> None:
@@ -225,12 +241,13 @@ def test_ebs_events_come_by_a_rule_that_alone_may_fill_the_queue(
 
 @pytest.mark.parametrize(
     "row",
-    [row for row in CATALOG if isinstance(row.trigger, PolicySchedules)],
+    [row for row in CATALOG if isinstance(row.trigger, Scheduled)],
     ids=lambda row: row.name,
 )
 def test_an_invocation_that_nobody_waits_for_ends_among_the_dead_letters(
     row: Row, bundle: Synthesised
 ) -> None:
+    assert isinstance(row.trigger, Scheduled)
     dead, _ = bundle.named("AWS::SQS::Queue", "QueueName", f"{row.physical_name}-dead-letters")
     made, _ = bundle.named("AWS::Lambda::Function", "FunctionName", row.physical_name)
 
@@ -240,7 +257,8 @@ def test_an_invocation_that_nobody_waits_for_ends_among_the_dead_letters(
         if one["FunctionName"] == {"Ref": made}
     )
 
-    assert config["MaximumRetryAttempts"] == 2
+    assert config["MaximumRetryAttempts"] == row.trigger.retries
+    assert config["MaximumEventAgeInSeconds"] == row.trigger.late.total_seconds()
     assert config["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": [dead, "Arn"]}
 
 
@@ -281,4 +299,4 @@ def test_the_code_of_a_function_is_its_folder(row: Row, bundle: Synthesised) -> 
     }
 
     assert f"{row.name}/handler.py" in files
-    assert all(name.startswith(f"{row.name}/") and name.endswith(".py") for name in files)
+    assert all(name.startswith(f"{row.name}/") and name.endswith((".py", ".pyc")) for name in files)

@@ -9,9 +9,10 @@ import pytest
 from infra import grants
 from infra.catalog import CATALOG, Row
 from infra.grants import Grant, Places
-from tests.infra.conftest import HOME, Synthesised
+from tests.infra.conftest import ACCOUNT, HOME, Synthesised
 
-READS = ("Describe", "Get", "List")
+READS = ("BatchGet", "Describe", "Get", "List", "Query")
+"""Verbs of actions that change nothing. All others do."""
 GRANTS = {name: one for name, one in vars(grants).items() if isinstance(one, Grant)}
 ROW = {row.name: row for row in CATALOG}
 
@@ -34,15 +35,55 @@ def actions(row: Row, bundle: Synthesised) -> set[str]:
     return {one for statement in bundle.granted(row) for one in listed(statement["Action"])}
 
 
+def changes(action: str) -> bool:
+    return not action.partition(":")[2].startswith(READS)
+
+
+def specific(resource: Any) -> bool:
+    """It names one thing, or those within one of ours."""
+    return not isinstance(resource, str) or "*" not in resource or "lastgood-" in resource
+
+
+def bound_to_tags(statement: dict[str, Any]) -> bool:
+    keys = {key for pairs in statement.get("Condition", {}).values() for key in pairs}
+    return any(
+        key.startswith(("aws:RequestTag/", "aws:ResourceTag/")) or key == "ec2:CreateAction"
+        for key in keys
+    )
+
+
+# EC2 asks for every resource of a call. So what these are taken of may be anything that a policy
+# selects at run time, for without its point's tag the snapshot itself is refused, and the call.
+READ_BY_A_SNAPSHOT = {
+    ("ec2:CreateSnapshot", f"arn:aws:ec2:*:{ACCOUNT}:volume/*"),
+    ("ec2:CreateSnapshots", f"arn:aws:ec2:*:{ACCOUNT}:instance/*"),
+    ("ec2:CreateSnapshots", f"arn:aws:ec2:*:{ACCOUNT}:volume/*"),
+}
+
+
 def test_nothing_that_changes_anything_is_granted_on_everything(bundle: Synthesised) -> None:
     wide = [
         (who, action)
         for who, statement in statements(bundle)
         for action in listed(statement["Action"])
-        if "*" in listed(statement["Resource"]) and not action.partition(":")[2].startswith(READS)
+        if "*" in listed(statement["Resource"]) and changes(action)
     ]
 
     assert wide == []
+
+
+def test_what_changes_anything_is_bound_to_a_resource_of_ours_or_to_our_tags(
+    bundle: Synthesised,
+) -> None:
+    unbound = {
+        (action, resource)
+        for _, statement in statements(bundle)
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+        if changes(action) and not specific(resource) and not bound_to_tags(statement)
+    }
+
+    assert unbound == READ_BY_A_SNAPSHOT
 
 
 def test_every_action_is_spelled_in_full(bundle: Synthesised) -> None:
@@ -102,28 +143,109 @@ def test_tags_are_put_on_snapshots_only_as_they_are_made(bundle: Synthesised) ->
     ]
 
 
-def test_only_the_taker_makes_snapshots_and_nobody_deletes_any(bundle: Synthesised) -> None:
-    takers = {row.name for row in CATALOG if "ec2:CreateSnapshots" in actions(row, bundle)}
-    everything = set().union(*(actions(row, bundle) for row in CATALOG))
-
-    assert takers == {"create_snapshots"}
-    assert not [one for one in everything if "Delete" in one and one != "sqs:DeleteMessage"]
+def ec2_changes(row: Row, bundle: Synthesised) -> set[str]:
+    return {one for one in actions(row, bundle) if one.startswith("ec2:") and changes(one)}
 
 
-@pytest.mark.parametrize(
-    ("name", "ledger"),
-    [
-        ("plan_snapshots", {"GetItem", "PutItem", "UpdateItem"}),
-        ("create_snapshots", {"GetItem", "PutItem", "UpdateItem"}),
-        ("record_snapshot", {"GetItem", "UpdateItem", "Query"}),
-    ],
-)
-def test_each_function_may_do_what_it_does_with_the_ledger(
-    name: str, ledger: set[str], bundle: Synthesised
+def test_the_function_that_creates_cannot_delete_and_the_one_that_deletes_cannot_create(
+    bundle: Synthesised,
 ) -> None:
-    granted = {one for one in actions(ROW[name], bundle) if one.startswith("dynamodb:")}
+    changing = {row.name: found for row in CATALOG if (found := ec2_changes(row, bundle))}
 
-    assert granted == {f"dynamodb:{one}" for one in ledger}
+    assert changing == {
+        "create_snapshots": {"ec2:CreateSnapshot", "ec2:CreateSnapshots", "ec2:CreateTags"},
+        "sweep": {"ec2:DeleteSnapshot"},
+    }
+    assert not [
+        one
+        for one in actions(ROW["create_snapshots"], bundle) - {"sqs:DeleteMessage"}
+        if one.partition(":")[2].startswith(("Delete", "Modify"))
+    ]
+
+
+def test_a_snapshot_is_deleted_only_if_it_has_the_tag_of_a_point(bundle: Synthesised) -> None:
+    (statement,) = (
+        one for one in bundle.granted(ROW["sweep"]) if "ec2:DeleteSnapshot" in listed(one["Action"])
+    )
+
+    assert statement["Action"] == "ec2:DeleteSnapshot"
+    assert statement["Resource"] == "arn:aws:ec2:*::snapshot/*"
+    assert statement["Condition"]["Null"] == {"aws:ResourceTag/lastgood:point": "false"}
+
+
+def test_the_planner_alone_can_be_asked_for_and_by_its_name(bundle: Synthesised) -> None:
+    invokers = {
+        row.name: one["Resource"]
+        for row in CATALOG
+        for one in bundle.granted(row)
+        if "lambda:InvokeFunction" in listed(one["Action"])
+    }
+
+    planner = f"arn:aws:lambda:{HOME}:{ACCOUNT}:function:lastgood-plan-snapshots"
+    assert invokers == {"plan_snapshots": planner, "sweep": planner}
+
+
+# the ledger
+
+LEDGER = {
+    "plan_snapshots": {
+        "GetItem": {"RUN#*"},
+        "PutItem": {"RUN#*"},
+        "UpdateItem": {"RUN#*"},
+    },
+    "create_snapshots": {
+        "GetItem": {"POINT#*", "LAUNCH#*"},
+        "PutItem": {"POINT#*", "RUN#*", "LAUNCH#*"},
+        "UpdateItem": {"POINT#*", "RUN#*", "SOURCES#*"},
+    },
+    "record_snapshot": {
+        "GetItem": {"POINT#*"},
+        "PutItem": {"RUN#*"},
+        "UpdateItem": {"POINT#*", "RUN#*", "SOURCES#*"},
+        "Query by_snapshot": {"snap-*"},
+    },
+    "sweep": {
+        "BatchGetItem": {"POINT#*"},
+        "DeleteItem": {"POINT#*"},
+        "GetItem": {"POINT#*", "NOTICE#*"},
+        "PutItem": {"POINT#*", "RUN#*", "NOTICE#*"},
+        "UpdateItem": {"POINT#*", "RUN#*", "SOURCES#*"},
+        "Query": {"RUN#*", "SOURCES#*"},
+        "Query listing": {"RUNS#*"},
+        "Query in_flight": {"FLIGHT#*", "DOUBT"},
+    },
+}
+"""By action, and index if there is one: the partitions that each function comes to."""
+
+
+@pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
+def test_a_function_comes_to_its_own_partitions_of_the_ledger(
+    row: Row, bundle: Synthesised
+) -> None:
+    granted = {}
+    for statement in bundle.granted(row):
+        for action in listed(statement["Action"]):
+            if action.startswith("dynamodb:"):
+                _, _, index = json.dumps(statement["Resource"]).partition("/index/")
+                name = f"{action.partition(':')[2]} {index.rstrip(']}')}".replace('"', "").strip()
+                granted[name] = set(
+                    statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+                )
+
+    assert granted == LEDGER[row.name]
+
+
+def test_no_call_comes_to_the_ledger_without_saying_to_which_partition(
+    bundle: Synthesised,
+) -> None:
+    needed = [
+        statement["Condition"]["Null"]
+        for _, statement in statements(bundle)
+        if any(action.startswith("dynamodb:") for action in listed(statement["Action"]))
+    ]
+
+    assert needed
+    assert all(one == {"dynamodb:LeadingKeys": "false"} for one in needed)
 
 
 def test_the_key_is_used_by_way_of_the_service_whose_data_it_is(bundle: Synthesised) -> None:
@@ -133,7 +255,106 @@ def test_the_key_is_used_by_way_of_the_service_whose_data_it_is(bundle: Synthesi
         if any(action.startswith("kms:") for action in listed(statement["Action"]))
     }
 
-    assert through == {f"sqs.{HOME}.amazonaws.com", f"dynamodb.{HOME}.amazonaws.com"}
+    assert through == {f"{one}.{HOME}.amazonaws.com" for one in ("dynamodb", "sns", "sqs")}
+
+
+# policies of resources
+
+OF_RESOURCES = {
+    "AWS::KMS::Key": "KeyPolicy",
+    "AWS::SNS::TopicPolicy": "PolicyDocument",
+    "AWS::SQS::QueuePolicy": "PolicyDocument",
+}
+
+
+def resource_statements(bundle: Synthesised) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of every key, topic and queue, by type."""
+    for path in bundle.templates:
+        stack = path.name.removesuffix(".template.json")
+        for type_, key in OF_RESOURCES.items():
+            for one in bundle.resources(type_, stack).values():
+                for statement in one[key]["Statement"]:
+                    yield type_, statement
+
+
+def test_the_policies_of_keys_topics_and_queues_let_in_services_for_us_and_no_one_else(
+    bundle: Synthesised,
+) -> None:
+    rule = f"arn:aws:events:{HOME}:{ACCOUNT}:rule/lastgood-record-snapshot"
+    account = {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+    alarms = {"ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:{HOME}:{ACCOUNT}:alarm:lastgood-*"}}
+    log = f"arn:aws:logs:{HOME}:{ACCOUNT}:log-group:/aws/lambda/lastgood-*"
+
+    allowed = [
+        (type_.split("::")[1], statement["Principal"], statement.get("Condition"))
+        for type_, statement in resource_statements(bundle)
+        if statement["Effect"] == "Allow"
+    ]
+
+    def service(name: str) -> dict[str, str]:
+        return {"Service": f"{name}.amazonaws.com"}
+
+    by_rule = ("SQS", service("events"), {"ArnEquals": {"aws:SourceArn": rule}})
+    expected = [
+        ("KMS", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, None),
+        ("KMS", service("events"), account),
+        ("KMS", service("cloudwatch"), account),
+        (
+            "KMS",
+            service(f"logs.{HOME}"),
+            {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": log}},
+        ),
+        ("SNS", service("cloudwatch"), {**account, **alarms}),
+        by_rule,
+        by_rule,
+    ]
+    assert sorted(allowed, key=str) == sorted(expected, key=str)
+
+
+def test_only_the_account_itself_may_do_everything_with_the_key(bundle: Synthesised) -> None:
+    """The account's own identity policies decide then; without it nobody could ever change the
+    key ("Default key policy", KMS)."""
+    wide = [
+        statement["Principal"]
+        for _, statement in resource_statements(bundle)
+        if any("*" in action for action in listed(statement["Action"]))
+        and statement["Effect"] == "Allow"
+    ]
+
+    assert wide == [{"AWS": f"arn:aws:iam::{ACCOUNT}:root"}]
+
+
+def test_everybody_is_refused_without_tls(bundle: Synthesised) -> None:
+    denied = [one for _, one in resource_statements(bundle) if one["Effect"] == "Deny"]
+
+    assert all(one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for one in denied)
+    queues = bundle.resources("AWS::SQS::Queue")
+    topics = bundle.resources("AWS::SNS::Topic")
+    assert len(denied) == len(queues) + len(topics)
+
+
+def test_a_role_is_there_for_one_service(bundle: Synthesised) -> None:
+    trusted = [
+        statement["Principal"]
+        for path in bundle.templates
+        for role in bundle.resources(
+            "AWS::IAM::Role", path.name.removesuffix(".template.json")
+        ).values()
+        for statement in role["AssumeRolePolicyDocument"]["Statement"]
+    ]
+
+    assert {next(iter(one.values())) for one in trusted} == {
+        "events.amazonaws.com",
+        "lambda.amazonaws.com",
+        "scheduler.amazonaws.com",
+    }
+    assert all(one.keys() == {"Service"} for one in trusted)
+
+
+def test_functions_are_invoked_under_roles_and_by_no_permission_of_their_own(
+    bundle: Synthesised,
+) -> None:
+    assert bundle.resources("AWS::Lambda::Permission") == {}
 
 
 @pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
@@ -152,7 +373,7 @@ def test_a_function_buries_and_logs_in_its_own_places_only(row: Row, bundle: Syn
         if "logs:PutLogEvents" in listed(statement["Action"])
     )
 
-    assert sends == ({own, taken} if row.name == "plan_snapshots" else {own})
+    assert sends == ({own, taken} if row.name in ("plan_snapshots", "sweep") else {own})
     assert logs.endswith(f":log-group:/aws/lambda/{row.physical_name}:*")
 
 
@@ -168,6 +389,8 @@ def test_a_grant_says_why_and_why_its_patterns_are_patterns(name: str) -> None:
         bus="bus",
         policies="/path",
         take_queue="take",
+        planner="planner",
+        topic="topic",
         queue="queue",
         dead_letters="dead",
         log_group="log",

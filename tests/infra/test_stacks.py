@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from infra.catalog import BY_NAME, CATALOG, PLANNER, SWEEPER, Row, Scheduled
 from infra.packages import ROOT
 from infra.policies import load_policies
 from infra.stacks.state import IN_FLIGHT, LISTED
@@ -18,6 +19,7 @@ from lastgood.domain.model import Point, Run
 from lastgood.domain.policy import Policy
 from lastgood.ledger import keys
 from plan_snapshots.usecase import PlanRequest
+from sweep.usecase import SweepRequest
 from tests.infra.conftest import ACCOUNT, HOME, Synthesised, synthesise
 from tests.support import table
 
@@ -104,7 +106,7 @@ def test_the_indexes_hold_nothing_large_and_nothing_unknown() -> None:
     assert not projected & {"members", "manifest", "notes", "history"}
 
 
-def test_the_key_rotates_and_serves_only_logs_and_events_of_this_account(
+def test_the_key_rotates_and_serves_only_logs_events_and_alarms_of_this_account(
     bundle: Synthesised,
 ) -> None:
     key = the(bundle.resources("AWS::KMS::Key", "LastgoodState"))
@@ -117,6 +119,7 @@ def test_the_key_rotates_and_serves_only_logs_and_events_of_this_account(
     assert key["EnableKeyRotation"] is True
     assert services == {
         "events.amazonaws.com": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
+        "cloudwatch.amazonaws.com": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
         f"logs.{HOME}.amazonaws.com": {
             "ArnLike": {
                 "kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{HOME}:{ACCOUNT}"
@@ -129,12 +132,26 @@ def test_the_key_rotates_and_serves_only_logs_and_events_of_this_account(
 # schedules and policies
 
 
-def test_each_cron_of_each_policy_has_its_schedule(bundle: Synthesised) -> None:
-    schedules = bundle.resources("AWS::Scheduler::Schedule").values()
+def schedules_of(row: Row, bundle: Synthesised) -> list[dict[str, Any]]:
+    function, _ = bundle.named("AWS::Lambda::Function", "FunctionName", row.physical_name)
+    return [
+        one
+        for one in bundle.resources("AWS::Scheduler::Schedule").values()
+        if one["Target"]["Arn"] == {"Fn::GetAtt": [function, "Arn"]}
+    ]
 
+
+every_scheduled_row = pytest.mark.parametrize(
+    "row",
+    [row for row in CATALOG if isinstance(row.trigger, Scheduled)],
+    ids=lambda row: row.name,
+)
+
+
+def test_each_cron_of_each_policy_has_its_schedule(bundle: Synthesised) -> None:
     assert {
         (one["ScheduleExpression"], one["ScheduleExpressionTimezone"]): one["FlexibleTimeWindow"]
-        for one in schedules
+        for one in schedules_of(BY_NAME[PLANNER], bundle)
     } == {
         ("cron(0 3 * * ? *)", "Europe/Berlin"): {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 15},
         ("cron(0 15 ? * MON-FRI *)", "UTC"): {"Mode": "OFF"},
@@ -142,7 +159,7 @@ def test_each_cron_of_each_policy_has_its_schedule(bundle: Synthesised) -> None:
 
 
 def test_a_schedule_sends_what_the_planner_reads(bundle: Synthesised) -> None:
-    for schedule in bundle.resources("AWS::Scheduler::Schedule").values():
+    for schedule in schedules_of(BY_NAME[PLANNER], bundle):
         text = schedule["Target"]["Input"]
 
         sent = text.replace("<aws.scheduler.scheduled-time>", "2026-03-01T02:00:00Z")
@@ -152,21 +169,49 @@ def test_a_schedule_sends_what_the_planner_reads(bundle: Synthesised) -> None:
         assert request.slot is not None
 
 
-def test_a_schedule_tries_for_hours_and_then_leaves_a_dead_letter(bundle: Synthesised) -> None:
+def test_a_sweep_is_started_each_quarter_of_an_hour_and_rebuilds_once_a_day(
+    bundle: Synthesised,
+) -> None:
+    started = {
+        one["Name"]: (
+            one["ScheduleExpression"],
+            one["ScheduleExpressionTimezone"],
+            codec.structure(json.loads(one["Target"]["Input"]), SweepRequest),
+        )
+        for one in schedules_of(BY_NAME[SWEEPER], bundle)
+    }
+
+    assert started == {
+        "lastgood-sweep": ("rate(15 minutes)", "UTC", SweepRequest()),
+        "lastgood-sweep-daily": ("cron(10 4 * * ? *)", "UTC", SweepRequest(rebuild=True)),
+    }
+
+
+@every_scheduled_row
+def test_a_schedule_tries_as_long_as_its_row_says_and_then_leaves_a_dead_letter(
+    row: Row, bundle: Synthesised
+) -> None:
+    assert isinstance(row.trigger, Scheduled)
     dead_letters, _ = bundle.named(
-        "AWS::SQS::Queue", "QueueName", "lastgood-plan-snapshots-dead-letters"
+        "AWS::SQS::Queue", "QueueName", f"{row.physical_name}-dead-letters"
     )
-    for schedule in bundle.resources("AWS::Scheduler::Schedule").values():
+    for schedule in schedules_of(row, bundle):
         target = schedule["Target"]
 
-        assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == 6 * 3600
+        late = row.trigger.late.total_seconds()
+        assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == late
         assert target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0] == dead_letters
 
 
-def test_schedules_may_start_the_planner_and_nothing_else(bundle: Synthesised) -> None:
-    schedule = next(iter(bundle.resources("AWS::Scheduler::Schedule").values()))
-    role = bundle.resources("AWS::IAM::Role")[schedule["Target"]["RoleArn"]["Fn::GetAtt"][0]]
-    planner, _ = bundle.named("AWS::Lambda::Function", "FunctionName", "lastgood-plan-snapshots")
+@every_scheduled_row
+def test_schedules_are_of_our_group_and_may_start_their_function_and_nothing_else(
+    row: Row, bundle: Synthesised
+) -> None:
+    function, _ = bundle.named("AWS::Lambda::Function", "FunctionName", row.physical_name)
+    group = next(iter(bundle.resources("AWS::Scheduler::ScheduleGroup")))
+    schedules = schedules_of(row, bundle)
+    (name,) = {one["Target"]["RoleArn"]["Fn::GetAtt"][0] for one in schedules}
+    role = bundle.resources("AWS::IAM::Role")[name]
 
     (policy,) = role["Policies"]
     invoked = [
@@ -176,7 +221,8 @@ def test_schedules_may_start_the_planner_and_nothing_else(bundle: Synthesised) -
     ]
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
 
-    assert invoked == [planner]
+    assert all(one["GroupName"] == {"Ref": group} for one in schedules)
+    assert invoked == [function]
     assert trust["Condition"]["StringEquals"] == {
         "aws:SourceAccount": ACCOUNT,
         "aws:SourceArn": f"arn:aws:scheduler:{HOME}:{ACCOUNT}:schedule-group/lastgood",
@@ -238,6 +284,7 @@ def test_what_people_type_is_among_the_outputs(bundle: Synthesised) -> None:
         "TakeQueue",
         "AnnouncementBus",
         "ScheduleGroup",
+        "NoticesTopic",
     } <= outputs.keys()
 
 
