@@ -13,7 +13,8 @@ BURST = 5
 """Calls that a worker may make at once after a rest: 50 for ten workers, half of a full bucket."""
 
 RECOVERY = 0.9
-SLOWEST = 60.0
+SLOWEST = 20.0
+"""Seconds: a worker that is to wait longer may be ended while it holds a point (``RESERVE``)."""
 
 
 class Pace:
@@ -21,7 +22,7 @@ class Pace:
 
     The worker's state is its own: nothing is shared, and nothing is lost when it ends. ``workers``
     is how many there are at most. When EC2 throttles a call nevertheless, because somebody else
-    draws on the bucket, the interval doubles, up to a minute, and shrinks by a tenth with each
+    draws on the bucket, the interval doubles, up to ``SLOWEST``, and shrinks by a tenth with each
     call that is not throttled.
     """
 

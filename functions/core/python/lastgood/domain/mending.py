@@ -66,11 +66,11 @@ def as_found(point: Point, found: Sequence[Member], now: datetime) -> Point:
     A member that is not shown long after it was made is in error: somebody has deleted it.
     """
     states = {one.snapshot: one for one in found}
-    old = now - point.claimed_at > GONE_AFTER
 
     def seen(member: Member) -> Member:
         if one := states.get(member.snapshot):
             return replace(member, state=one.state, cause=one.cause)
+        old = now - member.started_at > GONE_AFTER
         if old and member.state is MemberState.PENDING:
             cause = "the snapshot is not there any more"
             return replace(member, state=MemberState.ERROR, cause=cause)
@@ -118,6 +118,8 @@ def rebuilt(found: Sequence[Tagged], *, region: str, account: str, now: datetime
         slot = datetime.fromisoformat(tags[keys.SLOT])
         names = tags[keys.POINT], tags[keys.POLICY], tags[keys.RUN], tags[keys.SOURCE]
     except (IndexError, KeyError, ValueError):
+        return None
+    if slot.tzinfo is None:
         return None
     kept = chosen(
         [one.member for one in ours],
