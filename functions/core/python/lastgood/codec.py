@@ -5,7 +5,6 @@ How values are written: datetimes as ``2026-07-01T03:00:00Z``, timedeltas as ``1
 """
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -97,6 +96,8 @@ def unknown_key(key: object, known: Iterable[str]) -> str:
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
     """Ask for the closest of the known texts; empty if none is close."""
+    import difflib  # a cold start need not pay for it
+
     close = difflib.get_close_matches(text, list(known), n=1)
     return f"did you mean '{close[0]}'?" if close else ""
 

@@ -5,18 +5,10 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cache, wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import (
-    BatchProcessor,
-    EventType,
-    process_partial_response,
-)
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from aws_lambda_powertools.utilities.parameters import SSMProvider
-from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lastgood import codec
@@ -46,6 +38,9 @@ from lastgood.errors import (
 from lastgood.ledger.dynamo import DynamoLedger
 from lastgood.ports import Delivery, Deployed, Patience
 from lastgood.settings import Settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 T = TypeVar("T")
 Response = dict[str, Any]
@@ -81,6 +76,9 @@ class DeployedPolicies:
     """``Policies`` from SSM parameters, one for each, under ``path``."""
 
     def __init__(self, ssm: Any, path: str) -> None:
+        # Here, so that functions that read no policy do not load it at their cold start.
+        from aws_lambda_powertools.utilities.parameters import SSMProvider
+
         self._ssm = ssm
         self._provider = SSMProvider(boto3_client=ssm)
         self._path = path
@@ -114,6 +112,8 @@ class DeployedPolicies:
 
     def _asked(self, what: str, ask: Callable[[], T]) -> T:
         """Powertools wraps what botocore raised; our table of errors knows what is inside."""
+        from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+
         with translated("ssm", what):
             try:
                 return ask()
@@ -243,6 +243,12 @@ def batch(
     What is refused for good, and what failed at its last delivery, goes to the dead letters with
     its error; anything else is delivered again, later each time.
     """
+    # Here, so that functions that no queue feeds do not load it, and asyncio, at their cold start.
+    from aws_lambda_powertools.utilities.batch import (
+        BatchProcessor,
+        EventType,
+        process_partial_response,
+    )
 
     def decorate(handle: Callable[[T, Delivery], Point | None]) -> Callable[..., Response]:
         processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
@@ -254,7 +260,7 @@ def batch(
             _begin(context)
             metrics.add_metric(name="Messages", unit=MetricUnit.Count, value=len(event["Records"]))
 
-            def one(record: SQSRecord) -> None:
+            def one(record: "SQSRecord") -> None:
                 _one(record, context, parse, about, handle)
 
             response = process_partial_response(
@@ -273,7 +279,7 @@ def _begin(context: LambdaContext) -> None:
 
 
 def _one(
-    record: SQSRecord,
+    record: "SQSRecord",
     context: LambdaContext,
     parse: Callable[[Mapping[str, Any]], T],
     about: Callable[[T], Mapping[str, Any]],
