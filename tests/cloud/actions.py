@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from moto.dynamodb.models import dynamodb_backends
+from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models import ec2_backends
 
 from tests.cloud.policy import Context, Need, NotTaught
@@ -85,7 +86,11 @@ def _new_snapshots(call: Call) -> list[Need]:
 
 
 def _volumes_of(call: Call, account: str, instance_id: str) -> list[str]:
-    instance = ec2_backends[account][call.region].get_instance(instance_id)
+    """None of an instance that is gone: the call itself will say so."""
+    try:
+        instance = ec2_backends[account][call.region].get_instance(instance_id)
+    except InvalidInstanceIdError:
+        return []
     return [device.volume_id for device in instance.block_device_mapping.values()]
 
 

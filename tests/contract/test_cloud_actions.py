@@ -145,6 +145,17 @@ def test_deleting_a_snapshot_is_judged_by_its_tags(cloud: InProcessCloud) -> Non
     assert need.context["aws:ResourceTag/ours"] == "p1"
 
 
+def test_a_set_of_an_instance_that_is_gone_is_judged_by_what_is_known() -> None:
+    gone = {"InstanceId": "i-12345678"}
+
+    required = needed("ec2", "CreateSnapshots", InstanceSpecification=gone)
+
+    assert [need.resource for need in required] == [
+        f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-12345678",
+        f"arn:aws:ec2:{REGION}::snapshot/*",
+    ]
+
+
 def test_a_function_is_invoked_and_a_topic_published_to_by_their_arns() -> None:
     assert needed("lambda", "Invoke", FunctionName="planner") == [
         Need("lambda:InvokeFunction", FUNCTION)
