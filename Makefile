@@ -10,7 +10,7 @@ export CDK_DISABLE_CLI_TELEMETRY := true
 # So that the CDK CLI's "python3 app.py" is the one with our packages.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help venv check test unit demo cloud synth lock schema constraints bench clean
+.PHONY: help venv check test unit demo cloud synth lock schema security constraints bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ lock: venv  ## renew functions/core/requirements.txt, the layer's lock, from req
 
 schema: venv  ## renew policies.schema.json from the types
 	$(BIN)/python -m tests.support.policy_schema --write
+
+security: venv  ## renew docs/security.md from the templates
+	$(BIN)/python -m tests.support.security_table --write
 
 constraints: venv  ## renew constraints.txt from what is installed
 	(echo "# Everything that requirements-dev.txt brings along, exact. Renew: make constraints"; \

@@ -93,6 +93,14 @@ def test_every_action_is_spelled_in_full(bundle: Synthesised) -> None:
     assert all(statement["Effect"] == "Allow" for _, statement in statements(bundle))
 
 
+def test_roles_come_to_no_other_services_than_these(bundle: Synthesised) -> None:
+    found = {one for _, statement in statements(bundle) for one in listed(statement["Action"])}
+
+    assert {one.partition(":")[0] for one in found} == {
+        *("dynamodb", "ec2", "events", "kms", "lambda", "logs", "sns", "sqs", "ssm"),
+    }
+
+
 def test_roles_have_no_policies_but_their_own(bundle: Synthesised) -> None:
     for path in bundle.templates:
         stack = path.name.removesuffix(".template.json")
