@@ -51,7 +51,7 @@ def run_ended(run: Run, failures: Sequence[Failure]) -> Notice:
     ]
     return Notice(
         key=run_key(run),
-        subject=f"Lastgood: {run.policy} {run.slot:%Y-%m-%d %H:%M} UTC {run.status}, "
+        subject=f"Lastgood: {run.policy} {run.slot:%Y-%m-%d %H:%M}Z {run.status}, "
         f"{failed} failed",
         text="\n".join(lines),
     )
