@@ -8,9 +8,9 @@
 import argparse
 import sys
 
-from tests.bench import cold
+from tests.bench import cold, pace
 
-PARTS = {"cold": cold}
+PARTS = {"pace": pace, "cold": cold}
 
 
 def main() -> int:

@@ -1,9 +1,9 @@
 """Cold start of each function: a fresh process imports it and answers its first event.
 
 The floor beside it is a fresh process that imports boto3 and makes the same clients with the same
-settings. Both have the files and the path that Lambda would give them, and no compiled files of
-ours, since Lambda has none either; boto3 is compiled. The two alternate, so that a busy machine
-slows both. ``net`` leaves out the time in which calls were out, for the cloud's speed is nobody's.
+settings. Both have the files and the path that Lambda would give them: the assets as they are
+deployed, and boto3 compiled. The two alternate, so that a busy machine slows both. ``net`` leaves
+out the time in which calls were out, for the cloud's speed is nobody's.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 from infra import packages
+from infra.assets import LAYER, TASK, staged
 from infra.catalog import CATALOG, QueueTrigger, Row
 from tests.bench import show
 from tests.bench.installation import HOME, Installation, installed
@@ -30,7 +31,6 @@ from tests.support.fleet import disk, launch
 
 PROCESS = Path(__file__).with_name("cold_process.py")
 SLOT = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
-WITHOUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 TARGET = 1.5
 
 
@@ -71,13 +71,13 @@ class Bench:
         self._place = place
         self._folder = folder
         self._variables: dict[str, dict[str, str]] = {}
-        shutil.copytree(REPOSITORY / "functions/core/python", folder / "opt", ignore=WITHOUT)
-        shutil.copytree(
-            packages.installed() / "python", folder / "opt", ignore=WITHOUT, dirs_exist_ok=True
-        )
+        for root in (REPOSITORY / "functions/core/python", packages.installed() / "python"):
+            layer = staged(root, inside="python", unpacked=LAYER).folder / "python"
+            shutil.copytree(layer, folder / "opt", dirs_exist_ok=True)
         for row in CATALOG:
             code = REPOSITORY / "functions" / row.name
-            shutil.copytree(code, folder / row.name / row.name, ignore=WITHOUT)
+            task = staged(code, inside=row.name, unpacked=TASK).folder
+            shutil.copytree(task, folder / row.name)
             configuration = place.client("lambda").get_function_configuration(
                 FunctionName=row.physical_name
             )

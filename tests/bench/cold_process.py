@@ -11,8 +11,8 @@ import time
 
 BEGAN = time.perf_counter()
 
-import json
-import sys
+import json  # noqa: E402
+import sys  # noqa: E402
 
 
 class Context:
