@@ -56,6 +56,7 @@ def test_each_snapshot_bears_the_tags_of_its_volume_and_ours_from_the_call_on(wo
         "lastgood:slot": "2026-03-01T02:00:00Z",
         "lastgood:source": instance,
         "lastgood:method": "set",
+        "lastgood:members": "2",
     }
     assert not world.cloud.calls.of("ec2.CreateTags")[1:]
 

@@ -14,6 +14,7 @@ from plan_snapshots.usecase import Planner, PlanRequest
 from tests.cloud.ec2.seed import seed_fleet
 from tests.contract.test_ledger import item_writes
 from tests.support.builders import a_volume, an_instance
+from tests.support.fakes import FakePlanners
 from tests.support.fleet import volume
 from tests.support.world import HOME, SLOT, World, a_policy
 
@@ -133,6 +134,7 @@ def peak_of_planning(pages):
         compute=lambda region: Fleet(),
         ledger=MemoryLedger(),
         queue=Sink(),
+        planners=FakePlanners(),
         clock=runtime.SystemClock(),
         account="123456789012",
         home_region=HOME,

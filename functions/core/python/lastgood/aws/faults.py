@@ -136,9 +136,8 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
         (_SPACING, "SnapshotCreationPerVolumeRateExceeded"),
         (
             _PENDING,
-            "ConcurrentSnapshotLimitExceeded ConcurrentTagAccess IncorrectInstanceState "
-            "IncorrectState InvalidInstanceState InvalidState PendingSnapshotLimitExceeded "
-            "ResourceLimitExceeded",
+            "ConcurrentSnapshotLimitExceeded ConcurrentTagAccess IncorrectState InvalidState "
+            "PendingSnapshotLimitExceeded ResourceLimitExceeded",
         ),
         (_DONE, "InvalidSnapshot.NotFound"),
         (
@@ -176,8 +175,9 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
         ),
         (
             _REFUSED,
-            "DryRunOperation FilterLimitExceeded IdempotentParameterMismatch InvalidAction "
-            "InvalidCharacter InvalidFilter InvalidInput InvalidMaxResults InvalidNextToken "
+            "DryRunOperation FilterLimitExceeded IdempotentParameterMismatch "
+            "IncorrectInstanceState InvalidAction InvalidCharacter InvalidFilter InvalidInput "
+            "InvalidInstanceState InvalidMaxResults InvalidNextToken "
             "InvalidPaginationToken InvalidParameter InvalidParameterCombination "
             "InvalidParameterDependency InvalidParameterValue InvalidQueryParameter InvalidRequest "
             "InvalidSnapshotID.Malformed InvalidUserID.Malformed MalformedQueryString "
