@@ -10,6 +10,7 @@ import pytest
 from lastgood import runtime
 from lastgood.domain.policy import ResourceKind, Select
 from lastgood.ledger.memory import MemoryLedger
+from lastgood.ports import Page
 from plan_snapshots.usecase import Planner, PlanRequest
 from tests.cloud.ec2.seed import seed_fleet
 from tests.contract.test_ledger import item_writes
@@ -111,12 +112,14 @@ def peak_of_planning(pages):
     class Fleet:
         region = HOME
 
-        def instances(self, tags):
+        def instances(self, tags, start=None):
             for page in range(pages):
-                yield [
-                    an_instance(f"i-{page}-{n}", volumes={"/dev/xvda": f"vol-{page}-{n}"})
-                    for n in range(500)
-                ]
+                yield Page(
+                    [
+                        an_instance(f"i-{page}-{n}", volumes={"/dev/xvda": f"vol-{page}-{n}"})
+                        for n in range(500)
+                    ]
+                )
 
         def volumes_by_id(self, ids):
             return {id_: a_volume(id_) for id_ in ids}
