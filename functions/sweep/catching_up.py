@@ -1,8 +1,9 @@
 """Slots that no schedule started, and plans that broke off."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from lastgood.domain import names, notices
 from lastgood.domain.cron import latest
@@ -32,45 +33,51 @@ class CatchingUp:
     rebuilding: Rebuilding
 
     def catch_up(self, deployed: Deployed, home_region: str, progress: Progress) -> None:
-        """Ask for the newest slot of each schedule, if nobody has.
+        """Ask for the newest slot of each schedule, if nobody has; and for plans that broke off.
 
         Only the newest: a point that is taken now holds the data of now, whichever slot it is for.
         Slots before the policy was deployed as it is are none of its slots.
         """
         policy = deployed.policy
-        for schedule in policy.schedules:
-            until = progress.now - GRACE - (schedule.window or timedelta(0))
-            after = max(deployed.since, progress.now - WINDOW)
-            slot = self._newest(schedule, after, until)
-            if slot is not None:
-                self._see_to(policy, slot, home_region, progress)
+        due = {
+            slot
+            for schedule in policy.schedules
+            if (slot := self._newest(schedule, deployed.since, progress.now))
+        }
+        recent = list(self._recent(policy, progress.now))
+        started = {run.id for run in recent}
+        for slot in sorted(due):
+            if names.run_id(policy.name, slot) not in started:
+                self._start(policy, slot, home_region, progress)
+        newest = next((run for run in recent if run.source is None), None)
+        for run in recent:
+            wanted = run.source or run is newest or run.slot in due
+            if wanted and _broke_off(run, progress.now):
+                self._ask(policy, run.slot, run.source, progress)
 
-    def _newest(self, schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
+    def _newest(self, schedule: Schedule, since: datetime, now: datetime) -> datetime | None:
+        until = now - GRACE - (schedule.window or timedelta(0))
+        after = max(since, now - WINDOW)
         if until <= after:
             return None
         return latest(schedule.cron, schedule.timezone, after=after, until=until)
 
-    def _see_to(self, policy: Policy, slot: datetime, home_region: str, progress: Progress) -> None:
-        run = self._run(policy, slot)
-        if run is None:
-            regions = policy.select.regions or (home_region,)
-            run_id = names.run_id(policy.name, slot)
-            # A run that left snapshots has lost its record: no source is to be taken twice.
-            if not all(self.rebuilding.rebuild(one, progress, run_id) for one in regions):
-                return
-            self.telling.once(notices.caught_up(policy.name, slot, progress.now), progress)
-        elif not _broke_off(run, progress.now):
-            return
-        self.planners.ask(policy.name, slot)
-        progress.caught_up[policy.name] += 1
+    def _recent(self, policy: Policy, now: datetime) -> Iterator[Run]:
+        return takewhile(lambda run: run.slot > now - WINDOW, self.ledger.runs(policy.name))
 
-    def _run(self, policy: Policy, slot: datetime) -> Run | None:
-        for run in self.ledger.runs(policy.name):
-            if run.slot < slot:
-                return None
-            if run.id == names.run_id(policy.name, slot):
-                return run
-        return None
+    def _start(self, policy: Policy, slot: datetime, home_region: str, progress: Progress) -> None:
+        regions = policy.select.regions or (home_region,)
+        run_id = names.run_id(policy.name, slot)
+        # A run that left snapshots has lost its record: no source is to be taken twice.
+        if not all(self.rebuilding.rebuild(one, progress, run_id) for one in regions):
+            return
+        with progress.trying(f"tell that {policy.name} was not started"):
+            self.telling.once(notices.caught_up(policy.name, slot, progress.now), progress)
+        self._ask(policy, slot, None, progress)
+
+    def _ask(self, policy: Policy, slot: datetime, source: str | None, progress: Progress) -> None:
+        self.planners.ask(policy.name, slot, source)
+        progress.caught_up[policy.name] += 1
 
 
 def _broke_off(run: Run, now: datetime) -> bool:

@@ -204,14 +204,17 @@ class Mending:
         self, doubt: Doubt, point: Point, found: Sequence[Tagged], progress: Progress
     ) -> None:
         members = [one.member for one in found]
+        before = len(progress.errors)
         for snapshot in mending.surplus(point, doubt, members):
-            self.compute(point.source.region).delete_snapshot(snapshot)
-            progress.done["surplus_removed"] += 1
-        if progress.now - doubt.since >= mending.DOUBT_FOR:
-            if point.status.settled:
-                # Again: whoever settled it may have been killed before he said so.
-                self.bus.announce(point)
-            self.ledger.dismiss(doubt)
+            with progress.trying(f"remove {snapshot}, which is surplus of {point.id}"):
+                self.compute(point.source.region).delete_snapshot(snapshot)
+                progress.done["surplus_removed"] += 1
+        if len(progress.errors) > before or progress.now - doubt.since < mending.DOUBT_FOR:
+            return
+        if point.status.settled:
+            # Again: whoever settled it may have been killed before he said so.
+            self.bus.announce(point)
+        self.ledger.dismiss(doubt)
 
 
 def _some(every: Sequence[T], progress: Progress) -> Iterator[Sequence[T]]:

@@ -1,8 +1,8 @@
 """What people are told: of runs that did not end well, and of sources past their policy's rpo."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 
 from lastgood.domain import notices
@@ -16,28 +16,38 @@ LOOK_BACK = timedelta(hours=48)
 MOST_RUNS = 300
 """Of a policy: two days of a schedule each ten minutes."""
 
+AGAIN = timedelta(minutes=15)
+"""Lambda starts a planner again that failed, after one and two minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Telling:
     ledger: Ledger
     notices: Notices
 
-    def tell(self, policy: Policy, progress: Progress) -> None:
-        over = None
-        for run in self._recent(policy, progress.now):
-            key = notices.run_key(run)
-            told = self.ledger.told(key)
-            if told and (over or run.source):
+    def tell(self, policy: Policy, home_region: str, progress: Progress) -> None:
+        """Of the runs of the last two days, and of the newest, however old. ``last`` becomes, by
+        Region, the policy's newest run that is over and was planned there."""
+        last: dict[str, Run] = {}
+        regions = policy.select.regions or (home_region,)
+        for number, run in enumerate(islice(self.ledger.runs(policy.name), MOST_RUNS)):
+            recent = number == 0 or progress.now - run.slot <= LOOK_BACK
+            missing = set(regions) - last.keys()
+            if not recent and not missing:
+                break
+            planned = run.planned.regions if run.planned and run.source is None else ()
+            told = not recent or self.ledger.told(notices.run_key(run))
+            if told and not missing & set(planned):
                 continue
             counted = self.ledger.run(run.id)
-            if counted is None or not counted.over:
+            if counted is None or counted.planned is None or not counted.over:
                 continue
-            if over is None and run.source is None:
-                over = counted
-            if not told:
+            last |= dict.fromkeys(missing & set(planned), counted)
+            may_be_planned_again = progress.now - counted.planned.at < AGAIN
+            if not told and not (counted.planned.problems and may_be_planned_again):
                 self._tell_of_run(counted, progress)
         if policy.rpo is not None:
-            self._tell_of_rpo(policy, policy.rpo, over, progress)
+            self._tell_of_rpo(policy, policy.rpo, regions, last, progress)
 
     def once(self, notice: Notice, progress: Progress) -> None:
         """Unless it was told before; twice if this is killed in between."""
@@ -45,13 +55,6 @@ class Telling:
             self.notices.tell(notice)
             self.ledger.note_told(notice.key, progress.now)
             progress.done["told"] += 1
-
-    def _recent(self, policy: Policy, now: datetime) -> Iterator[Run]:
-        """Newest first; at least one, however old."""
-        for number, run in enumerate(islice(self.ledger.runs(policy.name), MOST_RUNS)):
-            if number and now - run.slot > LOOK_BACK:
-                return
-            yield run
 
     def _tell_of_run(self, run: Run, progress: Progress) -> None:
         if run.status is RunStatus.OK:
@@ -62,14 +65,20 @@ class Telling:
         self.once(notices.run_ended(run, failures), progress)
 
     def _tell_of_rpo(
-        self, policy: Policy, rpo: timedelta, over: Run | None, progress: Progress
+        self,
+        policy: Policy,
+        rpo: timedelta,
+        regions: Sequence[str],
+        last: Mapping[str, Run],
+        progress: Progress,
     ) -> None:
-        """Of sources that the policy's last run still asked for: others are gone, or not selected
-        any more."""
+        """Of sources that the last run of their Region still asked for: others are gone, or not
+        selected any more."""
 
         def overdue(one: SourceRecord) -> bool:
+            run = last.get(one.source.region)
             asked = one.last_asked or one.first_seen
-            still_taken = over is None or asked >= over.started_at
+            still_taken = one.source.region in regions and (run is None or asked >= run.started_at)
             return still_taken and progress.now - (one.last_available or one.first_seen) > rpo
 
         past = [one for one in self.ledger.sources(policy.name) if overdue(one)]

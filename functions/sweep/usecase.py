@@ -116,7 +116,7 @@ class Sweeper:
             with progress.trying(f"catch up {one.policy.name}"):
                 catching_up.catch_up(one, self.home_region, progress)
             with progress.trying(f"tell of {one.policy.name}"):
-                telling.tell(one.policy, progress)
+                telling.tell(one.policy, self.home_region, progress)
         report = SweepReport(
             **{name: progress.done[name] for name in COUNTS},
             caught_up=dict(progress.caught_up),
