@@ -14,6 +14,7 @@ from lastgood.errors import (
     CallRefused,
     LastgoodError,
     MalformedMessage,
+    OutOfTime,
     SourceGone,
     SourceNotSelected,
 )
@@ -151,7 +152,9 @@ class Planner:
 
         Raises:
             UnknownPolicy, SourceGone, SourceNotSelected: the request cannot be met.
-            LastgoodError: of the first Region that could not be read.
+            OutOfTime: for asking again for a slot that was planned whole.
+            LastgoodError: of the first Region that could not be read. Not while another invocation
+                goes on, which tries it again: an error would have Lambda start this one again too.
         """
         policy = self.policies.get(request.policy)
         now = self.clock.now()
@@ -166,7 +169,7 @@ class Planner:
         )
         tally = _Tally()
         waiting, failed = self._plan_regions(policy, run, request, tally)
-        if failed and not request.dry_run:
+        if failed and not waiting and not request.dry_run:
             raise failed[0][1]
         explained = waiting or (request.dry_run and (tally.left_out or failed))
         if request.source and not tally.points and not explained:
@@ -195,40 +198,38 @@ class Planner:
         before = None
         if not request.dry_run:
             self.ledger.open_run(run)
-            before = self._planned_before(run, tally)
-        done = set(before.regions) if before else set()
-        cursor = before.cursor if before else None
+            before = self.ledger.planned(run.id)
+        # One that was complete is done again: somebody asks for it, because messages were lost.
+        whole = before is not None and not (before.waiting or before.problems)
+        if before is not None and not whole:
+            tally.add(_Tally.up_to(before))
+        done = set(before.regions) if before and not whole else set()
+        cursor = before.cursor if before and not whole else None
         failed: list[_Failure] = []
         for region in self._regions(policy):
             if region in done:
                 continue
-            start = cursor if cursor and cursor.region == region else None
+            here = cursor if cursor and cursor.region == region else None
             reached = None
             try:
-                reached = self._plan_region(policy, region, run, request, tally, start)
+                reached = self._plan_region(policy, region, run, request, tally, here)
             except LastgoodError as error:
                 failed.append((region, error))
             else:
                 done |= set() if reached else {region}
             if request.dry_run:
                 continue
-            planned = self._planned(policy, tally, done, failed, reached)
+            cursor = None if here else cursor
+            planned = self._planned(policy, tally, done, failed, reached or cursor)
             self.ledger.plan_run(run.id, planned)
             if planned.waiting and (reached or self.clock.left() < RESERVE):
+                if whole:
+                    # The ledger keeps the whole plan, and so no place to go on from.
+                    short = OutOfTime(f"no time to ask for all of {run.id} again", RESERVE)
+                    return (), [*failed, (region, short)]
                 self.planners.ask(policy.name, run.slot, run.source)
                 return planned.waiting, failed
         return (), failed
-
-    def _planned_before(self, run: Run, tally: _Tally) -> Planned | None:
-        """What an earlier planning that broke off has finished, taken over into the tally.
-
-        One that was complete is done again: somebody asks for it, because messages were lost.
-        """
-        known = self.ledger.planned(run.id)
-        if known is None or not (known.waiting or known.problems):
-            return None
-        tally.add(_Tally.up_to(known))
-        return known
 
     def _planned(
         self,
@@ -300,6 +301,7 @@ class Planner:
                     continue
                 self.queue.send(wanted)
                 if page.next and self.clock.left() < RESERVE:
+                    tally.kinds += counted.kinds
                     return Cursor(
                         region=region,
                         token=page.next,

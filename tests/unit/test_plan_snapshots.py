@@ -12,7 +12,9 @@ from lastgood.domain.names import point_id, run_id
 from lastgood.domain.policy import Policy, ResourceKind, Retention, Select
 from lastgood.errors import (
     AccessDenied,
+    CallRefused,
     LedgerMissing,
+    OutOfTime,
     RegionNotEnabled,
     SourceGone,
     SourceNotSelected,
@@ -21,7 +23,7 @@ from lastgood.errors import (
     UnknownPolicy,
 )
 from lastgood.ledger.memory import MemoryLedger
-from plan_snapshots.usecase import MOST_NAMED, Planner, PlanRequest
+from plan_snapshots.usecase import MOST_NAMED, RESERVE, Planner, PlanRequest
 from tests.support.builders import POLICY, SOURCE, T0, a_volume, an_instance, attached_to
 from tests.support.fakes import (
     FakeClock,
@@ -596,3 +598,252 @@ def test_two_planners_of_the_same_slot_agree(number, step):
     }
     assert stage.run().planned.points == 2
     assert stage.run().ended == {PointStatus.AVAILABLE: 0, PointStatus.FAILED: 0}
+
+
+# -- near the end of time ---------------------------------------------------------------------
+
+
+def hurry(stage, *, from_page):
+    """Time runs short as the ``from_page``-th page of requests is sent."""
+
+    def short():
+        stage.clock.time_left = RESERVE - timedelta(seconds=1)
+
+    stage.steps.at("queue.send", short, nth=from_page)
+
+
+def go_on(stage, *, pages=99, most=30):
+    """Each invocation that was asked for, until none is; each has time for so many pages."""
+    reports = []
+    while stage.planners.asked:
+        assert len(reports) < most, "it goes on for ever"
+        policy, slot, source = stage.planners.asked.pop(0)
+        stage.clock.time_left = timedelta(minutes=15)
+        hurry(stage, from_page=pages)
+        reports.append(stage.plan(policy=policy, slot=slot, source=source))
+    return reports
+
+
+def test_short_of_time_it_notes_where_it_is_and_asks_itself_to_go_on():
+    stage = Stage()
+    stage.ec2.put_fleet("abcde")
+    hurry(stage, from_page=1)
+
+    report = stage.plan()
+
+    assert stage.asked() == ["i-a", "i-b"]
+    assert report.carried_over == (HOME,)
+    assert stage.planners.asked == [(POLICY, T0, None)]
+    planned = stage.run().planned
+    assert (planned.points, planned.regions, planned.waiting) == (0, (), (HOME,))
+    assert (planned.cursor.region, planned.cursor.points) == (HOME, 2)
+    assert stage.run().status is RunStatus.PLANNING
+
+
+def test_it_goes_on_where_it_was_and_counts_all():
+    stage = Stage()
+    stage.ec2.put_fleet("abcd")
+    stage.ec2.put_fleet("xyz", state="terminated")
+    hurry(stage, from_page=1)
+    stage.plan()
+
+    (report,) = go_on(stage)
+
+    assert stage.asked() == ["i-a", "i-b", "i-c", "i-d"]
+    assert (report.point_count, report.left_out_count, report.carried_over) == (4, 3, ())
+    assert [one.source.id for one in report.left_out] == ["i-x", "i-y", "i-z"]
+    planned = stage.run().planned
+    assert (planned.points, planned.left_out_count) == (4, 3)
+    assert (planned.regions, planned.waiting, planned.cursor) == ((HOME,), (), None)
+    assert stage.run().status is RunStatus.RUNNING
+
+
+def test_each_source_that_is_left_out_is_counted_by_kind_in_one_of_the_reports():
+    stage = Stage()
+    stage.ec2.put_fleet("xyz", state="terminated")
+    hurry(stage, from_page=1)
+
+    reports = [stage.plan(), *go_on(stage)]
+
+    assert [one.left_out_kinds for one in reports] == [{"gone": 2}, {"gone": 1}]
+
+
+def test_with_its_last_page_it_is_done_however_little_time_is_left():
+    stage = Stage()
+    stage.ec2.put_fleet("ab")
+    hurry(stage, from_page=1)
+
+    report = stage.plan()
+
+    assert (report.point_count, report.carried_over) == (2, ())
+    assert stage.planners.asked == []
+
+
+def test_regions_that_there_is_no_time_for_wait_and_are_named():
+    stage = Stage(a_policy(select={"regions": (NORTH, SOUTH, HOME)}))
+    for region in (NORTH, SOUTH, HOME):
+        stage.regions[region].put_fleet([region])
+    hurry(stage, from_page=1)
+
+    report = stage.plan()
+
+    assert (report.carried_over, report.point_count) == ((SOUTH, HOME), 1)
+    assert stage.run().planned.regions == (NORTH,)
+    go_on(stage)
+    assert stage.asked() == [f"i-{NORTH}", f"i-{SOUTH}", f"i-{HOME}"]
+    assert stage.run().planned.points == 3
+
+
+def test_one_source_is_looked_for_in_the_other_regions_by_another_invocation():
+    stage = Stage(a_policy(select={"regions": (NORTH, HOME)}))
+    stage.ec2.put_fleet("a")
+    stage.clock.time_left = RESERVE - timedelta(seconds=1)
+
+    report = stage.plan(source="i-a")
+
+    assert report.carried_over == (HOME,)
+    assert stage.planners.asked == [(POLICY, T0, "i-a")]
+    go_on(stage)
+    assert stage.asked() == ["i-a"]
+
+
+def test_a_dry_run_asks_nobody_to_go_on():
+    stage = Stage(a_policy(select={"regions": (NORTH, HOME)}))
+    stage.ec2.put_fleet("abcde")
+    stage.clock.time_left = RESERVE - timedelta(seconds=1)
+
+    report = stage.plan(dry_run=True)
+
+    assert (report.point_count, report.carried_over) == (5, ())
+    assert stage.planners.asked == []
+
+
+def test_a_place_that_ec2_does_not_know_any_more_begins_the_region_anew():
+    stage = Stage()
+    stage.ec2.put_fleet("abcd")
+    stage.ec2.put_fleet("x", state="terminated")
+    hurry(stage, from_page=1)
+    stage.plan()
+    stage.ec2.stale_token = stage.run().planned.cursor.token
+
+    go_on(stage)
+
+    assert stage.asked() == ["i-a", "i-b", "i-a", "i-b", "i-c", "i-d"]
+    planned = stage.run().planned
+    assert (planned.points, planned.left_out_count) == (4, 1)
+
+
+def test_a_refusal_that_has_nothing_to_do_with_a_place_is_raised():
+    stage = Stage()
+    stage.steps.at(f"{HOME}.instances", raising(CallRefused("no")))
+
+    with pytest.raises(CallRefused):
+        stage.plan()
+
+
+@pytest.mark.parametrize("step", ["ledger.plan_run", "planners.ask"])
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_as_it_carries_over_it_is_made_good_by_the_next(step, after):
+    stage = Stage(a_policy(select={"regions": (NORTH, HOME)}))
+    stage.regions[NORTH].put_fleet("nop")
+    stage.ec2.put_fleet("abc")
+    hurry(stage, from_page=1)
+    stage.steps.at(step, die, after=after)
+    with pytest.raises(Killed):
+        stage.plan()
+
+    stage.planners.asked.append((POLICY, T0, None))  # by Lambda, or by a sweep
+    go_on(stage)
+
+    assert set(stage.asked()) == {"i-n", "i-o", "i-p", "i-a", "i-b", "i-c"}
+    assert stage.run().planned.points == 6
+
+
+def test_a_region_that_fails_is_told_by_the_last_invocation_and_only_by_it():
+    """An error makes Lambda start the invocation again, beside the one that goes on."""
+    stage = Stage(a_policy(select={"regions": (NORTH, HOME)}))
+    stage.ec2.put_fleet("abcd")
+    for nth in (1, 2, 3):
+        stage.steps.at(f"{NORTH}.instances", raising(AccessDenied("no")), nth=nth)
+    hurry(stage, from_page=1)
+
+    report = stage.plan()
+    assert report.carried_over == (HOME,)
+    assert len(stage.planners.asked) == 1
+
+    with pytest.raises(AccessDenied):
+        go_on(stage)
+    assert stage.asked() == ["i-a", "i-b", "i-c", "i-d"]
+    assert stage.run().planned.problems == ("AccessDenied: no",)
+
+
+def test_another_region_that_takes_all_the_time_does_not_lose_the_place():
+    stage = Stage(a_policy(select={"regions": (NORTH, HOME)}))
+    stage.ec2.put_fleet("abcdef")
+    stage.steps.at(f"{NORTH}.instances", raising(SLOW_DOWN))
+    hurry(stage, from_page=1)
+    stage.plan()
+
+    def slow():
+        stage.clock.time_left = RESERVE - timedelta(seconds=1)
+        raise SLOW_DOWN
+
+    stage.steps.at(f"{NORTH}.instances", slow)
+    stage.clock.time_left = timedelta(minutes=15)
+    stage.planners.asked.clear()
+    stage.plan()
+    go_on(stage)
+
+    assert stage.asked() == ["i-a", "i-b", "i-c", "i-d", "i-e", "i-f"]
+
+
+@pytest.mark.parametrize("regions", [(HOME,), (HOME, NORTH)])
+def test_a_run_that_was_planned_whole_and_is_planned_again_comes_to_an_end(regions):
+    stage = Stage(a_policy(select={"regions": regions}))
+    stage.ec2.put_fleet("abcd")
+    stage.regions[NORTH].put_fleet("no")
+    stage.plan()
+    hurry(stage, from_page=1)
+
+    with pytest.raises(OutOfTime):
+        stage.plan()
+
+    assert stage.planners.asked == []
+    assert stage.run().planned.points == len(regions) * 2 + 2
+    assert not stage.run().planned.waiting
+
+
+FLEETS = st.fixed_dictionaries({one: st.integers(0, 9) for one in (NORTH, HOME, SOUTH)})
+
+
+@given(FLEETS, st.integers(1, 3), st.lists(st.integers(1, 4), max_size=12), st.data())
+@settings(max_examples=80, deadline=None)
+def test_however_time_is_cut_into_invocations_every_source_is_asked_for_and_counted_once(
+    fleets, page, cuts, data
+):
+    stage = Stage(a_policy(select={"regions": tuple(fleets)}))
+    gone = 0
+    for region, count in fleets.items():
+        stage.regions[region].page = page
+        for n in range(count):
+            state = data.draw(st.sampled_from(["running", "terminated"]))
+            gone += state == "terminated"
+            stage.regions[region].put_fleet([f"{region}-{n}"], state=state)
+    stage.planners.ask(POLICY, T0)
+
+    for pages in [*cuts, 99]:
+        if not stage.planners.asked:
+            break
+        stage.planners.asked.pop()
+        stage.clock.time_left = timedelta(minutes=15)
+        hurry(stage, from_page=pages)
+        stage.plan()
+        assert len(stage.planners.asked) <= 1
+        stage.steps.at("queue.send", lambda: None, nth=1)
+
+    taken = sum(fleets.values()) - gone
+    assert len(stage.asked()) == len(set(stage.asked())) == taken
+    planned = stage.run().planned
+    assert (planned.points, planned.left_out_count) == (taken, gone)
+    assert planned.regions == tuple(sorted(fleets))
+    assert (planned.waiting, planned.cursor) == ((), None)
