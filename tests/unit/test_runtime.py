@@ -9,13 +9,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.metrics import MetricUnit
 from botocore.exceptions import ReadTimeoutError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.policies import policy_document
 from lastgood import codec, runtime
-from lastgood.domain.model import Method, Point
+from lastgood.domain.measures import Measure
+from lastgood.domain.model import Method, Point, PointStatus
 from lastgood.domain.policy import Policy, ResourceKind, Retention, Select
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import (
@@ -23,6 +25,7 @@ from lastgood.errors import (
     CallRefused,
     Conflict,
     KeyDenied,
+    LastgoodError,
     LimitReached,
     MalformedMessage,
     NotSettledYet,
@@ -48,8 +51,10 @@ class Context:
     memory_limit_in_mb: int = 512
     invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:create"
 
+    time_left: timedelta = timedelta(minutes=1)
+
     def get_remaining_time_in_millis(self) -> int:
-        return 60_000
+        return int(self.time_left / timedelta(milliseconds=1))
 
 
 def forget() -> None:
@@ -68,6 +73,7 @@ class Fed:
     dead: str
     told: io.StringIO
     answers: dict[str, Any] = field(default_factory=dict)
+    context: Context = field(default_factory=Context)
     deliveries: list[Delivery] = field(default_factory=list)
 
     @property
@@ -94,7 +100,7 @@ class Fed:
             for one in messages
         ]
         del self.cloud.calls[:]
-        response = self.handler()({"Records": records}, Context())
+        response = self.handler()({"Records": records}, self.context)
         ids = [one["messageId"] for one in records]
         return {ids.index(one["itemIdentifier"]) for one in response["batchItemFailures"]}
 
@@ -106,7 +112,7 @@ class Fed:
             answer = self.answers.get(request.point)
             if isinstance(answer, BaseException):
                 raise answer
-            return answer
+            return answer() if callable(answer) else answer
 
         return handle
 
@@ -347,6 +353,49 @@ def test_what_cannot_be_buried_or_postponed_comes_again_and_stops_no_other(
     assert len(world.deliveries) == 2
 
 
+# -- near the end of time ---------------------------------------------------------------------
+
+
+def test_with_little_time_left_the_rest_of_a_batch_goes_back_and_is_not_buried(world, capsys):
+    """The first takes all but half a minute less a second of the function's minute."""
+
+    def slow():
+        world.cloud.clock.advance(timedelta(seconds=31))
+        return a_point()
+
+    world.answers["pt-1"] = slow
+
+    assert world.deliver(*(body(f"pt-{n}") for n in (1, 2, 3))) == {1, 2}
+
+    assert len(world.deliveries) == 1
+    assert world.hidden_for() == [1, 1]
+    assert world.buried() == {}
+    assert metrics_of(capsys).count(("Retries", [1.0], {"error": "OutOfTime"})) == 2
+
+
+def test_what_comes_back_for_want_of_time_waits_no_longer_each_time(world):
+    world.context = Context(time_left=runtime.RESERVE - timedelta(seconds=1))
+
+    world.deliver(body(), attempt=RECEIVES - 1)
+
+    assert world.hidden_for() == [1]
+
+
+@pytest.mark.parametrize(
+    ("time_left", "attempt"),
+    [(runtime.RESERVE, 1), (timedelta(seconds=1), RECEIVES)],
+    ids=["time-enough", "no-other-delivery"],
+)
+def test_a_message_is_handled_with_time_enough_or_if_it_will_not_come_again(
+    world, time_left, attempt
+):
+    world.context = Context(time_left=time_left)
+
+    assert world.deliver(body(), attempt=attempt) == set()
+
+    assert len(world.deliveries) == 1
+
+
 # -- a bug of ours ----------------------------------------------------------------------------
 
 
@@ -514,6 +563,83 @@ def test_messages_are_counted_and_each_error_by_its_name(world, capsys):
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "attempt", "name"),
+    [
+        (SLOW_DOWN, 1, "Retries"),
+        (LimitReached("one is pending", SOON), RECEIVES - 1, "Retries"),
+        (Conflict("held"), 1, "Retries"),
+        (SLOW_DOWN, RECEIVES, "Errors"),
+        (SourceGone("gone"), 1, "Errors"),
+    ],
+)
+def test_what_comes_again_is_a_retry_and_what_is_given_up_an_error(
+    world, capsys, error, attempt, name
+):
+    world.answers["pt-1"] = error
+
+    world.deliver(body(), attempt=attempt)
+
+    told = [one for one in metrics_of(capsys) if one[0] != "Messages"]
+    assert told == [(name, [1.0], {"error": type(error).__name__})]
+
+
+def test_a_measure_has_its_unit_and_its_dimensions(capsys, monkeypatch):
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "lastgood-record-snapshot")
+
+    runtime.measure(Measure.SECONDS_TO_AVAILABLE, 42, MetricUnit.Seconds, policy="web")
+
+    told = json.loads(capsys.readouterr().out)
+    (metric,) = told["_aws"]["CloudWatchMetrics"]
+    assert metric["Namespace"] == "Lastgood"
+    assert metric["Metrics"] == [{"Name": "SecondsToAvailable", "Unit": "Seconds"}]
+    assert set(metric["Dimensions"][0]) == {"service", "policy"}
+    assert told["SecondsToAvailable"] == [42.0]
+    assert (told["policy"], told["service"]) == ("web", "lastgood-record-snapshot")
+
+
+@dataclass
+class Bus:
+    error: LastgoodError | None = None
+    announced: list[Point] = field(default_factory=list)
+
+    def announce(self, point):
+        if self.error:
+            raise self.error
+        self.announced.append(point)
+
+
+def settled(status):
+    return a_point(status=status, settled_at=T0 + timedelta(minutes=3))
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (PointStatus.FAILED, [("PointsFailed", [1.0])]),
+        (
+            PointStatus.AVAILABLE,
+            [("PointsAvailable", [1.0]), ("SecondsToAvailable", [180.0])],
+        ),
+    ],
+)
+def test_each_point_is_measured_as_it_is_announced(capsys, status, told):
+    bus = Bus()
+
+    runtime.MeasuredBus(bus).announce(settled(status))
+
+    assert bus.announced == [settled(status)]
+    policy = {"policy": a_point().policy}
+    assert metrics_of(capsys) == [(*one, policy) for one in told]
+
+
+def test_what_could_not_be_announced_is_not_measured(capsys):
+    with pytest.raises(Throttled):
+        runtime.MeasuredBus(Bus(SLOW_DOWN)).announce(settled(PointStatus.FAILED))
+
+    assert metrics_of(capsys) == []
+
+
 # -- a function that is invoked ---------------------------------------------------------------
 
 
@@ -675,6 +801,39 @@ def test_a_policy_that_cannot_be_read_is_not_said_to_be_unknown(
         runtime.policies().get("web" if operation == "GetParameter" else "wbe")
 
 
+def test_all_policies_are_read_by_name_with_the_time_of_their_last_change(world, deploy):
+    deploy(a_policy(name="web"))
+    world.cloud.clock.advance(timedelta(days=1))
+    deploy(a_policy(name="db"))
+
+    found = runtime.policies().all()
+
+    assert [one.policy for one in found] == [a_policy(name="db"), a_policy(name="web")]
+    assert [one.since for one in found] == [T0 + timedelta(days=1), T0]
+
+
+def test_more_policies_than_fit_on_a_page_are_all_read(world, deploy):
+    for number in range(23):
+        deploy(a_policy(name=f"p-{number:02}"))
+
+    assert [one.policy.name for one in runtime.policies().all()] == [
+        f"p-{number:02}" for number in range(23)
+    ]
+    assert len(world.cloud.calls.of("ssm.GetParametersByPath")) > 1
+
+
+def test_policies_that_cannot_be_read_are_not_taken_for_none(world, deploy):
+    deploy(a_policy())
+    world.cloud.faults.add("ssm.GetParametersByPath", aws_error("AccessDeniedException"), times=9)
+
+    with pytest.raises(AccessDenied, match="read the policies"):
+        runtime.policies().all()
+
+
+def test_without_policies_there_are_none(world):
+    assert runtime.policies().all() == []
+
+
 # -- the rest ---------------------------------------------------------------------------------
 
 
@@ -683,6 +842,16 @@ def test_the_clock_tells_the_time_with_its_zone(world):
 
     assert now.tzinfo is UTC
     assert now == world.cloud.clock.now()
+
+
+def test_the_clock_tells_what_is_left_of_the_invocation(world):
+    left = []
+    world.answers["pt-1"] = lambda: left.append(runtime.clock().left())
+    world.context = Context(time_left=timedelta(seconds=50))
+
+    world.deliver(body())
+
+    assert left == [timedelta(seconds=50)]
 
 
 def test_connections_are_made_once_for_each_region(world):
