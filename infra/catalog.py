@@ -58,7 +58,7 @@ class QueueTrigger:
     batch: int
     receives: int
     concurrency: int | None = None
-    old: timedelta
+    old: timedelta = timedelta(hours=1)
 
     @property
     def grants(self) -> tuple[Grant, ...]:
@@ -137,12 +137,7 @@ CATALOG = (
     Row(
         name="record_snapshot",
         description="Settles the recovery point whose snapshots ended",
-        trigger=EbsEvents(
-            batch=10,
-            receives=8,
-            old=timedelta(hours=1),
-            events=("createSnapshot", "createSnapshots"),
-        ),
+        trigger=EbsEvents(batch=10, receives=8, events=("createSnapshot", "createSnapshots")),
         grants=(grants.SETTLE_POINTS, grants.FIND_SNAPSHOTS, grants.ANNOUNCE),
         timeout=60,
         memory=512,

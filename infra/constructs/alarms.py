@@ -1,5 +1,6 @@
 """What people are woken for: one alarm for each way in which a function or a policy can fail."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,7 +11,7 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
 from constructs import Construct, IDependable
 
-from infra.catalog import BY_NAME, CATALOG, PLANNER, SWEEPER, Every, QueueTrigger, Row
+from infra.catalog import BY_NAME, CATALOG, PLANNER, SWEEPER, TAKER, Every, QueueTrigger, Row
 from infra.constructs.inbox import Inbox
 from infra.constructs.schedules import GROUP
 from lastgood.domain.measures import NAMESPACE, Measure
@@ -20,6 +21,22 @@ QUARTER = timedelta(minutes=15)
 """How often a sweep counts."""
 
 Missing = cloudwatch.TreatMissingData
+
+_PLANNER, _TAKER, _SWEEPER = (BY_NAME[name].physical_name for name in (PLANNER, TAKER, SWEEPER))
+
+
+def _invoke(function: str, **request: str) -> str:
+    """The command for it, in bash and for every version of the AWS CLI."""
+    return (
+        f"aws lambda invoke --function-name {function} --cli-read-timeout 0 "
+        f"--payload fileb://<(echo '{json.dumps(request)}') answer.json"
+    )
+
+
+def _log(function: str, hours: int, pattern: str = "") -> str:
+    """The command that shows a function's log."""
+    only = f" --filter-pattern '\"{pattern}\"'" if pattern else ""
+    return f"aws logs tail /aws/lambda/{function} --since {hours}h{only}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,31 +132,31 @@ def watches(inboxes: Mapping[str, Inbox], policies: Mapping[str, Policy]) -> Ite
 
 
 def _dead_letters(row: Row, inbox: Inbox) -> Watch:
-    dead = inbox.dead_letters
-    if inbox.queue is not None:
-        then = (
-            "Then move them back: aws sqs start-message-move-task "
-            f"--source-arn {dead.queue_arn} --destination-arn {inbox.queue.queue_arn}"
-        )
-    elif isinstance(row.trigger, Every):
-        then = "Nothing has to be sent again: the next run does what this one did not."
-    else:
-        then = (
-            "Then ask again with the input that the message shows: aws lambda invoke "
-            f"--function-name {row.physical_name} --cli-read-timeout 0 "
-            "--cli-binary-format raw-in-base64-out "
-            """--payload '{"policy": "...", "slot": "..."}' answer.json"""
-        )
     return Watch(
         name=f"{row.physical_name}-dead-letters",
-        text=f"{row.physical_name} gave something up. It is kept for 14 days; if nobody acts, it "
-        "is not done. Look what it is, and at its attributes error and cause, which say what to "
-        f"change: aws sqs receive-message --queue-url {dead.queue_url} "
-        f"--message-attribute-names All. {then}",
+        text=f"{row.physical_name} gave something up, and it is not done. It is kept for at most "
+        "14 days. Look what it is, and at its attributes error and cause, which say what to "
+        f"change: aws sqs receive-message --queue-url {inbox.dead_letters.queue_url} "
+        f"--message-attribute-names All. {_amends(row, inbox)}",
         namespace="AWS/SQS",
         metric="ApproximateNumberOfMessagesVisible",
         dimensions={"QueueName": f"{row.physical_name}-dead-letters"},
         statistic="Maximum",
+    )
+
+
+def _amends(row: Row, inbox: Inbox) -> str:
+    """What to do once the cause is gone."""
+    if row.name == TAKER:
+        # A point that failed stays failed, however often it is asked for.
+        return f"Then take its source anew: {_invoke(_PLANNER, policy='...', source='...')}"
+    if row.name == PLANNER:
+        return f"Then ask again for what it shows: {_invoke(_PLANNER, policy='...', slot='...')}"
+    if inbox.queue is None:
+        return "Nothing has to be sent again: the next run does what this one did not."
+    return (
+        "Then move it back: aws sqs start-message-move-task "
+        f"--source-arn {inbox.dead_letters.queue_arn} --destination-arn {inbox.queue.queue_arn}"
     )
 
 
@@ -149,11 +166,10 @@ def _errors(row: Row) -> Watch:
     return Watch(
         name=f"{row.physical_name}-errors",
         text=f"{row.physical_name} failed more than once within a quarter of an hour: it raised an "
-        "error, ran out of time or could not start. A message that fails by itself is not meant; "
-        "that becomes a dead letter. Look since when and why: "
-        f"aws logs tail /aws/lambda/{row.physical_name} --since 1h --filter-pattern ERROR. "
-        "If it began with a deployment, deploy the version before it. What failed is tried again "
-        "by itself; what cannot be done is told of as a dead letter.",
+        "error, ran out of time or could not start. What failed is tried again by itself, and "
+        "what is given up becomes a dead letter. Look since when, and why: "
+        f"{_log(row.physical_name, 1, 'ERROR')}. "
+        "If it began with a deployment, deploy the version before it.",
         namespace="AWS/Lambda",
         metric="Errors",
         dimensions={"FunctionName": row.physical_name},
@@ -182,8 +198,7 @@ def _old_messages(row: Row, trigger: QueueTrigger) -> Watch:
         name=f"{row.physical_name}-old-messages",
         text=f"A message has waited for {duration_text(trigger.old)} or longer for "
         f"{row.physical_name}: it does not keep up, or tries the same ones in vain. "
-        "Look what it waits for: "
-        f"aws logs tail /aws/lambda/{row.physical_name} --since 1h --filter-pattern again. "
+        f"Look what it waits for: {_log(row.physical_name, 1, 'comes again')}. "
         "Limits of EC2 pass by themselves; see that the function is not throttled and that its "
         "trigger is enabled: aws lambda list-event-source-mappings "
         f"--function-name {row.physical_name} --query EventSourceMappings[].State",
@@ -208,9 +223,8 @@ def _did_not_run(row: Row, trigger: Every) -> Watch:
         text=f"{row.physical_name} has not run for {3 * trigger.minutes} minutes, and should every "
         f"{trigger.minutes}. Nothing mends what is lost now, and no other alarm about sources can "
         "be trusted. See that its schedule is there and ENABLED: aws scheduler get-schedule "
-        f"--group-name {GROUP} --name {row.physical_name}. Run it by hand: aws lambda invoke "
-        f"--function-name {row.physical_name} --cli-read-timeout 0 answer.json. "
-        "If the schedule is gone, deploy Lastgood again.",
+        f"--group-name {GROUP} --name {row.physical_name}. Run it by hand: "
+        f"{_invoke(row.physical_name)}. If the schedule is gone, deploy Lastgood again.",
         namespace="AWS/Lambda",
         metric="Invocations",
         dimensions={"FunctionName": row.physical_name},
@@ -229,29 +243,26 @@ def _did_not_run(row: Row, trigger: Every) -> Watch:
 def _schedules_refused() -> Watch:
     return Watch(
         name="lastgood-schedules-refused",
-        text="For a quarter of an hour, EventBridge Scheduler could not start what it should: each "
-        "try was refused. Slots are late; they are given up after 6 hours. See that the functions "
-        "are there, and that the schedules' roles may invoke them: aws scheduler list-schedules "
-        f"--group-name {GROUP}. CloudTrail names the refusal (Invoke, from "
+        text="Within a quarter of an hour, EventBridge Scheduler was refused again and again when "
+        "it started something. Slots are late, and are given up in the end. See that the "
+        "functions are there, and that the schedules' roles may invoke them: aws scheduler "
+        f"list-schedules --group-name {GROUP}. CloudTrail names the refusal (Invoke, from "
         "scheduler.amazonaws.com). If a role or a function was changed by hand, deploy Lastgood "
         "again.",
         namespace="AWS/Scheduler",
         metric="TargetErrorCount",
         dimensions={"ScheduleGroup": GROUP},
         periods=3,
-        of=3,
+        of=2,
     )
 
 
 def _schedules_lost() -> Watch:
-    planner = BY_NAME[PLANNER].physical_name
     return Watch(
         name="lastgood-schedules-lost",
         text="EventBridge Scheduler gave up a slot and could not even leave a dead letter of it. "
         "The next sweep starts a slot that was due within the last day. If sweeps do not run "
-        "either, start each policy by hand: aws lambda invoke "
-        f"--function-name {planner} --cli-read-timeout 0 --cli-binary-format raw-in-base64-out "
-        """--payload '{"policy": "..."}' answer.json. """
+        f"either, start each policy by hand: {_invoke(_PLANNER, policy='...')}. "
         "Then look at the schedules' roles and at the key alias/lastgood: one of them was changed "
         "or disabled. Deploy Lastgood again, or enable the key.",
         namespace="AWS/Scheduler",
@@ -264,7 +275,7 @@ def _schedules_lost() -> Watch:
 
 
 def _of_sweep(**dimensions: str) -> Mapping[str, str]:
-    return {"service": BY_NAME[SWEEPER].physical_name, **dimensions}
+    return {"service": _SWEEPER, **dimensions}
 
 
 def _stuck() -> Watch:
@@ -274,9 +285,8 @@ def _stuck() -> Watch:
         name="lastgood-points-stuck",
         text="Recovery points have no worker, and asking for them again did not help. After three "
         "times they are given up, and their sources have no point for that slot. Look what "
-        "happens to their workers: aws logs tail /aws/lambda/lastgood-create-snapshots "
-        "--since 2h --filter-pattern ERROR. The sweep names the points: aws logs tail "
-        f"/aws/lambda/{BY_NAME[SWEEPER].physical_name} --since 2h",
+        f"happens to their workers: {_log(_TAKER, 2, 'ERROR')}. What the sweeps say: "
+        f"{_log(_SWEEPER, 2)}",
         namespace=NAMESPACE,
         metric=Measure.POINTS_STUCK.value,
         dimensions=_of_sweep(),
@@ -295,7 +305,7 @@ def _caught_up(policy: Policy) -> Watch:
         "day when clocks go forward this is right for a local time that does not exist. Otherwise, "
         "see that the policy's schedules are there and ENABLED: aws scheduler list-schedules "
         f"--group-name {GROUP} --name-prefix {policy.name}. Then look at the dead letters of "
-        f"{BY_NAME[PLANNER].physical_name}.",
+        f"{_PLANNER}.",
         namespace=NAMESPACE,
         metric=Measure.SLOTS_CAUGHT_UP.value,
         dimensions=_of_sweep(policy=policy.name),
@@ -313,10 +323,7 @@ def _past_rpo(policy: Policy) -> Watch:
         f"{rpo}, the policy's rpo. If one of them is lost now, more is lost than was agreed. A "
         "notice on this topic names them once a day. Look why their last points failed: the "
         "causes are in the notices of the runs, and in the dead letters of "
-        "lastgood-create-snapshots. Mend it, and take each now: aws lambda invoke "
-        f"--function-name {BY_NAME[PLANNER].physical_name} --cli-read-timeout 0 "
-        "--cli-binary-format raw-in-base64-out "
-        f"""--payload '{{"policy": "{policy.name}", "source": "..."}}' answer.json""",
+        f"{_TAKER}. Mend it, and take each now: {_invoke(_PLANNER, policy=policy.name, source='...')}",
         namespace=NAMESPACE,
         metric=Measure.SOURCES_PAST_RPO.value,
         dimensions=_of_sweep(policy=policy.name),

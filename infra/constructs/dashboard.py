@@ -26,9 +26,15 @@ in the notices of topic `lastgood-notices`, with their causes.
 WIDTH = 24
 """Columns of a dashboard."""
 
+MOST_ALARMS = 100
+"""Of one widget (CloudWatch, "Dashboard body structure and syntax")."""
+
 
 class Dashboard(Construct):
-    """Metrics by policy are searched for, so that a policy is shown from its first run on."""
+    """Metrics by policy are searched for, so that a policy is shown from its first run on.
+
+    ``alarms``: the first hundred are shown.
+    """
 
     def __init__(
         self,
@@ -48,7 +54,10 @@ class Dashboard(Construct):
                 [
                     cloudwatch.TextWidget(markdown=FIRST, width=10, height=7),
                     cloudwatch.AlarmStatusWidget(
-                        title="Alarms", alarms=list(alarms), width=WIDTH - 10, height=7
+                        title="Alarms",
+                        alarms=list(alarms[:MOST_ALARMS]),
+                        width=WIDTH - 10,
+                        height=7,
                     ),
                 ],
                 _row(
