@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from aws_cdk import Duration
@@ -41,7 +41,8 @@ def _log(function: str, hours: int, pattern: str = "") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """One alarm: ``metric`` is more than ``threshold`` in ``of`` of the last ``periods``.
+    """One alarm: ``metric`` is more (``below``: less) than ``threshold`` in ``of`` of the last
+    ``periods``.
 
     ``text`` is for a person who never heard of it: what it means, where to look, what to do.
     """
@@ -50,7 +51,7 @@ class Watch:
     text: str
     namespace: str
     metric: str
-    dimensions: Mapping[str, str] = field(default_factory=dict)
+    dimensions: Mapping[str, str]
     statistic: str = "Sum"
     threshold: int = 0
     period: timedelta = timedelta(minutes=5)
@@ -61,7 +62,7 @@ class Watch:
 
 
 class Alarms(Construct):
-    """``all``, by name. Each tells ``topic`` when it begins and when it is over.
+    """Each of ``all`` tells ``topic`` when it begins and when it is over.
 
     ``after``: what runs first when all is new, so that the absence of it is none.
     """
@@ -323,7 +324,8 @@ def _past_rpo(policy: Policy) -> Watch:
         f"{rpo}, the policy's rpo. If one of them is lost now, more is lost than was agreed. A "
         "notice on this topic names them once a day. Look why their last points failed: the "
         "causes are in the notices of the runs, and in the dead letters of "
-        f"{_TAKER}. Mend it, and take each now: {_invoke(_PLANNER, policy=policy.name, source='...')}",
+        f"{_TAKER}. Mend it, and take each now: "
+        f"{_invoke(_PLANNER, policy=policy.name, source='...')}",
         namespace=NAMESPACE,
         metric=Measure.SOURCES_PAST_RPO.value,
         dimensions=_of_sweep(policy=policy.name),
