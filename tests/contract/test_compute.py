@@ -14,10 +14,13 @@ from lastgood.aws.compute import Ec2Compute
 from lastgood.domain.manifest import Attachment, Instance, Interface, Volume
 from lastgood.domain.model import MemberState, Method, Source
 from lastgood.domain.requests import TakeRequest
+from lastgood.domain.tags import POINT, RUN
 from lastgood.errors import (
     AccessDenied,
     CallRefused,
+    InUse,
     KeyDenied,
+    LastgoodError,
     LimitReached,
     RegionNotEnabled,
     SourceGone,
@@ -150,6 +153,38 @@ def test_asking_for_nothing_costs_no_call(cloud, compute, read):
     assert getattr(compute, read)([]) == {}
 
     assert cloud.calls == []
+
+
+READS = {"DescribeInstances": "instances", "DescribeVolumes": "volumes"}
+
+
+@pytest.mark.parametrize(("operation", "read"), READS.items())
+def test_from_the_next_of_a_page_on_comes_what_was_after_it(cloud, compute, operation, read):
+    seed_fleet(HOME, 1001, 1, tags=DAILY, volume_tags=DAILY)
+    first, second = getattr(compute, read)({"backup": ("daily",)})
+    del cloud.calls[:]
+
+    (rest,) = getattr(compute, read)({"backup": ("daily",)}, first.next)
+
+    assert rest == second
+    assert (len(rest.items), rest.next) == (1, None)
+    assert len(cloud.calls.of(f"ec2.{operation}")) == 1
+
+
+@pytest.mark.parametrize("token", ["eyJ2IjoiMiIsImMiOiJ4In0=", "a___1", "None"])
+@pytest.mark.parametrize(("operation", "read"), READS.items())
+def test_the_place_to_go_on_from_goes_to_ec2_as_it_came_from_there(
+    cloud, compute, operation, read, token
+):
+    """A token is opaque. botocore makes tokens of its own, some of which look the same."""
+    cloud.faults.add(f"ec2.{operation}", aws_error("InvalidPaginationToken"))
+
+    with pytest.raises(CallRefused):
+        list(getattr(compute, read)({"backup": ("daily",)}, token))
+
+    (call,) = cloud.calls.of(f"ec2.{operation}")
+    assert call.params["NextToken"] == token
+    assert call.params["MaxResults"] == 1000
 
 
 # -- tags -------------------------------------------------------------------------------------
@@ -559,6 +594,194 @@ def test_the_snapshots_of_a_point_come_oldest_first_and_no_others(cloud, compute
     call = cloud.calls.of("ec2.DescribeSnapshots")[-1]
     assert call.params["OwnerIds"] == ["self"]
     assert compute.snapshots_of("pt-3") == ()
+
+
+def test_the_snapshots_of_many_points_come_in_a_call_for_each_two_hundred(cloud, compute, ec2):
+    disk_id = volume(ec2, ZONE)
+    lone = compute.volumes_by_id([disk_id])[disk_id]
+    for point in ("pt-000", "pt-200", "pt-000"):
+        compute.snapshot_volume(lone, a_request(disk_id), {POINT: point, "owner": "us"})
+        cloud.clock.advance(timedelta(minutes=1))
+    del cloud.calls[:]
+
+    found = compute.snapshots_of_points(f"pt-{n:03}" for n in (*range(201), 0))
+
+    assert sorted(found) == ["pt-000", "pt-200"]
+    first, second = found["pt-000"]
+    assert first.member.started_at < second.member.started_at
+    assert first.tags == {POINT: "pt-000", "owner": "us"}
+    calls = cloud.calls.of("ec2.DescribeSnapshots")
+    assert [len(call.params["Filters"][0]["Values"]) for call in calls] == [200, 1]
+    assert {tuple(call.params["OwnerIds"]) for call in calls} == {("self",)}
+    assert cloud.ec2.broad_describes == []
+
+
+def test_the_snapshots_of_no_points_cost_no_call(cloud, compute):
+    assert compute.snapshots_of_points([]) == {}
+
+    assert cloud.calls == []
+
+
+def test_our_own_snapshots_are_those_that_bear_the_tag_of_a_point(cloud, compute, ec2):
+    disk_id = volume(ec2, ZONE)
+    lone = compute.volumes_by_id([disk_id])[disk_id]
+    ours = []
+    for n in (1, 2):
+        own = {POINT: f"pt-{n}", RUN: f"run-{n}"}
+        ours.append(compute.snapshot_volume(lone, a_request(disk_id), own))
+        cloud.clock.advance(timedelta(minutes=1))
+    ec2.create_snapshot(VolumeId=disk_id)
+
+    (every,) = compute.own_snapshots()
+    (of_run,) = compute.own_snapshots("run-2")
+
+    assert {one.member.snapshot for one in every.items} == {one.snapshot for one in ours}
+    assert [(one.member.snapshot, one.tags) for one in of_run.items] == [
+        (ours[1].snapshot, {POINT: "pt-2", RUN: "run-2"})
+    ]
+    assert cloud.ec2.broad_describes == []
+
+
+def test_our_own_snapshots_come_in_pages_of_a_thousand(cloud, compute, ec2):
+    disk_id = volume(ec2, ZONE)
+    backend = ec2_backends[ACCOUNT][HOME]
+    for _ in range(1001):
+        backend.create_snapshot(disk_id, "").add_tags({POINT: "pt-1"})
+
+    pages = list(compute.own_snapshots())
+
+    assert [len(page.items) for page in pages] == [1000, 1]
+    (every,) = compute.snapshots_of_points(["pt-1"]).values()
+    assert len(every) == 1001
+
+
+# -- what is deleted --------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_deleted_and_no_other(cloud, compute, ec2):
+    first, second = (
+        ec2.create_snapshot(VolumeId=volume(ec2, ZONE))["SnapshotId"] for _ in range(2)
+    )
+    cloud.clock.advance(timedelta(hours=1))
+
+    compute.delete_snapshot(first)
+
+    left = ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    assert [one["SnapshotId"] for one in left] == [second]
+
+
+def test_a_snapshot_that_is_gone_is_as_good_as_deleted(cloud, compute, ec2):
+    snapshot = ec2.create_snapshot(VolumeId=volume(ec2, ZONE))["SnapshotId"]
+    cloud.clock.advance(timedelta(hours=1))
+
+    for _ in range(2):
+        compute.delete_snapshot(snapshot)
+
+
+def test_a_deletion_whose_reply_was_lost_is_tried_again_and_done(cloud, deployed, ec2):
+    snapshot = ec2.create_snapshot(VolumeId=volume(ec2, ZONE))["SnapshotId"]
+    cloud.clock.advance(timedelta(hours=1))
+    cloud.faults.add("ec2.DeleteSnapshot", LOST_REPLY)
+
+    deployed.delete_snapshot(snapshot)
+
+    assert attempts(cloud) == 2
+
+
+def test_a_snapshot_of_which_an_image_was_made_is_in_use(cloud, compute, ec2):
+    snapshot = ec2.create_snapshot(VolumeId=volume(ec2, ZONE))["SnapshotId"]
+    cloud.ec2.images["ami-1"] = Image(snapshot_ids=(snapshot,))
+
+    with pytest.raises(InUse, match="ami-1"):
+        compute.delete_snapshot(snapshot)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("InvalidSnapshot.InUse", InUse),
+        ("OperationNotPermitted", InUse),
+        ("RequestLimitExceeded", Throttled),
+        ("InternalError", Unavailable),
+        ("UnauthorizedOperation", AccessDenied),
+        ("SomethingNew", CallRefused),
+    ],
+)
+def test_a_deletion_that_is_refused_says_of_which_snapshot(cloud, compute, code, error):
+    cloud.faults.add("ec2.DeleteSnapshot", aws_error(code))
+
+    with pytest.raises(error, match=f"delete snap-1: {code}"):
+        compute.delete_snapshot("snap-1")
+
+
+# -- our own pace -----------------------------------------------------------------------------
+
+
+class Turns:
+    """A ``Pace`` that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def wait(self) -> None:
+        self.told.append("wait")
+
+    def slow_down(self) -> None:
+        self.told.append("slow down")
+
+
+@pytest.fixture
+def paces() -> dict[str, Any]:
+    return {"create_snapshots": Turns(), "create_snapshot": Turns()}
+
+
+@pytest.fixture
+def paced(cloud, paces) -> Ec2Compute:
+    return Ec2Compute(cloud.client("ec2", HOME), cloud.client("ec2", HOME), paces)
+
+
+def create(compute, ec2, operation):
+    if operation == "create_snapshots":
+        compute.snapshot_set(a_request(launch(ec2, "web")), {"a": "b"}, copy_tags=True)
+    else:
+        (lone,) = compute.volumes_by_id([volume(ec2, ZONE)]).values()
+        compute.snapshot_volume(lone, a_request(lone.id), {"a": "b"})
+
+
+OPERATIONS = {"create_snapshots": "CreateSnapshots", "create_snapshot": "CreateSnapshot"}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_each_creating_call_waits_for_its_own_turn_and_no_other_call_does(
+    paced, paces, ec2, operation
+):
+    create(paced, ec2, operation)
+    paced.snapshots_of("pt-1")
+
+    assert {name: pace.told for name, pace in paces.items()} == {
+        name: ["wait"] if name == operation else [] for name in paces
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("RequestLimitExceeded", ["wait", "slow down"]),
+        ("SnapshotCreationPerVolumeRateExceeded", ["wait"]),
+        ("InternalError", ["wait"]),
+        ("UnauthorizedOperation", ["wait"]),
+    ],
+)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_only_a_throttled_call_slows_those_after_it_down(
+    cloud, paced, paces, ec2, operation, code, told
+):
+    cloud.faults.add(f"ec2.{OPERATIONS[operation]}", aws_error(code))
+
+    with pytest.raises(LastgoodError):
+        create(paced, ec2, operation)
+
+    assert paces[operation].told == told
 
 
 def test_snapshots_tell_how_they_ended_and_why(cloud, compute, ec2):

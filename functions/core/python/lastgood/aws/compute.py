@@ -174,10 +174,11 @@ class Ec2Compute:
     def _pages(
         self, operation: str, filters: list[Dict], start: str | None = None, **request: Any
     ) -> Iterator[Dict]:
+        if start:
+            # Not as a StartingToken: botocore would take it apart, as one of its own.
+            request["NextToken"] = start
         pages = self._reads.get_paginator(operation).paginate(
-            Filters=filters,
-            PaginationConfig={"PageSize": PAGE, "StartingToken": start},
-            **request,
+            Filters=filters, PaginationConfig={"PageSize": PAGE}, **request
         )
         with translated("ec2", f"{operation.replace('_', ' ')} in {self.region}"):
             yield from pages
