@@ -15,6 +15,7 @@ from lastgood.errors import (
     LastgoodError,
     MalformedMessage,
     OutOfTime,
+    Refused,
     SourceGone,
     SourceNotSelected,
 )
@@ -239,14 +240,15 @@ class Planner:
         failed: Sequence[_Failure],
         cursor: Cursor | None = None,
     ) -> Planned:
-        tried = done | {region for region, _ in failed}
+        # What may be read later waits for it: the planner is tried again, and a sweep asks for it.
+        over = done | {region for region, error in failed if isinstance(error, Refused)}
         return Planned(
             at=self.clock.now(),
             points=tally.points,
             left_out_count=tally.left_out_count,
             left_out=tuple(tally.left_out),
             regions=tuple(sorted(done)),
-            waiting=tuple(one for one in self._regions(policy) if one not in tried),
+            waiting=tuple(one for one in self._regions(policy) if one not in over),
             problems=_lines(failed),
             cursor=cursor,
         )

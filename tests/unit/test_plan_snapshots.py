@@ -461,6 +461,20 @@ def test_a_region_that_fails_stops_no_other_and_is_told_at_the_end(call, error):
     assert planned.problems == (f"{type(error).__name__}: {error}",)
 
 
+@pytest.mark.parametrize(
+    ("error", "waiting"), [(Unavailable("no", SOON), (NORTH,)), (RegionNotEnabled("no"), ())]
+)
+def test_a_region_waits_for_what_passes_and_not_for_what_a_person_must_change(error, waiting):
+    stage = Stage(a_policy(select={"regions": (NORTH, HOME)}))
+    stage.steps.at(f"{NORTH}.instances", raising(error))
+
+    with pytest.raises(type(error)):
+        stage.plan()
+
+    assert stage.run().planned.waiting == waiting
+    assert stage.run().over is not bool(waiting)
+
+
 def test_the_first_of_several_failures_is_raised_and_all_are_on_record():
     stage = Stage(a_policy(select={"regions": (NORTH, SOUTH, HOME)}))
     stage.steps.at(f"{NORTH}.instances", raising(RegionNotEnabled("north")))
