@@ -690,7 +690,7 @@ def test_a_deletion_whose_reply_was_lost_is_tried_again_and_done(cloud, deployed
 
 def test_a_snapshot_of_which_an_image_was_made_is_in_use(cloud, compute, ec2):
     snapshot = ec2.create_snapshot(VolumeId=volume(ec2, ZONE))["SnapshotId"]
-    cloud.ec2.images["ami-1"] = Image(snapshot_ids=(snapshot,))
+    cloud.ec2.images["ami-1"] = Image(snapshot_ids=frozenset({snapshot}))
 
     with pytest.raises(InUse, match="ami-1"):
         compute.delete_snapshot(snapshot)

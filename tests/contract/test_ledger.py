@@ -1,7 +1,9 @@
 """Both ledgers, in memory and on DynamoDB, keep the same promises: each test runs on both."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import ClientError
@@ -9,6 +11,9 @@ from botocore.exceptions import ClientError
 from lastgood.domain.ended import Ended
 from lastgood.domain.manifest import LaunchAttributes
 from lastgood.domain.model import (
+    Change,
+    Doubt,
+    Failure,
     MemberState,
     Method,
     Outcome,
@@ -22,7 +27,8 @@ from lastgood.errors import AccessDenied, Conflict, KeyDenied, LedgerMissing, Th
 from lastgood.ledger.dynamo import DynamoLedger, _cancelled
 from lastgood.ledger.memory import MemoryLedger
 from lastgood.ports import Ledger
-from tests.cloud.in_process import InProcessCloud, aws_error
+from tests.cloud.in_process import KILL, InProcessCloud, aws_error
+from tests.cloud.killed import Killed
 from tests.support import table
 from tests.support.builders import (
     POLICY,
@@ -31,6 +37,7 @@ from tests.support.builders import (
     a_claim,
     a_manifest,
     a_member,
+    a_point,
     an_instance,
     minutes,
 )
@@ -265,7 +272,9 @@ def test_giving_up_counts_in_the_run_that_the_point_belongs_to(ledger):
 
 def test_what_a_released_point_waits_for_is_on_record_until_it_is_taken(ledger):
     ledger.claim(a_claim("worker-a"))
-    ledger.release(a_claim().id, "worker-a", "a snapshot is pending", T0 + minutes(1), untouched=True)
+    ledger.release(
+        a_claim().id, "worker-a", "a snapshot is pending", T0 + minutes(1), untouched=True
+    )
 
     assert ledger.point(a_claim().id).cause == "a snapshot is pending"
     again = ledger.claim(a_claim("worker-b"))
@@ -481,3 +490,335 @@ def item_writes(cloud):
     ]
     transactions = cloud.calls.of("dynamodb.TransactWriteItems")
     return len(single) + sum(len(call.params["TransactItems"]) for call in transactions)
+
+
+# -- points that a sweep asks for again -------------------------------------------------------
+
+
+def test_an_idle_point_is_asked_for_again_by_one_sweep_of_two(ledger):
+    idle = ledger.claim(a_claim("worker-a"))
+    known = ledger.point(idle.id)
+
+    assert ledger.retake(known, T0 + minutes(40))
+    assert not ledger.retake(known, T0 + minutes(40))
+
+    assert ledger.point(idle.id).retakes == 1
+    assert ledger.point(idle.id).lease_until == T0 + minutes(40)
+
+
+def test_a_point_that_was_asked_for_again_is_free_and_owes_a_look_up(ledger):
+    ledger.claim(a_claim("worker-a"))
+    ledger.retake(ledger.point(a_claim().id), T0 + minutes(40))
+
+    taken = ledger.claim(a_claim("worker-b", T0 + minutes(40)))
+
+    assert taken.attempted_at == T0
+    assert (taken.owner, taken.retakes) == ("worker-b", 1)
+
+
+def test_a_point_that_a_worker_took_since_it_was_read_is_not_asked_for_again(ledger):
+    ledger.claim(a_claim("worker-a"))
+    read = ledger.point(a_claim().id)
+    ledger.claim(a_claim("worker-b", T0 + minutes(30)))
+
+    assert not ledger.retake(read, T0 + minutes(30))
+
+
+def test_a_point_that_is_past_creating_is_not_asked_for_again(ledger):
+    ledger.claim(a_claim("worker-a"))
+    read = ledger.point(a_claim().id)
+    answered(ledger)
+
+    assert not ledger.retake(read, T0 + minutes(40))
+
+
+def test_each_time_that_a_point_is_asked_for_again_counts(ledger):
+    ledger.claim(a_claim("worker-a"))
+    for hour in (1, 2, 3):
+        assert ledger.retake(ledger.point(a_claim().id), T0 + timedelta(hours=hour))
+
+    assert ledger.point(a_claim().id).retakes == 3
+
+
+# -- doubts -----------------------------------------------------------------------------------
+
+
+def test_the_latest_doubt_about_a_point_counts(ledger):
+    ledger.doubt("pt-1", T0)
+    ledger.doubt("pt-2", T0)
+    ledger.doubt("pt-1", T0 + minutes(9))
+
+    assert sorted(ledger.doubts(), key=lambda one: one.point) == [
+        Doubt(point="pt-1", since=T0 + minutes(9)),
+        Doubt(point="pt-2", since=T0),
+    ]
+
+
+def test_only_the_doubt_that_was_looked_into_is_dismissed(ledger):
+    ledger.doubt("pt-1", T0)
+    (old,) = ledger.doubts()
+    ledger.doubt("pt-1", T0 + minutes(9))
+
+    ledger.dismiss(old)
+    assert [one.since for one in ledger.doubts()] == [T0 + minutes(9)]
+
+    (new,) = ledger.doubts()
+    ledger.dismiss(new)
+    ledger.dismiss(new)
+    assert list(ledger.doubts()) == []
+
+
+def test_a_doubt_keeps_its_instant_to_the_fraction(ledger):
+    since = T0 + timedelta(microseconds=123456)
+    ledger.doubt("pt-1", since)
+
+    (doubt,) = ledger.doubts()
+
+    assert doubt.since == since
+    ledger.dismiss(doubt)
+    assert list(ledger.doubts()) == []
+
+
+def test_a_doubt_is_not_in_flight_and_is_no_point(ledger):
+    point = answered(ledger)
+    ledger.doubt(point.id, T0)
+
+    assert [one.id for one in ledger.in_flight()] == [point.id]
+    assert ledger.point(point.id) == point
+    assert len(list(ledger.points(SOURCE.id))) == 1
+
+
+# -- what is on record ------------------------------------------------------------------------
+
+
+def test_points_that_are_on_record_are_known_and_no_others(ledger):
+    point = answered(ledger)
+
+    assert ledger.known([point.id, "pt-unknown", point.id]) == {point.id}
+    assert ledger.known([]) == set()
+
+
+def test_points_are_looked_for_a_hundred_at_a_time(dynamo, cloud):
+    point = answered(dynamo)
+    del cloud.calls[:]
+
+    found = dynamo.known([point.id, *(f"pt-{n}" for n in range(200))])
+
+    assert found == {point.id}
+    calls = cloud.calls.of("dynamodb.BatchGetItem")
+    asked = [call.params["RequestItems"][table.NAME] for call in calls]
+    assert [len(one["Keys"]) for one in asked] == [100, 100, 1]
+    assert all(one["ConsistentRead"] for one in asked)
+
+
+def test_what_dynamodb_left_for_later_is_asked_for_again():
+    """A client that answers one key of each call. Source: DynamoDB API, BatchGetItem."""
+    asked = []
+
+    def batch_get_item(RequestItems):  # noqa: N803
+        (request,) = RequestItems.values()
+        first, *rest = request["Keys"]
+        asked.append(len(request["Keys"]))
+        left = {table.NAME: {**request, "Keys": rest}} if rest else {}
+        item = {"id": {"S": first["pk"]["S"].removeprefix("POINT#")}}
+        return {"Responses": {table.NAME: [item]}, "UnprocessedKeys": left}
+
+    ledger = DynamoLedger(SimpleNamespace(batch_get_item=batch_get_item), table.NAME)
+
+    assert ledger.known(["pt-1", "pt-2", "pt-3"]) == {"pt-1", "pt-2", "pt-3"}
+    assert asked == [3, 2, 1]
+
+
+# -- rebuilt ----------------------------------------------------------------------------------
+
+
+def a_rebuilt_point(status=PointStatus.AVAILABLE, slot=T0, **given):
+    claim = a_claim(slot=slot)
+    ended = status is not PointStatus.PENDING
+    facts = {
+        "id": claim.id,
+        "slot": slot,
+        "status": status,
+        "claimed_at": slot,
+        "settled_at": T0 + minutes(90) if ended else None,
+        "cause": "1 of its 2 snapshots are there" if status is PointStatus.FAILED else None,
+        "members": done(
+            (
+                a_member(f"snap-{slot:%d}a", started_at=slot),
+                a_member(f"snap-{slot:%d}b", "vol-2", started_at=slot),
+            )
+        ),
+        "history": (Change(at=T0 + minutes(90), status=status, reason="rebuilt from tags"),),
+    }
+    return a_point(**facts | given)
+
+
+@pytest.mark.parametrize("status", [PointStatus.PENDING, PointStatus.AVAILABLE, PointStatus.FAILED])
+@pytest.mark.parametrize("method", [Method.SET, Method.ONE_BY_ONE])
+def test_a_rebuilt_point_is_found_in_every_way(ledger, status, method):
+    point = a_rebuilt_point(status, method=method)
+
+    assert ledger.rebuild(point)
+
+    assert ledger.point(point.id) == point
+    assert ledger.known([point.id]) == {point.id}
+    assert [one.id for one in ledger.points(SOURCE.id)] == [point.id]
+    assert [one.id for one in ledger.in_flight()] == (
+        [point.id] if status is PointStatus.PENDING else []
+    )
+    assert ledger.point_of(point.snapshots[0]) == point
+    assert (ledger.point_of(point.snapshots[1]) == point) is (method is Method.ONE_BY_ONE)
+
+
+def test_rebuilding_again_changes_nothing(ledger):
+    point = a_rebuilt_point()
+    ledger.rebuild(point)
+
+    assert not ledger.rebuild(replace(point, notes=("other",)))
+
+    assert ledger.point(point.id) == point
+
+
+def test_rebuilding_never_writes_over_what_is_on_record(ledger):
+    held = ledger.claim(a_claim())
+
+    assert not ledger.rebuild(a_rebuilt_point())
+
+    assert ledger.point(held.id).status is PointStatus.CREATING
+    assert ledger.point(held.id).owner == "worker-a"
+
+
+def test_a_rebuilt_point_counts_in_no_run(ledger):
+    point = a_rebuilt_point()
+    ledger.open_run(Run(id=point.run, policy=POLICY, slot=T0, started_at=T0))
+
+    ledger.rebuild(point)
+
+    assert ledger.run(point.run).ended[PointStatus.AVAILABLE] == 0
+
+
+def test_a_rebuilt_point_that_is_pending_is_settled_as_any_other(ledger):
+    point = a_rebuilt_point(PointStatus.PENDING)
+    ledger.rebuild(point)
+
+    assert ledger.settle(point, AVAILABLE).changed
+
+    (record,) = ledger.sources(POLICY)
+    assert record.last_point == point.id
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_source_is_rebuilt_with_its_newest_good_point_whatever_comes_first(ledger, order):
+    points = [a_rebuilt_point(slot=T0 + timedelta(days=day)) for day in (0, 1)]
+    points.append(a_rebuilt_point(PointStatus.FAILED, slot=T0 + timedelta(days=2)))
+
+    for number in order:
+        ledger.rebuild(points[number])
+
+    (record,) = ledger.sources(POLICY)
+    assert record.source == SOURCE
+    assert record.last_point == points[1].id
+    assert record.last_available == T0 + timedelta(days=1)
+
+
+def test_a_source_that_is_on_record_keeps_when_it_was_seen_and_asked_for(ledger):
+    ledger.claim(a_claim(slot=T0 + timedelta(days=3), at=T0 + timedelta(days=3)))
+
+    ledger.rebuild(a_rebuilt_point())
+
+    (record,) = ledger.sources(POLICY)
+    assert record.first_seen == record.last_asked == T0 + timedelta(days=3)
+    assert record.last_available == T0
+
+
+@pytest.mark.parametrize("method", [Method.SET, Method.ONE_BY_ONE])
+@pytest.mark.parametrize("after", range(4))
+def test_a_rebuilding_that_was_killed_between_two_writes_is_done_anew(dynamo, cloud, method, after):
+    point = a_rebuilt_point(method=method)
+    cloud.faults.add("dynamodb.*", KILL, after=after)
+    with suppress(Killed), cloud.running("sweep"):
+        dynamo.rebuild(point)
+    cloud.faults.clear()
+
+    dynamo.rebuild(point)
+
+    assert dynamo.point(point.id) == point
+    assert dynamo.point_of(point.snapshots[0]) == point
+    (record,) = dynamo.sources(POLICY)
+    assert record.last_point == point.id
+
+
+def test_the_record_of_a_rebuilt_point_expires_only_if_it_failed(dynamo, cloud):
+    for status, slot in ((PointStatus.FAILED, T0), (PointStatus.AVAILABLE, T0 + minutes(1))):
+        point = a_rebuilt_point(status, slot=slot)
+        dynamo.rebuild(point)
+        key = {"pk": {"S": f"POINT#{point.id}"}, "sk": {"S": "POINT"}}
+        client = cloud.client("dynamodb", "eu-west-1")
+        item = client.get_item(TableName=table.NAME, Key=key)["Item"]
+        assert ("ttl" in item) is (status is PointStatus.FAILED)
+
+
+# -- what people were told, and what failed ---------------------------------------------------
+
+
+def test_what_was_told_is_told_and_nothing_else(ledger):
+    ledger.note_told("run#run-1", T0)
+    ledger.note_told("run#run-1", T0 + minutes(1))
+
+    assert ledger.told("run#run-1")
+    assert not ledger.told("run#run-10")
+    assert not ledger.told("rpo#web-daily#2026-03-01")
+
+
+def test_the_failures_of_a_run_are_named_with_their_cause(ledger):
+    claims = [
+        a_claim(source=Source(id=f"i-{n}", region="eu-west-1", account=SOURCE.account))
+        for n in range(3)
+    ]
+    ledger.settle(answered(ledger, claims[0], (a_member("snap-1"),)), AVAILABLE)
+    ledger.settle(answered(ledger, claims[1], (a_member("snap-2"),)), FAILED)
+    ledger.claim(claims[2])
+    ledger.give_up(claims[2], replace(FAILED, cause="throttled"))
+
+    failures = sorted(ledger.failures(claims[0].run), key=lambda one: one.source)
+
+    assert failures == [
+        Failure(point=claims[1].id, source=claims[1].source, cause="the key is disabled"),
+        Failure(point=claims[2].id, source=claims[2].source, cause="throttled"),
+    ]
+    assert list(ledger.failures("run-other")) == []
+
+
+def test_a_source_was_asked_for_when_a_point_of_it_was_first_claimed(ledger):
+    ledger.claim(a_claim("worker-a"))
+    ledger.claim(a_claim("worker-b", T0 + minutes(30)))
+    (record,) = ledger.sources(POLICY)
+    assert record.last_asked == T0
+
+    ledger.claim(a_claim("worker-a", T0 + timedelta(days=1), slot=T0 + timedelta(days=1)))
+
+    (record,) = ledger.sources(POLICY)
+    assert (record.first_seen, record.last_asked) == (T0, T0 + timedelta(days=1))
+
+
+def test_a_point_that_is_given_up_unclaimed_was_asked_for_too(ledger):
+    ledger.give_up(a_claim("worker-a"), FAILED)
+
+    (record,) = ledger.sources(POLICY)
+
+    assert record.last_asked == T0
+
+
+def test_launch_attributes_are_no_part_of_the_sources_item(dynamo, cloud):
+    """Each claim writes that item, and a large one costs more."""
+    dynamo.claim(a_claim())
+    launch = LaunchAttributes(read_at=T0, launched_at=T0, user_data="x" * 10_000)
+    dynamo.remember_launch(POLICY, SOURCE, launch)
+    client = cloud.client("dynamodb", "eu-west-1")
+
+    found = client.scan(TableName=table.NAME)["Items"]
+
+    assert dynamo.launch(POLICY, SOURCE) == launch
+    assert [one["pk"]["S"] for one in found if "user_data" in one] == ["LAUNCH#web-daily#i-0a"]
+    (record,) = dynamo.sources(POLICY)
+    assert record.source == SOURCE
