@@ -1,6 +1,6 @@
 """One CloudWatch dashboard, ``lastgood``: whether all is well, and where to look if it is not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -8,7 +8,6 @@ from constructs import Construct
 
 from infra.catalog import BY_NAME, CATALOG, SWEEPER, QueueTrigger
 from lastgood.domain.measures import NAMESPACE, Measure
-from lastgood.domain.policy import Policy
 
 NAME = "lastgood"
 
@@ -42,7 +41,6 @@ class Dashboard(Construct):
         construct_id: str,
         *,
         alarms: Sequence[cloudwatch.IAlarm],
-        policies: Mapping[str, Policy],
     ) -> None:
         super().__init__(scope, construct_id)
         cloudwatch.Dashboard(
@@ -61,7 +59,7 @@ class Dashboard(Construct):
                     ),
                 ],
                 _row(
-                    _graph("Sources past their policy's rpo", _past_rpo(policies)),
+                    _graph("Sources past their policy's rpo", _past_rpo()),
                     _graph("Points", _points()),
                     _graph("Points in flight", _in_flight()),
                 ),
@@ -120,24 +118,20 @@ def _searched(
     )
 
 
-def _measured(measure: Measure, statistic: str, label: str, **by: str) -> cloudwatch.Metric:
-    """What a sweep counts."""
+def _measured(measure: Measure, statistic: str, label: str) -> cloudwatch.Metric:
+    """What a sweep counts of the whole."""
     return cloudwatch.Metric(
         namespace=NAMESPACE,
         metric_name=measure.value,
-        dimensions_map={"service": BY_NAME[SWEEPER].physical_name, **by},
+        dimensions_map={"service": BY_NAME[SWEEPER].physical_name},
         statistic=statistic,
         period=Duration.minutes(15),
         label=label,
     )
 
 
-def _past_rpo(policies: Mapping[str, Policy]) -> Lines:
-    return [
-        _measured(Measure.SOURCES_PAST_RPO, "Maximum", policy.name, policy=policy.name)
-        for policy in policies.values()
-        if policy.rpo is not None
-    ]
+def _past_rpo() -> Lines:
+    return [_searched(Measure.SOURCES_PAST_RPO, "Maximum", label="${PROP('Dim.policy')}")]
 
 
 def _points() -> Lines:

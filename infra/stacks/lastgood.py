@@ -73,7 +73,7 @@ class LastgoodStack(Stack):
         alarms = Alarms(
             self, "Alarms", topic=topic, inboxes=inboxes, policies=policies, after=own
         ).all
-        Dashboard(self, "Dashboard", alarms=alarms, policies=policies)
+        Dashboard(self, "Dashboard", alarms=alarms)
         for row in CATALOG:
             self._tell(f"{row.construct_id}Function", functions[row.name].function.function_name)
             self._tell(f"{row.construct_id}DeadLetters", inboxes[row.name].dead_letters.queue_url)
@@ -158,6 +158,9 @@ class LastgoodStack(Stack):
 
 
 def source_regions(policies: Mapping[str, Policy], home: str) -> tuple[str, ...]:
-    """Every Region in which a policy has sources, each once, in the order of the alphabet."""
+    """Every Region in which a policy has sources, each once, in the order of the alphabet.
+
+    Home, if there are no policies: a condition on no Region at all would be none that IAM knows.
+    """
     named = {region for policy in policies.values() for region in policy.select.regions or (home,)}
-    return tuple(sorted(named))
+    return tuple(sorted(named or {home}))

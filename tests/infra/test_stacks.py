@@ -297,6 +297,23 @@ def test_the_policies_that_come_with_it_fit_any_region(tmp_path: Path) -> None:
     assert function["Environment"]["Variables"]["LASTGOOD_REGION"] == {"Ref": "AWS::Region"}
 
 
+def test_without_policies_there_is_all_but_their_schedules(tmp_path: Path) -> None:
+    nothing = tmp_path / "policies.yaml"
+    nothing.write_text("policies: {}\n")
+
+    app = synthesise(tmp_path / "out", nothing)
+
+    regions = [
+        statement["Condition"]["StringEquals"]["aws:RequestedRegion"]
+        for row in CATALOG
+        for statement in app.granted(row)
+        if "ec2:" in json.dumps(statement["Action"])
+    ]
+    assert set(map(str, regions)) == {f"['{HOME}']"}
+    assert schedules_of(BY_NAME[PLANNER], app) == []
+    assert len(schedules_of(BY_NAME[SWEEPER], app)) == 2
+
+
 # the command line
 
 
