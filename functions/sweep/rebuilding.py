@@ -1,10 +1,9 @@
 """Points that are not on record, written anew from the tags of their snapshots."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lastgood.domain import mending, tags
-from lastgood.domain.model import Tagged
 from lastgood.ports import Compute, Ledger, Patience
 from sweep.progress import Progress
 
@@ -17,7 +16,8 @@ class Rebuilding:
     account: str
 
     def rebuild(self, region: str, progress: Progress, run: str | None = None) -> bool:
-        """Rebuild what is missing of a Region, or of a ``run`` in it.
+        """Rebuild what is missing of a Region, or of a ``run`` in it whose record is lost: what of
+        it has ended will count once it is planned again.
 
         False if not all could be: because time ran out, or because a snapshot is so young that
         describes may not show the others of its point yet.
@@ -26,15 +26,14 @@ class Rebuilding:
         for page in self.compute(region).own_snapshots(run):
             if progress.out_of_time():
                 return False
-            complete &= self._page(region, page.items, progress)
+            ids = {one.tags[tags.POINT] for one in page.items if tags.POINT in one.tags}
+            complete &= self._rebuild(region, ids - self.ledger.known(ids), progress)
+            for id_ in ids if run else ():
+                self._count(id_, run, progress)
         return complete
 
-    def _page(self, region: str, snapshots: Sequence[Tagged], progress: Progress) -> bool:
+    def _rebuild(self, region: str, missing: set[str], progress: Progress) -> bool:
         complete = True
-        ids = {one.tags[tags.POINT] for one in snapshots if tags.POINT in one.tags}
-        missing = ids - self.ledger.known(ids)
-        if not missing:
-            return True
         # The snapshots of one point may be on several pages.
         for found in self.compute(region).snapshots_of_points(missing).values():
             newest = max(one.member.started_at for one in found)
@@ -45,3 +44,8 @@ class Rebuilding:
             if point and self.ledger.rebuild(point):
                 progress.done["rebuilt"] += 1
         return complete
+
+    def _count(self, id_: str, run: str | None, progress: Progress) -> None:
+        point = self.ledger.point(id_)
+        if point and point.run == run and point.status.settled:
+            self.ledger.taken_elsewhere(run, id_, progress.now)

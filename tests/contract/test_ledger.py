@@ -770,6 +770,18 @@ def test_what_was_told_is_told_and_nothing_else(ledger):
     assert not ledger.told("rpo#web-daily#2026-03-01")
 
 
+def test_what_was_told_of_a_run_is_remembered_for_as_long_as_the_run(dynamo, cloud):
+    dynamo.open_run(Run(id="run-1", policy=POLICY, slot=T0, started_at=T0))
+    dynamo.note_told("run#run-1", T0 + minutes(30))
+    client = cloud.client("dynamodb", "eu-west-1")
+
+    def ttl(pk, sk):
+        key = {"pk": {"S": pk}, "sk": {"S": sk}}
+        return int(client.get_item(TableName=table.NAME, Key=key)["Item"]["ttl"]["N"])
+
+    assert ttl("NOTICE#run#run-1", "NOTICE") >= ttl("RUN#run-1", "RUN")
+
+
 def test_the_failures_of_a_run_are_named_with_their_cause(ledger):
     claims = [
         a_claim(source=Source(id=f"i-{n}", region="eu-west-1", account=SOURCE.account))

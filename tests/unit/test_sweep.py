@@ -890,19 +890,28 @@ def test_a_local_time_that_comes_twice_is_one_slot():
     assert stage.planners.asked == []
 
 
-def test_a_run_that_left_snapshots_but_no_record_takes_no_source_twice():
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_run_that_left_snapshots_but_no_record_takes_no_source_twice_and_ends(rebuild):
     stage = a_night()
-    stage.run_policy()
+    stage.ec2.put_fleet("bc", tags={"backup": "daily"})
+    stage.plan()
+    taken, missed, pending = stage.queue.requests
+    stage.take(taken)
+    stage.complete()
+    stage.take(pending)
+    stage.queue.sends = []
     stage.restart(MemoryLedger())
 
-    report = stage.sweep(after=minutes(40))
+    report = stage.sweep(after=minutes(40), rebuild=rebuild)
 
-    assert report.rebuilt == 1
+    assert report.rebuilt == 2
     assert stage.planners.asked == [(POLICY, T0, None)]
     stage.plan()
     stage.deliver()
-    assert stage.ec2.sets == 1
-    assert stage.point().status is AVAILABLE
+    stage.complete()
+    assert stage.point(source=missed.source.id).status is AVAILABLE
+    assert len(stage.ec2.made) == 4
+    assert stage.ledger.run(run_id(POLICY, T0)).status is RunStatus.OK
 
 
 def test_a_slot_is_not_asked_for_while_its_snapshots_may_not_be_shown_yet():

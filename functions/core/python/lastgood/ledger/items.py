@@ -22,10 +22,10 @@ FAILED_FOR = timedelta(days=90)
 """How long the record of a failed point stays. Snapshots that it may have keep its tags."""
 LEAD_FOR = timedelta(days=90)
 """A lead is of use until its point is settled."""
-NOTICE_FOR = timedelta(days=60)
-"""Longer than anything is looked at again that people were told of."""
 RUN_FOR = timedelta(days=400)
 """A yearly policy's last run can still be seen when the next is due."""
+NOTICE_FOR = RUN_FOR
+"""As long as a run that people were told of: a policy's newest run is looked at however old."""
 
 
 def to_item(plain: Mapping[str, Any]) -> Item:
