@@ -100,6 +100,11 @@ class Sweeper:
             for region in regions:
                 with progress.trying(f"rebuild what is in {region}"):
                     rebuilding.rebuild(region, progress)
+        telling = Telling(self.ledger, self.notices)
+        catching_up = CatchingUp(self.compute, self.ledger, self.planners, telling, rebuilding)
+        for one in deployed:
+            with progress.trying(f"catch up {one.policy.name}"):
+                catching_up.catch_up(one, self.home_region, progress)
         mending = Mending(
             {one.policy.name: one.policy for one in deployed},
             self.compute,
@@ -110,11 +115,7 @@ class Sweeper:
             self.account,
         )
         mending.mend(progress)
-        telling = Telling(self.ledger, self.notices)
-        catching_up = CatchingUp(self.compute, self.ledger, self.planners, telling, rebuilding)
         for one in deployed:
-            with progress.trying(f"catch up {one.policy.name}"):
-                catching_up.catch_up(one, self.home_region, progress)
             with progress.trying(f"tell of {one.policy.name}"):
                 telling.tell(one.policy, self.home_region, progress)
         report = SweepReport(

@@ -1,9 +1,12 @@
 """The sweep: what lost events, dead workers and missed schedules left behind is put right."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from create_snapshots.usecase import Taker
 from lastgood.domain import tags
@@ -937,6 +940,15 @@ def test_a_slot_is_asked_for_although_nobody_can_be_told():
     assert stage.planners.asked == [(POLICY, T0, None)]
 
 
+def test_slots_come_before_what_may_take_all_the_time():
+    stage = a_night()
+    stage.take()
+
+    stage.sweep(after=GRACE)
+
+    assert stage.steps.taken.index("planners.ask") < stage.steps.taken.index("ledger.in_flight")
+
+
 # -- plans that broke off ---------------------------------------------------------------------
 
 
@@ -1349,3 +1361,97 @@ def test_a_sweep_that_runs_short_of_time_says_so_and_the_next_goes_on():
     stage.clock.time_left = minutes(15)
     put_right(stage)
     assert states(stage) == STATES
+
+
+# -- whatever happens in whatever order -------------------------------------------------------
+
+
+@dataclass
+class Mortal(Steps):
+    """``lives``: after so many more calls it is killed; None for never."""
+
+    lives: int | None = None
+
+    def run(self, step, call):
+        if self.lives is not None:
+            self.lives -= 1
+            if self.lives < 0:
+                self.lives = None
+                die()
+        return super().run(step, call)
+
+
+@dataclass
+class Chaos(Stage):
+    steps: Mortal = field(default_factory=Mortal)
+
+    def deliver_once(self, error=None, *, had_effect=False):
+        """Each message once; what was not done comes again."""
+        sent, self.queue.sends = self.queue.requests, []
+        broken = Steps()
+        if error:
+            broken.at("compute.snapshot_set", raising(error), after=had_effect)
+        taker = replace(
+            self.taker, compute=lambda region: broken.watch("compute", self.regions[region])
+        )
+        for request in sent:
+            self.deliveries += 1
+            delivery = Delivery(owner=f"worker-{self.deliveries}", attempt=self.deliveries)
+            try:
+                taker.take(request, delivery)
+            except Killed:
+                self.clock.advance(minutes(12))
+                self.queue.send([request])
+            except (TryAgain, Conflict) as error:
+                self.clock.advance(getattr(error, "after", timedelta(seconds=30)))
+                self.queue.send([request])
+
+    def forget_messages(self):
+        """Of points that are on record: they were delivered for the last time."""
+        left = [one for one in self.queue.requests if self.ledger.point(one.point) is None]
+        self.queue.sends = [left]
+
+    def sweep_and_die(self, lives):
+        self.clock.advance(EVERY)
+        self.steps.lives = lives
+        with suppress(Killed):
+            self.sweep()
+        self.steps.lives = None
+
+
+TROUBLES = {
+    "taken": lambda stage, n: stage.deliver_once(),
+    "reply lost": lambda stage, n: stage.deliver_once(LOST, had_effect=True),
+    "call lost": lambda stage, n: stage.deliver_once(LOST),
+    "throttled": lambda stage, n: stage.deliver_once(SLOW_DOWN),
+    "worker dies": lambda stage, n: stage.deliver_once(Killed(), had_effect=n % 2 == 0),
+    "message gone": lambda stage, n: stage.forget_messages(),
+    "events come": lambda stage, n: stage.complete(),
+    "events lost": lambda stage, n: stage.ec2.end_all(),
+    "time goes by": lambda stage, n: stage.clock.advance(minutes(n)),
+    "sweep": lambda stage, n: stage.sweep(after=EVERY),
+    "sweep dies": lambda stage, n: stage.sweep_and_die(n),
+}
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(TROUBLES)), st.integers(0, 40)), max_size=15))
+@settings(max_examples=300, deadline=None)
+def test_whatever_happens_each_source_is_taken_once_and_people_hear_of_it(story):
+    stage = Chaos()
+    stage.ec2.lag = PATIENCE.describes
+    stage.plan()
+
+    for what, number in story:
+        TROUBLES[what](stage, number)
+    for _ in range(60):
+        stage.deliver()
+        stage.ec2.end_all()
+        stage.sweep(after=EVERY)
+
+    assert list(stage.ledger.in_flight()) == list(stage.ledger.doubts()) == []
+    point = stage.point()
+    given_up = point.cause is not None and "asked for again 3 times" in point.cause
+    assert point.status is (FAILED if given_up else AVAILABLE)
+    assert set(stage.ec2.made) == set(point.snapshots)
+    assert {one.status for one in stage.bus.announced} == {point.status}
+    assert sum(stage.ledger.run(point.run).ended.values()) == 1
