@@ -137,7 +137,7 @@ CATALOG = (
     Row(
         name="record_snapshot",
         description="Settles the recovery point whose snapshots ended",
-        trigger=EbsEvents(batch=10, receives=8, events=("createSnapshot", "createSnapshots")),
+        trigger=EbsEvents(batch=10, receives=12, events=("createSnapshot", "createSnapshots")),
         grants=(grants.SETTLE_POINTS, grants.FIND_SNAPSHOTS, grants.ANNOUNCE),
         timeout=60,
         memory=512,

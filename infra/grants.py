@@ -313,7 +313,7 @@ SETTLE_POINTS = Grant(
     reason="Finds the point of a snapshot that ended, and records how the point ended",
     rights=(
         _items(("GetItem",), POINTS),
-        _items(("PutItem",), RUNS),
+        _items(("PutItem",), POINTS, RUNS),
         _items(("UpdateItem",), POINTS, RUNS, SOURCES),
         _items(("Query",), "snap-*", index=keys.BY_SNAPSHOT),
         _LEDGER_KEY,

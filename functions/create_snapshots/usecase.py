@@ -57,8 +57,11 @@ class Taker:
             self._fail(work, delivery, error)
             raise
         except TryAgain as error:
-            if delivery.last and not self._may_exist(request.point):
-                self._fail(work, delivery, error)
+            if delivery.last:
+                # Whatever is half done by now, a sweep looks at it, and announces it again.
+                self.ledger.doubt(request.point, self.clock.now())
+                if not self._may_exist(request.point):
+                    self._fail(work, delivery, error)
             raise
 
     def _may_exist(self, point: str) -> bool:

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from lastgood.domain import ended
 from lastgood.domain.ended import SnapshotsEnded
-from lastgood.domain.model import Point, PointStatus
+from lastgood.domain.model import Outcome, Point, PointStatus
 from lastgood.domain.taking import anchor, outcome_of
-from lastgood.errors import Conflict, ForeignEvent, NotSettledYet
+from lastgood.errors import Conflict, ForeignEvent, NotSettledYet, TryAgain
 from lastgood.ports import Bus, Clock, Compute, Delivery, Ledger
 
 LOOKS = 5
@@ -60,12 +60,20 @@ class Recorder:
             point = self._with_causes(point)
             outcome = outcome_of(point.members, event.at) or outcome
         try:
-            settled = self.ledger.settle(point, outcome)
+            return self._settle(point, outcome, again=delivery.attempt > 1)
         except Conflict:
             # It ended the other way, or is past that.
             return self.ledger.point(point.id)
-        ours = settled.point.settled_at == event.at
-        if settled.changed or (ours and delivery.attempt > 1):
+        except TryAgain:
+            if delivery.last:
+                # If it was settled and not announced, a sweep announces it.
+                self.ledger.doubt(point.id, self.clock.now())
+            raise
+
+    def _settle(self, point: Point, outcome: Outcome, *, again: bool) -> Point:
+        settled = self.ledger.settle(point, outcome)
+        ours = settled.point.settled_at == outcome.at
+        if settled.changed or (ours and again):
             self.bus.announce(settled.point)
         return settled.point
 

@@ -93,8 +93,9 @@ class Sweeper:
         """
         progress = Progress(self.clock, self.clock.now())
         deployed = self.policies.all()
-        home = {self.home_region}
-        regions = sorted(home.union(*(one.policy.select.regions for one in deployed)))
+        named = (one.policy.select.regions or (self.home_region,) for one in deployed)
+        # Those in which it may call EC2: the policies', or home if there is no policy.
+        regions = sorted(set().union(*named)) or [self.home_region]
         rebuilding = Rebuilding(self.compute, self.ledger, self.patience, self.account)
         if request.rebuild:
             for region in regions:

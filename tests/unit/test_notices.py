@@ -55,7 +55,7 @@ def test_a_run_that_ended_badly_is_told_with_each_source_and_why():
         "3 recovery points are available, 1 failed.\n"
     )
     assert "- i-1 in eu-west-1: KeyDenied: the key is disabled\n" in notice.text
-    assert """--payload '{"policy": "web-daily", "source": "<id>"}'""" in notice.text
+    assert """echo '{"policy": "web-daily", "source": "<id>"}'""" in notice.text
     assert notice.text.endswith(f"Run: {run_id(POLICY, T0)}")
 
 

@@ -44,15 +44,12 @@ def run_ended(run: Run, failures: Sequence[Failure]) -> Notice:
         *(f"Not planned: {_short(problem)}" for problem in problems),
         "",
         "What to do: mend the cause, then take the failed ones again, each with",
-        "  aws lambda invoke --function-name lastgood-plan-snapshots --payload "
-        f"""'{{"policy": "{run.policy}", "source": "<id>"}}' """
-        "--cli-binary-format raw-in-base64-out answer.json",
+        _take_again(run.policy),
         f"Run: {run.id}",
     ]
     return Notice(
         key=run_key(run),
-        subject=f"Lastgood: {run.policy} {run.slot:%Y-%m-%d %H:%M}Z {run.status}, "
-        f"{failed} failed",
+        subject=f"Lastgood: {run.policy} {run.slot:%Y-%m-%d %H:%M}Z {run.status}, {failed} failed",
         text="\n".join(lines),
     )
 
@@ -75,9 +72,7 @@ def past_rpo(policy: Policy, overdue: Sequence[SourceRecord], now: datetime) -> 
         "",
         "What to do: look why in the policy's last runs (notices, dead letters of",
         "lastgood-create-snapshots), mend it, and take a point of each now, with",
-        "  aws lambda invoke --function-name lastgood-plan-snapshots --payload "
-        f"""'{{"policy": "{policy.name}", "source": "<id>"}}' """
-        "--cli-binary-format raw-in-base64-out answer.json",
+        _take_again(policy.name),
     ]
     return Notice(
         key=f"rpo#{policy.name}#{now:%Y-%m-%d}",
@@ -103,6 +98,14 @@ def caught_up(policy: str, slot: datetime, now: datetime) -> Notice:
                 "and look into the dead letters of lastgood-plan-snapshots.",
             ]
         ),
+    )
+
+
+def _take_again(policy: str) -> str:
+    """For both versions of the AWS CLI, in bash."""
+    return (
+        "  aws lambda invoke --function-name lastgood-plan-snapshots --cli-read-timeout 0 "
+        f"""--payload fileb://<(echo '{{"policy": "{policy}", "source": "<id>"}}') answer.json"""
     )
 
 
