@@ -23,6 +23,7 @@ from tests.simulation.trouble import refusal
 
 ACCOUNT = "123456789012"
 PENDING_PER_VOLUME = 5
+CREATING = ("CreateSnapshot", "CreateSnapshots")
 SPACING = timedelta(seconds=15)
 PAGE = 50
 """Smaller than EC2's 1,000, so that 200 sources make several pages."""
@@ -144,7 +145,9 @@ class Region:
         now = self._agenda.time
         if now < self.down_until:
             raise refusal("Unavailable", f"{operation} in {self.region}")
-        if now < self.busy_until and self._agenda.chance(0.5):
+        # botocore tries reads five times before it lets us know.
+        refused = 0.5 if operation in CREATING else 0.03
+        if now < self.busy_until and self._agenda.chance(refused):
             raise refusal("RequestLimitExceeded", f"{operation} in {self.region}")
         if not self._buckets.take(Api(ACCOUNT, self.region, operation), now):
             self._agenda.note("throttled", operation)
@@ -268,8 +271,8 @@ class Region:
         return self._agenda.between(0, self._agenda.weather.lag)
 
     def _takes(self) -> float:
-        """Seconds. Most take minutes; one in a hundred, hours."""
-        if self._agenda.chance(0.01):
+        """Seconds. Most take minutes; one in 300, hours."""
+        if self._agenda.chance(0.003):
             return self._agenda.between(3600, 6 * 3600)
         return self._agenda.between(20, 900)
 

@@ -90,13 +90,13 @@ class People:
     _born: int = 0
 
     def found(self) -> None:
-        """110 instances for the web, 60 lone volumes, 30 instances of the estate."""
-        for number in range(110):
+        """60 instances for the web, 60 lone volumes, 80 instances of the estate."""
+        for number in range(60):
             estate = {"estate": "yes"} if number < 5 else {}
-            self._launch(HOME if number < 70 else AWAY, {"backup": "web"} | estate)
+            self._launch(HOME if number < 40 else AWAY, {"backup": "web"} | estate)
         for _ in range(60):
             self._put_volume(AWAY, {"backup": "data"})
-        for _ in range(30):
+        for _ in range(80):
             self._launch(HOME, {"estate": "yes"})
         self._share()
 

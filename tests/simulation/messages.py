@@ -49,11 +49,11 @@ class Inbox:
     of_events: bool = False
     rate: float = 0
     burst: float = 0
-    dead: Counter[str] = field(default_factory=Counter)
+    dead: list[Any] = field(default_factory=list)
     open: int = 0
     """Messages that are in the queue, seen or not."""
     _sent: int = 0
-    _turn: datetime | None = None
+    _due: datetime | None = None
 
     def put(self, body: Any) -> None:
         """It arrives soon, or late, or twice, before or after others."""
@@ -81,8 +81,21 @@ class Inbox:
         agenda.after(delay, self._deliver, Message(body, self._sent))
 
     def _deliver(self, message: Message) -> None:
+        """When it is its turn, of a function that is given so many a second."""
+        now = self.agenda.time
+        if self.rate:
+            # As EC2 counts its buckets: when the next were due without bursts.
+            due = max(now, self._due or now)
+            self._due = due + timedelta(seconds=1 / self.rate)
+            turn = due - timedelta(seconds=self.burst / self.rate)
+            if turn > now:
+                self.agenda.at(turn, self._receive, message)
+                return
+        self._receive(message)
+
+    def _receive(self, message: Message) -> None:
         agenda = self.agenda
-        start = self._start()
+        start = self.awake()
         if start > agenda.time:
             agenda.at(start, self._deliver, message)
             return
@@ -118,20 +131,9 @@ class Inbox:
         else:
             self.open -= 1
 
-    def _start(self) -> datetime:
-        """When the message may be received: not in an outage, nor before its turn."""
-        now = max(self.agenda.time, self.awake())
-        if not self.rate or now > self.agenda.time:
-            return now
-        turn = max(now, self._turn or now)
-        if turn - now > timedelta(seconds=self.burst / self.rate):
-            return turn - timedelta(seconds=self.burst / self.rate)
-        self._turn = turn + timedelta(seconds=1 / self.rate)
-        return now
-
     def _bury(self, error: str, message: Message) -> None:
         self.open -= 1
-        self.dead[error] += 1
+        self.dead.append(message.body)
         self.agenda.note(f"{self.function}: dead letters, {error}", str(message.id))
 
 

@@ -103,7 +103,7 @@ class Promises:
             *self._tags(),
             *self._repeats(),
             *self._rebuilt(),
-            *(line for slot in self._slots.pop(day - PATIENCE, ()) for line in self._slot(slot)),
+            *(line for slot in self._ripe(day) for line in self._slot(slot)),
             *self._twice(),
         ]
         if broken:
@@ -115,6 +115,13 @@ class Promises:
 
     def _day(self, moment: datetime) -> int:
         return (moment - START).days
+
+    def _ripe(self, day: int) -> list[Slot]:
+        """Those to be judged now; none on the day on which the ledger is rebuilt."""
+        if self._before:
+            return []
+        days = [one for one in sorted(self._slots) if one <= day - PATIENCE]
+        return [slot for one in days for slot in self._slots.pop(one)]
 
     def _stuck(self) -> Iterator[str]:
         now = self._world.agenda.time
@@ -167,7 +174,7 @@ class Promises:
                 yield f"no run of {policy.name} for {slot.at}"
             elif not run.over:
                 yield f"open: run {run.id} of {policy.name} for {slot.at}: {run.status} {run}"
-            elif run.planned and sum(run.ended.values()) != run.planned.points:
+            elif run.planned and sum(run.ended.values()) < run.planned.points:
                 yield f"run {run.id} planned {run.planned.points}, and {run.ended} ended"
         yield from self._last_available(slot)
 
@@ -184,14 +191,24 @@ class Promises:
         if not point.status.settled:
             yield f"open: {id_} is {point.status}: {point.cause}"
             return
-        if set(said) != {point.status} and point.slot > self._lost_at - 3 * DAY:
-            yield f"{id_} is {point.status}, and was announced as {dict(said)}"
+        forgotten = self._lost_at - PATIENCE * DAY < point.slot < self._lost_at
+        if not said and self._buried(point):
+            self.judged["told by a dead letter only"] += 1
+        elif set(said) != {point.status} and not forgotten:
+            yield f"{id_} is {point.status}, and was announced as {dict(said)}: {point.history}"
         self.most_announced = max(self.most_announced, sum(said.values()))
         yield from self._made(point)
         if point.status is PointStatus.FAILED:
             if not point.cause:
                 yield f"{id_} failed without a cause"
             self.causes[_short(point.cause or "")] += 1
+
+    def _buried(self, point: Point) -> bool:
+        """Whether an event of the point is a dead letter, which a person is to look at."""
+        members = set(point.snapshots)
+        return any(
+            one.snapshot in members for event in self._world.records.dead for one in event.snapshots
+        )
 
     def _made(self, point: Point) -> Iterator[str]:
         """What EC2 has of it."""
@@ -269,7 +286,7 @@ class Promises:
         for out, back in self._out[slot.policy.name]:
             if out < end and back > begin:
                 return "the policy was taken out"
-        if begin - 2 * DAY < self._lost_at < end:
+        if begin < self._lost_at:
             return "the ledger was lost"
         return self._no_time(slot)
 

@@ -1,6 +1,6 @@
 """What goes wrong with one invocation of a function, at one of its calls to the world."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -27,6 +27,8 @@ class Kind(StrEnum):
 
 KINDS = tuple(Kind)
 CREATING = ("snapshot_set", "snapshot_volume")
+TRANSACTIONS = ("claim", "settle", "give_up")
+"""Of DynamoDB. botocore gives each a token, so that one that it repeats is answered as at first."""
 SERVICE_OF: dict[str, Service] = {
     "compute": "ec2",
     "ledger": "dynamodb",
@@ -85,10 +87,10 @@ class Trouble:
                 stall((self.chosen - 0.5) * 300)
                 return result
         result = call()
+        if self.kind is Kind.REPEATED and method in TRANSACTIONS:
+            return result
         if self.kind is Kind.REPEATED and method not in CREATING:
             return call()
-        if self.kind is Kind.REPEATED and self.chosen < 0.5:
-            return result
         raise Unavailable(f"{what}: the reply was lost", SOON, effect_unknown=True)
 
 
@@ -105,7 +107,9 @@ class Watched:
         if not callable(value):
             return value
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*given: Any, **kwargs: Any) -> Any:
+            # A call that is made again has all of its request again.
+            args = [list(one) if isinstance(one, Iterator) else one for one in given]
             return self._around(self._service, method, lambda: value(*args, **kwargs))
 
         return call

@@ -12,7 +12,7 @@ from create_snapshots.usecase import Taker
 from infra.catalog import BY_NAME, QueueTrigger
 from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.policy import Policy
-from lastgood.errors import LastgoodError
+from lastgood.errors import LastgoodError, Refused
 from lastgood.ledger.memory import MemoryLedger
 from lastgood.ports import Delivery, Patience
 from plan_snapshots.usecase import Planner, PlanRequest
@@ -42,7 +42,7 @@ T = TypeVar("T")
 QUARTER = timedelta(minutes=15)
 AT_REST = timedelta(hours=6)
 """With nothing in flight, nothing in doubt and no slot just over, a sweep finds nothing: of those,
-one in 24 is made."""
+one in 24 is made; on calm days, of the others every second."""
 REBUILDS = 90
 """Days between the rebuilding sweeps, which the deployed bundle makes daily: nothing is missing."""
 RETRIED = (60, 120)
@@ -316,7 +316,10 @@ class Simulation:
         rebuild = now.hour == 4 and now.minute == 15 and self._rebuild_today(now)
         rests = not self.ledger._flying and not self.ledger._doubts
         seldom = now.minute == 0 and now.hour % (AT_REST // HOUR) == 0
-        if rests and not rebuild and not seldom and not self.promises.just_due(now):
+        skipped = now.minute % 30 and agenda.weather is CALM
+        if rests and not self.promises.just_due(now):
+            skipped = not seldom
+        if skipped and not rebuild:
             return
         self.sweep(rebuild=rebuild)
 
@@ -429,9 +432,24 @@ class Simulation:
         latest = self.promises.latest(policy)
         if latest is not None and self.agenda.chance(0.3):
             slot = latest
-        self.agenda.note("points by hand", source)
-        self.promises.by_hand(policy, slot, source)
-        self.ask(policy.name, slot, source)
+        self._ask_by_hand(policy, slot, source)
+
+    def _ask_by_hand(self, policy: Policy, slot: datetime, source: str) -> None:
+        """A person sees whether it worked, and else tries again."""
+        agenda = self.agenda
+        request = PlanRequest(policy=policy.name, slot=slot, source=source)
+        if self.awake() > agenda.time:
+            agenda.at(self.awake(), self._ask_by_hand, policy, slot, source)
+            return
+        try:
+            self._invoke("plan_snapshots", lambda on: on.planner.plan(request))
+        except Refused:
+            agenda.note("points by hand refused", source)
+        except (LastgoodError, Killed):
+            agenda.after(300, self._ask_by_hand, policy, slot, source)
+        else:
+            agenda.note("points by hand", source)
+            self.promises.by_hand(policy, slot, source)
 
     def _lose_the_ledger(self) -> None:
         """At rest; what is in flight at that moment would be lost with it."""

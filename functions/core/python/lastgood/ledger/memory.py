@@ -1,5 +1,6 @@
 """The ledger in memory: what the DynamoDB one does, in a few dictionaries, for fast tests."""
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -31,6 +32,7 @@ from lastgood.ports import Settled
 class MemoryLedger:
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
+        self._runs_of: dict[str, list[tuple[datetime, str]]] = {}
         self._points: dict[str, Point] = {}
         self._flying: dict[str, None] = {}
         self._points_of: dict[str, dict[str, None]] = {}
@@ -44,7 +46,9 @@ class MemoryLedger:
         self._launch: dict[tuple[str, str], LaunchAttributes] = {}
 
     def open_run(self, run: Run) -> None:
-        self._runs.setdefault(run.id, run)
+        if run.id not in self._runs:
+            self._runs[run.id] = run
+            insort(self._runs_of.setdefault(run.policy, []), (run.slot, run.id))
 
     def plan_run(self, run: str, planned: Planned) -> None:
         known = self._runs.get(run)
@@ -65,8 +69,7 @@ class MemoryLedger:
         return replace(found, ended={status: ended[status] for status in counted})
 
     def runs(self, policy: str) -> Iterator[Run]:
-        ours = [run for run in self._runs.values() if run.policy == policy]
-        return iter(sorted(ours, key=lambda run: (run.slot, run.id), reverse=True))
+        return (self._runs[id_] for _, id_ in self._runs_of.get(policy, [])[::-1])
 
     def failures(self, run: str) -> Iterator[Failure]:
         return iter(list(self._failures.get(run, {}).values()))
