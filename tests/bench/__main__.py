@@ -8,9 +8,9 @@
 import argparse
 import sys
 
-from tests.bench import cold, pace
+from tests.bench import calls, cold, pace
 
-PARTS = {"pace": pace, "cold": cold}
+PARTS = {"calls": calls, "pace": pace, "cold": cold}
 
 
 def main() -> int:

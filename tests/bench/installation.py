@@ -1,5 +1,6 @@
 """Lastgood in a cloud of its own, put there by the real CDK CLI, for what is measured."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,12 @@ class Installation:
     def client(self, service: str) -> Any:
         return self.cloud.client(service, HOME)
 
+    def invoke_later(self, function: str, event: dict[str, Any]) -> None:
+        """Asynchronously, as schedules do."""
+        self.client("lambda").invoke(
+            FunctionName=function, InvocationType="Event", Payload=json.dumps(event)
+        )
+
     def stop_pollers(self) -> None:
         """No queue feeds a function from now on."""
         functions = self.client("lambda")
@@ -39,10 +46,14 @@ class Installation:
         return message
 
 
+def deploy(cloud: CloudProcess) -> Installation:
+    show.doing("cdk bootstrap and deploy")
+    cloud.bootstrap(HOME)
+    cloud.deploy(REPOSITORY, region=HOME)
+    return Installation(cloud)
+
+
 @contextmanager
 def installed(start: datetime) -> Iterator[Installation]:
     with CloudProcess(start) as cloud:
-        show.doing("cdk bootstrap and deploy")
-        cloud.bootstrap(HOME)
-        cloud.deploy(REPOSITORY, region=HOME)
-        yield Installation(cloud)
+        yield deploy(cloud)

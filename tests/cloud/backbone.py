@@ -64,7 +64,11 @@ class CannotAssume(Exception):
 
 @dataclass
 class Record:
-    """What happened, for tests to read; each entry is plain JSON."""
+    """What happened, for tests to read; each entry is plain JSON.
+
+    ``calls``: how many of each ``service.Operation`` came, by the function, role or service that
+    made them; by "" those of people and their tools.
+    """
 
     invocations: list[dict[str, Any]] = field(default_factory=list)
     deliveries: list[dict[str, Any]] = field(default_factory=list)
@@ -72,6 +76,11 @@ class Record:
     lost: list[dict[str, Any]] = field(default_factory=list)
     decisions: list[dict[str, Any]] = field(default_factory=list)
     notices: list[dict[str, Any]] = field(default_factory=list)
+    calls: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def count(self, by: str, call: str) -> None:
+        of = self.calls.setdefault(by, {})
+        of[call] = of.get(call, 0) + 1
 
 
 class Backbone:

@@ -94,8 +94,8 @@ class CloudProcess:
         )
 
     def state(self) -> dict[str, Any]:
-        """``now``, ``invocations``, ``deliveries``, ``dead_letters``, ``lost``, ``decisions``, and
-        ``notices``, which SNS topics took."""
+        """``now``, ``invocations``, ``deliveries``, ``dead_letters``, ``lost``, ``decisions``,
+        ``notices``, which SNS topics took, and ``calls``: how many by whom and name."""
         return self._control("state")
 
     def now(self) -> datetime:
@@ -128,6 +128,13 @@ class CloudProcess:
         except urllib.error.HTTPError as failed:
             raise CloudFailed(failed.read().decode()) from failed
         return result
+
+    def seed_fleet(self, region: str, instances: int, **given: Any) -> list[str]:
+        """Instances and their volumes without a call; see tests.cloud.ec2.seed. Their ids."""
+        ids: list[str] = self._control(
+            "fleet", {"region": region, "instances": instances, **given}
+        )["ids"]
+        return ids
 
     # --------------------------------------------------------------------- bad days
 

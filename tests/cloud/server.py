@@ -31,6 +31,7 @@ from tests.cloud.backbone import Backbone, Operator, Principal
 from tests.cloud.cfn import Stacks
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
+from tests.cloud.ec2.seed import seed_fleet
 from tests.cloud.environment import Environment
 from tests.cloud.events import Buses
 from tests.cloud.faults import (
@@ -137,6 +138,8 @@ class Cloud:
             by = environment.deployed.name
         else:
             by = "" if isinstance(principal, Operator) else principal.name
+        with self.backbone.lock:
+            self.backbone.record.count(by, f"{call.service}.{call.operation}")
         return self._faults.effect_on(f"{call.service}.{call.operation}", by, call.attempt)
 
     def _tried(self, call: Call, principal: Principal, environ: Environ) -> Reply:
@@ -204,6 +207,9 @@ class Cloud:
                     answer = {"now": self._now()}
                 case "conditions":
                     answer = self._set_conditions(given)
+                case "fleet":
+                    with self.backbone.lock:
+                        answer = {"ids": seed_fleet(**given)}
                 case "faults":
                     self._plan(given, self._faults, CallFault.from_json)
                     answer = {}
@@ -246,7 +252,8 @@ class Cloud:
         return self.backbone.clock.now().isoformat()
 
     def state(self) -> dict[str, Any]:
-        return {"now": self._now(), **asdict(self.backbone.record)}
+        with self.backbone.lock:
+            return {"now": self._now(), **asdict(self.backbone.record)}
 
     def settle(self) -> None:
         """Run what is due and wait until all that it set going is over."""
