@@ -28,8 +28,8 @@ class Rebuilding:
                 return False
             ids = {one.tags[tags.POINT] for one in page.items if tags.POINT in one.tags}
             complete &= self._rebuild(region, ids - self.ledger.known(ids), progress)
-            for id_ in ids if run else ():
-                self._count(id_, run, progress)
+            if run:
+                self._count(run, ids, progress)
         return complete
 
     def _rebuild(self, region: str, missing: set[str], progress: Progress) -> bool:
@@ -45,7 +45,8 @@ class Rebuilding:
                 progress.done["rebuilt"] += 1
         return complete
 
-    def _count(self, id_: str, run: str | None, progress: Progress) -> None:
-        point = self.ledger.point(id_)
-        if point and point.run == run and point.status.settled:
-            self.ledger.taken_elsewhere(run, id_, progress.now)
+    def _count(self, run: str, ids: set[str], progress: Progress) -> None:
+        for id_ in ids:
+            point = self.ledger.point(id_)
+            if point and point.status.settled:
+                self.ledger.taken_elsewhere(run, id_, progress.now)

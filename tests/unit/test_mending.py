@@ -189,7 +189,7 @@ def test_what_the_tags_of_a_points_snapshots_say_rebuilds_the_same_point(
 ):
     slot = slot.replace(microsecond=0, tzinfo=T0.tzinfo)
     members = tuple(
-        a_member(f"snap-{n}", f"vol-{n}", device=None, state=state)
+        a_member(f"snap-{n}", f"vol-{n}", device=None, state=state, started_at=T0 + n * SECOND)
         for n, state in enumerate(states)
     )
     source = replace(SOURCE, id="vol-0") if method is Method.VOLUME else SOURCE

@@ -48,7 +48,16 @@ from record_snapshot.usecase import Recorder
 from sweep.catching_up import GRACE, PLANNING, WINDOW
 from sweep.progress import RESERVE
 from sweep.usecase import Sweeper, SweepRequest
-from tests.support.builders import POLICY, SOURCE, T0, a_claim, a_volume, an_instance, minutes
+from tests.support.builders import (
+    POLICY,
+    SOURCE,
+    T0,
+    a_claim,
+    a_volume,
+    an_instance,
+    attached_to,
+    minutes,
+)
 from tests.support.fakes import (
     FakeBus,
     FakeClock,
@@ -536,15 +545,55 @@ def test_two_sweeps_at_once_ask_once():
     assert stage.point().retakes == 1
 
 
-def test_an_instance_that_was_asked_for_alone_is_asked_for_alone_again():
+@pytest.mark.parametrize(("source", "taken"), [(None, ["vol-b"]), ("i-b", ["vol-b", "vol-s"])])
+def test_an_instance_that_was_asked_for_alone_has_its_shared_volumes_when_asked_for_again(
+    source, taken
+):
     stage = Stage()
-    alone = run_id(POLICY, T0, SOURCE.id)
-    stage.ledger.claim(a_claim("worker-0", run=alone))
+    tags = {"backup": "daily"}
+    stage.ec2.put(
+        a_volume("vol-s", multi_attach=True, attachments=attached_to("i-a", "i-b")),
+        a_volume("vol-a"),
+        a_volume("vol-b"),
+        an_instance("i-a", volumes={"/dev/sda1": "vol-a", "/dev/sdf": "vol-s"}, tags=tags),
+        an_instance("i-b", volumes={"/dev/sda1": "vol-b", "/dev/sdf": "vol-s"}, tags=tags),
+    )
+    run = run_id(POLICY, T0, source)
+    shared = Source(id="i-b", region=HOME, account=SOURCE.account)
+    stage.ledger.claim(a_claim("worker-0", run=run, source=shared))
 
     stage.sweep(after=minutes(45))
 
     (request,) = stage.queue.requests
-    assert request.run == alone
+    assert request.run == run
+    assert [one.id for one in request.volumes] == taken
+
+
+def test_a_worker_that_took_the_point_just_before_it_was_given_up_has_it():
+    stage = Stage()
+    stage.ledger.claim(a_claim("worker-0"))
+    stage.policies.known.clear()
+    stage.steps.at("ledger.claim", stage.take)
+
+    report = stage.sweep(after=minutes(45))
+
+    assert (report.adopted, report.given_up) == (0, 0)
+    assert stage.point().status is PENDING
+
+
+def test_a_point_whose_adoption_was_not_announced_is_announced_later():
+    stage = Stage()
+    stage.lose("snapshot_set", Killed())
+    stage.ec2.end_all()
+    del stage.ec2.fleet["i-0a"]
+    stage.steps.at("bus.announce", die)
+    with pytest.raises(Killed):
+        stage.sweep(after=IDLE_FOR_LIMIT)
+    assert stage.point().status is AVAILABLE
+
+    stage.sweep(after=DOUBT_FOR)
+
+    assert [one.status for one in stage.bus.announced] == [AVAILABLE]
 
 
 # -- surplus ----------------------------------------------------------------------------------
@@ -589,6 +638,16 @@ def test_surplus_is_looked_for_until_it_would_have_shown_up_and_then_no_more():
 
     assert list(stage.ledger.doubts()) == []
     assert len(stage.ec2.made) == 2
+
+
+def test_a_point_that_is_pending_is_not_announced_when_its_doubt_is_over():
+    stage = Stage()
+    two_sets(stage)
+
+    stage.sweep(after=DOUBT_FOR)
+
+    assert list(stage.ledger.doubts()) == []
+    assert stage.bus.announced == []
 
 
 def test_what_was_made_for_a_point_that_was_given_up_is_removed():
@@ -914,7 +973,19 @@ def test_a_run_that_left_snapshots_but_no_record_takes_no_source_twice_and_ends(
     stage.complete()
     assert stage.point(source=missed.source.id).status is AVAILABLE
     assert len(stage.ec2.made) == 4
-    assert stage.ledger.run(run_id(POLICY, T0)).status is RunStatus.OK
+    run = stage.ledger.run(run_id(POLICY, T0))
+    assert run.status is RunStatus.OK
+    assert sum(run.ended.values()) == run.planned.points == 3
+
+
+def test_what_a_run_left_is_looked_for_in_every_region_of_the_policy():
+    stage = Stage(a_policy(schedules=(NIGHTLY,), regions=(NORTH,)))
+    stage.regions[NORTH].put(an_instance(), a_volume("vol-1"), a_volume("vol-2"))
+    stage.plan()
+    stage.deliver()
+    stage.restart(MemoryLedger())
+
+    assert stage.sweep(after=minutes(40)).rebuilt == 1
 
 
 def test_a_slot_is_not_asked_for_while_its_snapshots_may_not_be_shown_yet():
@@ -981,6 +1052,25 @@ def test_a_plan_some_of_whose_regions_wait_is_asked_for_again_from_its_last_sign
 
     stage.sweep(after=SECOND)
     assert stage.planners.asked == [(POLICY, T0, None)]
+
+
+def test_a_scheduled_plan_that_broke_off_is_asked_for_again_although_a_person_began_another():
+    stage = a_night()
+    stage.ledger.open_run(Run(id=run_id(POLICY, T0), policy=POLICY, slot=T0, started_at=T0))
+    stage.run_policy(T0 + minutes(9))
+
+    stage.sweep(after=PLANNING)
+
+    assert stage.planners.asked == [(POLICY, T0, None)]
+
+
+def test_a_plan_that_broke_off_more_than_a_day_ago_is_left():
+    stage = Stage()
+    stage.ledger.open_run(Run(id=run_id(POLICY, T0), policy=POLICY, slot=T0, started_at=T0))
+
+    stage.sweep(after=WINDOW)
+
+    assert stage.planners.asked == []
 
 
 def test_an_older_plan_that_broke_off_is_left_when_a_newer_one_was_begun():
@@ -1105,6 +1195,19 @@ def test_a_region_that_could_not_be_read_is_told_once_nobody_will_try_again_by_h
     assert len(stage.notices.told) == 1
 
 
+def test_of_runs_that_are_done_with_only_the_newest_is_counted_again():
+    stage = Stage()
+    stage.run_policy()
+    stage.run_policy(T0 + minutes(60))
+    stage.sweep(after=EVERY)
+    assert stage.steps.taken.count("ledger.run") == 2
+    stage.steps.taken.clear()
+
+    stage.sweep(after=EVERY)
+
+    assert stage.steps.taken.count("ledger.run") == 1
+
+
 # -- sources past their rpo -------------------------------------------------------------------
 
 RPO = timedelta(hours=26)
@@ -1158,6 +1261,18 @@ def test_a_source_that_the_last_run_did_not_ask_for_is_gone_and_not_overdue(chan
     stage.run_policy(T0 + DAY)
 
     assert stage.sweep(after=timedelta(hours=20)).past_rpo == {POLICY: 0}
+
+
+def test_a_source_is_not_taken_for_gone_when_a_person_took_another_one_alone():
+    stage = with_rpo()
+    stage.ec2.put_fleet("b", tags={"backup": "daily"})
+    stage.run_policy()
+    stage.clock.time = T0 + DAY
+    stage.plan(T0 + DAY, source="i-b")
+    stage.deliver()
+    stage.complete()
+
+    assert stage.sweep(after=timedelta(hours=3)).past_rpo == {POLICY: 1}
 
 
 def test_a_source_that_is_gone_is_not_overdue_while_a_run_a_week_later_is_under_way():
@@ -1455,3 +1570,14 @@ def test_whatever_happens_each_source_is_taken_once_and_people_hear_of_it(story)
     assert set(stage.ec2.made) == set(point.snapshots)
     assert {one.status for one in stage.bus.announced} == {point.status}
     assert sum(stage.ledger.run(point.run).ended.values()) == 1
+
+
+def test_a_rebuilding_sweep_that_runs_short_of_time_rebuilds_no_more():
+    stage = Stage()
+    stage.run_policy()
+    stage.restart(MemoryLedger())
+    stage.clock.time_left = RESERVE - SECOND
+
+    report = stage.sweep(after=minutes(40), rebuild=True)
+
+    assert (report.rebuilt, report.cut_short) == (0, True)
