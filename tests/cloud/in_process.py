@@ -42,6 +42,7 @@ from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.kms import models as kms_models
+from moto.moto_api._internal import mock_random
 
 from tests.cloud import answers, ec2, transactions
 from tests.cloud.clock import Clock
@@ -235,6 +236,8 @@ def in_process_cloud(
         transactions.install(patches)
         answers.install(patches)
         _intercept(patches, cloud)
+        # The same ids each time: a story can be told again.
+        mock_random.seed(0)
         stack.enter_context(mock_aws(config=_MOTO_CONFIG))
         yield cloud
     if cloud.ec2.not_modelled:

@@ -1,19 +1,29 @@
-"""DynamoDB's transactions in time that does not grow with the table.
+"""DynamoDB's transactions: once for each client token, in time that does not grow with the table.
 
 moto copies the whole table before each transaction, to put it back if a condition fails: a fleet
 of a few hundred sources then takes minutes. Here only the items of the transaction are copied.
+
+moto does not know the token by which botocore may send a transaction again whose reply was lost.
+Source: DynamoDB API, TransactWriteItems: what has succeeded "return[s] successfully without making
+any changes" for 10 minutes.
 """
 
 import copy
 from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.dynamodb import models
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.responses import DynamoHandler
 
 from tests.cloud.ec2.patches import Patches
+
+TOKEN_HOLDS = timedelta(minutes=10)
 
 
 def install(patches: Patches) -> None:
@@ -29,6 +39,22 @@ def install(patches: Patches) -> None:
 
     patches.set(models.DynamoDBBackend, "transact_write_items", transact_write_items)
     patches.set(models, "copy", SimpleNamespace(deepcopy=deepcopy))
+    patches.set(DynamoHandler, "transact_write_items", _once(DynamoHandler.transact_write_items))
+
+
+def _once(transact: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResult]:
+    done: dict[str, datetime] = {}
+
+    def transact_write_items(handler: Any) -> ActionResult:
+        token, now = handler.body.get("ClientRequestToken"), datetime.now(UTC)
+        if token in done and now - done[token] < TOKEN_HOLDS:
+            return ActionResult({})
+        answer = transact(handler)
+        if token:
+            done[token] = now
+        return answer
+
+    return transact_write_items
 
 
 def _restorable(table: Table, writes: list[dict[str, Any]]) -> Table:

@@ -77,3 +77,17 @@ def test_moto_by_itself_still_copies_the_whole_table(monkeypatch):
         backend.transact_write_items([{"Put": {"TableName": "t", "Item": {}}}])
 
     assert [type(one) for one in copied] == [Table]
+
+
+def test_a_transaction_that_is_sent_again_with_its_token_changes_nothing(dynamodb):
+    write = {
+        "TransactItems": [update("a", "once", ConditionExpression="attribute_not_exists(pk)")],
+        "ClientRequestToken": "token",
+    }
+    dynamodb.transact_write_items(**write)
+
+    dynamodb.transact_write_items(**write)
+
+    with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
+        dynamodb.transact_write_items(**write | {"ClientRequestToken": "another"})
+    assert seen(dynamodb, "a") == "once"

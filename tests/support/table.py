@@ -74,6 +74,12 @@ def create(client: Any) -> None:
     client.create_table(TableName=NAME, BillingMode="PAY_PER_REQUEST", **TABLE)
 
 
+def empty(client: Any) -> None:
+    """As if all had been deleted, or the table had been made anew."""
+    client.delete_table(TableName=NAME)
+    create(client)
+
+
 def points(client: Any) -> list[Point]:
     """Every point, read whole, by slot and source. The product never scans; a test may."""
     ledger = DynamoLedger(client, NAME)

@@ -188,7 +188,7 @@ class World:
     def invoke_later(self, function: str, event: Mapping[str, Any]) -> None:
         """Take an asynchronous invocation. It is made when the world settles, twice more if it
         fails, and is a dead letter then."""
-        ask = partial(self._asked.append, _Asked(function, event))
+        ask = partial(self._ask, _Asked(function, event))
         fate = self._fate(function)
         if fate is Fate.DELAYED:
             self.cloud.clock.at(self.cloud.clock.now() + timedelta(hours=1), ask)
@@ -273,6 +273,13 @@ class World:
         found = table.points(self.client("dynamodb"))
         return sorted(found, key=lambda point: (point.source, point.slot))
 
+    def in_flight(self) -> int:
+        """How many points are neither good nor failed."""
+        reply = self.client("dynamodb").scan(
+            TableName=table.NAME, FilterExpression="attribute_exists(flight)", Select="COUNT"
+        )
+        return int(reply["Count"])
+
     def snapshots(self, region: str = HOME) -> list[dict[str, Any]]:
         return own_snapshots(self.client("ec2", region))
 
@@ -309,6 +316,9 @@ class World:
         self.arrived[function] += 1
         return self.fates.get((function, number))
 
+    def _ask(self, asked: _Asked) -> None:
+        self._asked.append(asked)
+
     def _invoke_asked(self) -> bool:
         """Each asynchronous invocation that is to be made now; whether there was one."""
         functions = {row.physical_name: row.name for row in CATALOG}
@@ -332,7 +342,7 @@ class World:
         if asked.attempt < len(RETRIED):
             again = _Asked(asked.function, asked.event, asked.attempt + 1)
             due = self.cloud.clock.now() + RETRIED[asked.attempt]
-            self.cloud.clock.at(due, partial(self._asked.append, again))
+            self.cloud.clock.at(due, partial(self._ask, again))
             return
         letter = {
             "requestContext": {"condition": "RetriesExhausted"},

@@ -1,0 +1,204 @@
+"""Every fault for every call, every message and every handler of a story."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+
+from lastgood.aws.faults import MEANINGS, Verdict
+from tests.cloud.in_process import KILL, LOST_REPLY, Call, Effect, aws_error
+from tests.faults import promises
+from tests.faults.promises import Bound
+from tests.faults.stories import HANDLERS, LAG, Story
+from tests.support.error_table import WireError, wire_errors
+from tests.support.world import FED, SLOT, Fate, World, a_world
+
+EVERY_CODE = os.environ.get("LASTGOOD_FAULTS") == "every-code"
+"""Else one code stands for all that mean the same: tests/unit/test_faults.py shows that they do."""
+
+SWEEPS = 6
+"""Of an hour each, in which everything is to be settled: most do nothing, and cost our time."""
+GRACE = timedelta(hours=2)
+"""As long as the sweep leaves to others what they may still do."""
+EVENTS = "record_snapshot"
+"""Fed by events, which can be lost. A queue loses nothing."""
+ONCE = ("ec2.CreateSnapshot", "ec2.CreateSnapshots")
+"""Calls that botocore does not send again when their reply is lost."""
+READS = (".Query", ".GetItem", ".BatchGetItem", ".GetParameter", ".GetParametersByPath")
+FOR_GOOD = 10**6
+SEVERAL = 3
+"""Of an asynchronous invocation one less: a third failure makes it a dead letter."""
+NIGHT = timedelta(hours=20)
+"""Longer than any message is tried, and over before the schedule's next slot."""
+
+KILLS, LOST, CODES, EVENTS_SPOILT = "kills", "lost replies", "error codes", "spoilt events"
+
+
+@dataclass(frozen=True)
+class CallsSpoilt:
+    """``times`` calls of the function that match go wrong, after so many that do not. ``whole``:
+    however often botocore sends them; else only the first sending does."""
+
+    by: str
+    pattern: str
+    effect: Effect
+    after: int = 0
+    times: int = 1
+    whole: bool = True
+
+    def put_into(self, world: World) -> None:
+        world.cloud.faults.add(
+            self.pattern,
+            self.effect,
+            times=self.times,
+            after=self.after,
+            by=self.by,
+            whole=self.whole,
+        )
+
+
+@dataclass(frozen=True)
+class ArrivalSpoilt:
+    to: str
+    number: int
+    fate: Fate
+
+    def put_into(self, world: World) -> None:
+        world.fates[self.to, self.number] = self.fate
+
+
+@dataclass(frozen=True)
+class Case:
+    """``spoilt`` is put into the world before the story is told."""
+
+    handler: str
+    story: Story
+    kind: str
+    fault: str
+    spoilt: CallsSpoilt | ArrivalSpoilt
+    bound: Bound = Bound.MENDS
+
+    @property
+    def id(self) -> str:
+        return f"{self.handler}-{self.story.name}-{self.fault}"
+
+    def broken(self) -> list[str]:
+        """Tell the story with the fault; the promises that do not hold in the end."""
+        with a_world(SLOT - timedelta(hours=1)) as world:
+            self.spoilt.put_into(world)
+            return told(world, self.story, self.bound)
+
+
+def every_case() -> Iterator[Case]:
+    """Error codes are injected in the first story in which a handler makes the call."""
+    for handler, stories in HANDLERS.items():
+        tried: set[str] = set()
+        for story in stories:
+            yield from _cases(handler, story, tried)
+
+
+def told(world: World, story: Story, bound: Bound) -> list[str]:
+    """The story, and what comes after: what comes again, the end of the fault, a person if one
+    has to come, sweeps. The promises that do not hold then.
+
+    When all is well before the sweep comes, it is not waited for.
+    """
+    sources = story.tell(world)
+    world.rest(NIGHT)
+    world.cloud.faults.clear()
+    world.advance(LAG)
+    broken = promises.broken(world, story, sources, bound)
+    for sweep in range(SWEEPS):
+        if not broken and not world.in_flight():
+            break
+        if sweep == 0 and bound is Bound.PERSON:
+            for function in promises.letters(world):
+                world.redrive(function)
+            world.rest(NIGHT)
+        world.advance(GRACE if sweep == 0 else timedelta(hours=1))
+        world.sweep()
+        world.rest(NIGHT)
+        world.advance(LAG)
+        broken = promises.broken(world, story, sources, bound)
+    return broken
+
+
+def _cases(handler: str, story: Story, tried: set[str]) -> Iterator[Case]:
+    with a_world(SLOT - timedelta(hours=1)) as world:
+        told(world, story, Bound.MENDS)
+        calls = [call for call in world.cloud.calls if call.by == handler]
+        arrived = world.arrived[handler]
+    case = partial(Case, handler, story)
+    for number in _worth(calls):
+        call = calls[number]
+        what = f"{call.name} (call {number + 1})"
+        kill = CallsSpoilt(handler, "*", KILL, number)
+        yield case(KILLS, f"killed after {what}", kill)
+        lost = CallsSpoilt(handler, "*", LOST_REPLY, number)
+        yield case(LOST, f"replies lost of {what}", lost)
+        if call.name not in ONCE and not call.name.endswith(READS):
+            yield case(LOST, f"reply lost of {what}", replace(lost, whole=False))
+    for call in {call.name: call for call in calls}.values():
+        kills = CallsSpoilt(handler, call.name, KILL, times=FOR_GOOD)
+        yield case(KILLS, f"killed after every {call.name}", kills, Bound.PERSON)
+        if call.name not in tried:
+            yield from _codes(handler, story, call)
+        tried.add(call.name)
+    for number in range(arrived):
+        for fate in _fates(handler, last=number == arrived - 1):
+            fault = f"arrival {number + 1} {fate.name.lower()}"
+            yield case(EVENTS_SPOILT, fault, ArrivalSpoilt(handler, number, fate))
+
+
+def _worth(calls: list[Call]) -> list[int]:
+    """The numbers of all calls; of a row of reads of one kind, those of the first and the last."""
+    names = [call.name for call in calls]
+    return [
+        number
+        for number, name in enumerate(names)
+        if not name.endswith(READS) or names[number - 1 : number + 2] != [name] * 3
+    ]
+
+
+def _codes(handler: str, story: Story, call: Call) -> Iterator[Case]:
+    """``for good``: until the sweep comes, which is longer than anything is tried."""
+    case = partial(Case, handler, story, CODES)
+    for_good: set[Verdict] = set()
+    for error in _errors(call):
+        once = CallsSpoilt(handler, call.name, aws_error(error.code, status=error.status))
+        verdict = _verdict(call, error)
+        bound = Bound.MENDS if verdict is Verdict.AGAIN else Bound.PERSON
+        what = f"{error.code} of {call.name}"
+        yield case(what, once, bound)
+        if verdict is Verdict.AGAIN:
+            times = SEVERAL if handler in FED else SEVERAL - 1
+            yield case(f"{what} {times} times", replace(once, times=times), bound)
+        if verdict not in for_good:
+            for_good.add(verdict)
+            yield case(f"{what} for good", replace(once, times=FOR_GOOD), Bound.PERSON)
+
+
+def _errors(call: Call) -> list[WireError]:
+    errors = wire_errors(call.service, call.operation)
+    if EVERY_CODE:
+        return errors
+    return list({_meaning(call, error): error for error in errors}.values())
+
+
+def _meaning(call: Call, error: WireError) -> object:
+    code = error.code.removeprefix("AWS.SimpleQueueService.")
+    return MEANINGS[call.service][code]  # type: ignore[index]
+
+
+def _verdict(call: Call, error: WireError) -> Verdict:
+    return _meaning(call, error).verdict  # type: ignore[attr-defined]
+
+
+def _fates(handler: str, *, last: bool) -> list[Fate]:
+    lossy = handler == EVENTS or handler not in FED
+    return [
+        fate
+        for fate in Fate
+        if (fate is not Fate.DROPPED or lossy) and (fate is not Fate.OVERTAKEN or not last)
+    ]

@@ -1,0 +1,43 @@
+"""Runs the cases on every core, and says at the end how many ran."""
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cases import Case
+
+_ran: Counter[str] = Counter()
+
+
+def _judge(case: Case) -> list[str]:
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        return case.broken()
+
+
+@pytest.fixture(scope="session")
+def judged(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[list[str]]]]:
+    """By id, the promises that each case breaks. All cases that were asked for are under way."""
+    params = (getattr(item, "callspec", None) for item in request.session.items)
+    cases = [one.params["case"] for one in params if one and "case" in one.params]
+    # Not forked: the threads of other tests would be copied half.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), spawn) as pool:
+        yield {case.id: pool.submit(_judge, case) for case in cases}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(autouse=True)
+def _counted(case: Case) -> None:
+    _ran[case.kind] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _ran:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(_ran.items()))
+        terminalreporter.write_line(f"faults: {_ran.total():,} cases: {kinds}")

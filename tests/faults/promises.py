@@ -1,0 +1,125 @@
+"""What Lastgood promises (docs/architecture.md), read from the world when everything is over."""
+
+from collections import Counter
+from collections.abc import Iterator
+from enum import Enum, auto
+
+from lastgood.domain.model import Point, PointStatus, RunStatus
+from lastgood.domain.tags import POINT
+from tests.faults.stories import Story
+from tests.support.world import ROWS, SLOT, World
+
+
+class Bound(Enum):
+    """How far a fault may reach."""
+
+    MENDS = auto()
+    """It mends itself: nobody hears of it."""
+    PERSON = auto()
+    """A person hears of it by a dead letter, and puts that back once the fault is over. A point
+    may have failed by then: that is announced."""
+
+
+CLOSED = (RunStatus.OK, RunStatus.PARTIAL, RunStatus.FAILED)
+
+
+def broken(world: World, story: Story, sources: set[str], bound: Bound) -> list[str]:
+    """A line for each promise that does not hold."""
+    points = {point.id: point for point in world.points() if point.slot == SLOT}
+    return [
+        *_snapshots(world, points),
+        *_sources(world, story, sources, points, bound),
+        *_runs(world),
+        *_announcements(world, points),
+        *_silence(world, story, bound),
+        *(f"a bug: {error!r}" for error in world.bugs),
+        *_creating_calls(world),
+    ]
+
+
+def letters(world: World) -> dict[str, int]:
+    """How many dead letters of each function there are."""
+    found = {
+        name: world.messages(f"{row.physical_name}-dead-letters") for name, row in ROWS.items()
+    }
+    return {name: len(letters) for name, letters in found.items() if letters}
+
+
+def _snapshots(world: World, points: dict[str, Point]) -> Iterator[str]:
+    made: Counter[tuple[str, str]] = Counter()
+    members = {member.snapshot for point in points.values() for member in point.members}
+    for snapshot in world.snapshots():
+        tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
+        if POINT not in tags:
+            yield f"untagged: {snapshot['SnapshotId']}"
+            continue
+        made[tags[POINT], snapshot["VolumeId"]] += 1
+        if snapshot["SnapshotId"] not in members:
+            yield f"left over: {snapshot['SnapshotId']}, a member of no point"
+    for (point, of), count in made.items():
+        if count > 1:
+            yield f"duplicates: {count} snapshots of {of} for {point}"
+
+
+def _sources(
+    world: World, story: Story, sources: set[str], points: dict[str, Point], bound: Bound
+) -> Iterator[str]:
+    told = letters(world)
+    for source in sorted(sources):
+        of_source = [point for point in points.values() if point.source.id == source]
+        if not of_source:
+            yield f"missed: {source} has no point; dead letters: {told}"
+        for point in of_source:
+            if not point.status.settled:
+                yield f"stuck: {point.id} is {point.status}; dead letters: {told}"
+            elif point.status is not PointStatus.AVAILABLE:
+                if not story.fails and bound is Bound.MENDS:
+                    yield f"missed: {point.id} is {point.status}: {point.cause}"
+                if not point.cause:
+                    yield f"{point.id} is {point.status} without a cause"
+            else:
+                yield from _not_whole(world, story, point)
+
+
+def _not_whole(world: World, story: Story, point: Point) -> Iterator[str]:
+    states = {one["SnapshotId"]: one["State"] for one in world.snapshots()}
+    for member in point.members:
+        if states.get(member.snapshot) != "completed":
+            yield f"{point.id} is available, but {member.snapshot} is not completed"
+    if point.manifest is None and not story.bare:
+        yield f"{point.id} is available without a manifest"
+
+
+def _runs(world: World) -> Iterator[str]:
+    for policy in ("web-daily", "data"):
+        for known in world.ledger.runs(policy):
+            run = world.ledger.run(known.id)
+            if run is None or run.status not in CLOSED:
+                yield f"open: run {known.id} is {run and run.status}"
+            elif run.planned is not None and sum(run.ended.values()) != run.planned.points:
+                yield f"run {run.id} planned {run.planned.points} points, and {run.ended} ended"
+
+
+def _announcements(world: World, points: dict[str, Point]) -> Iterator[str]:
+    told: dict[str, set[str]] = {}
+    for event in world.announcements():
+        told.setdefault(event["detail"]["point"], set()).add(event["detail"]["status"])
+    for point in points.values():
+        said = told.pop(point.id, set())
+        if point.status.settled and said != {point.status.value}:
+            yield f"{point.id} is {point.status}, and was announced as {sorted(said) or 'nothing'}"
+    for unknown in told:
+        yield f"announced, but not on record: {unknown}"
+
+
+def _silence(world: World, story: Story, bound: Bound) -> Iterator[str]:
+    if bound is Bound.MENDS and not story.fails and not story.buried:
+        for function, count in letters(world).items():
+            yield f"{count} dead letters of {function} for what mends itself"
+
+
+def _creating_calls(world: World) -> Iterator[str]:
+    calls = world.cloud.calls.of("ec2.CreateSnapshot*")
+    attempts = world.cloud.attempts.of("ec2.CreateSnapshot*")
+    if len(calls) != len(attempts):
+        yield f"botocore sent {len(calls)} creating calls {len(attempts)} times"

@@ -1,0 +1,195 @@
+"""A night of a small fleet, told as often as a fault can be put into it.
+
+To add a handler, add its line to ``HANDLERS``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from lastgood.domain.policy import ResourceKind, Select
+from tests.cloud.ec2 import Outcome
+from tests.cloud.in_process import KILL, LOST_REPLY, aws_error
+from tests.support import table
+from tests.support.fleet import disk, launch, volume, volumes_of
+from tests.support.world import HOME, POLICIES, SLOT, Fate, World, a_policy
+
+LAG = timedelta(minutes=1)
+"""Describes do not show a new snapshot for that long: it completes before that."""
+
+CREATING = "ec2.CreateSnapshot*"
+
+
+@dataclass(frozen=True)
+class Story:
+    """``tell`` sets the world up, drives it until the night is over, and gives the sources that
+    are to have a point.
+
+    ``fails``: their points need not be good, for somebody must act first. ``buried``: there are
+    dead letters, whatever is done. ``bare``: what is not in tags is lost.
+    """
+
+    tell: Callable[[World], set[str]]
+    fails: bool = False
+    buried: bool = False
+    bare: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.tell.__name__.replace("_", " ")
+
+
+def an_instance(world: World) -> set[str]:
+    return _night(world, _instance(world))
+
+
+def a_hibernating_instance(world: World) -> set[str]:
+    """Its volumes are taken one by one."""
+    instance = launch(
+        world.ec2,
+        "bed",
+        disk("/dev/sdf", 16, Encrypted=True),
+        root={"Encrypted": True},
+        HibernationOptions={"Configured": True},
+    )
+    return _night(world, instance)
+
+
+def a_volume(world: World) -> set[str]:
+    world.client("ssm").delete_parameter(Name=f"{POLICIES}/web-daily")
+    return _night(world, _volume(world), policies=("data",))
+
+
+def a_fleet(world: World) -> set[str]:
+    return _night(world, _instance(world), _volume(world), policies=("web-daily", "data"))
+
+
+def a_broken_volume(world: World) -> set[str]:
+    return _broken(world, "/dev/sdf")
+
+
+def a_broken_root(world: World) -> set[str]:
+    return _broken(world, "/dev/xvda")
+
+
+def a_lost_reply(world: World) -> set[str]:
+    world.cloud.faults.add(CREATING, LOST_REPLY)
+    return an_instance(world)
+
+
+def a_lost_reply_of_the_second_volume(world: World) -> set[str]:
+    world.cloud.faults.add(CREATING, LOST_REPLY, after=1)
+    return a_hibernating_instance(world)
+
+
+def a_limit(world: World) -> set[str]:
+    world.cloud.faults.add(CREATING, aws_error("SnapshotCreationPerVolumeRateExceeded"))
+    return an_instance(world)
+
+
+def a_refusal(world: World) -> set[str]:
+    world.cloud.faults.add(CREATING, aws_error("UnauthorizedOperation", status=403), times=99)
+    return an_instance(world)
+
+
+def a_refusal_of_the_second_volume(world: World) -> set[str]:
+    world.cloud.faults.add(
+        CREATING, aws_error("UnauthorizedOperation", status=403), after=1, times=99
+    )
+    return a_hibernating_instance(world)
+
+
+def lost_events(world: World) -> set[str]:
+    _lose_events(world)
+    return an_instance(world)
+
+
+def lost_events_of_a_hibernating_instance(world: World) -> set[str]:
+    _lose_events(world)
+    return a_hibernating_instance(world)
+
+
+def a_slot_that_no_schedule_started(world: World) -> set[str]:
+    world.fates["plan_snapshots", 0] = Fate.DROPPED
+    return an_instance(world)
+
+
+def workers_that_die(world: World) -> set[str]:
+    """After the creating call, at every delivery; SQS moves the message away, without a cause."""
+    world.cloud.faults.add("dynamodb.UpdateItem", KILL, by="create_snapshots", whole=True, times=99)
+    return an_instance(world)
+
+
+def workers_that_die_before_they_create(world: World) -> set[str]:
+    world.cloud.faults.add(
+        "ec2.GetLaunchTemplateData", KILL, by="create_snapshots", whole=True, times=99
+    )
+    return an_instance(world)
+
+
+def a_lost_ledger(world: World) -> set[str]:
+    """The table is there, and empty: what is in the tags is put back."""
+    sources = an_instance(world)
+    table.empty(world.client("dynamodb"))
+    world.invoke_later("sweep", {"rebuild": True})
+    return sources
+
+
+HANDLERS: dict[str, tuple[Story, ...]] = {
+    "plan_snapshots": (Story(a_fleet),),
+    "create_snapshots": (
+        Story(an_instance),
+        Story(a_hibernating_instance),
+        Story(a_volume),
+        Story(a_lost_reply),
+        Story(a_lost_reply_of_the_second_volume),
+        Story(a_limit),
+        Story(a_refusal, fails=True),
+        Story(a_refusal_of_the_second_volume, fails=True),
+    ),
+    "record_snapshot": (
+        Story(an_instance),
+        Story(a_hibernating_instance),
+        Story(a_volume),
+        Story(a_broken_volume, fails=True),
+        Story(a_broken_root, fails=True),
+    ),
+    "sweep": (
+        Story(lost_events),
+        Story(lost_events_of_a_hibernating_instance),
+        Story(a_slot_that_no_schedule_started),
+        Story(workers_that_die, buried=True),
+        Story(workers_that_die_before_they_create, buried=True),
+        Story(a_lost_ledger, bare=True),
+    ),
+}
+
+
+def _instance(world: World) -> str:
+    return launch(world.ec2, "web", disk("/dev/sdf", 16))
+
+
+def _lose_events(world: World) -> None:
+    world.fates |= {("record_snapshot", number): Fate.DROPPED for number in range(9)}
+
+
+def _broken(world: World, device: str) -> set[str]:
+    instance = _instance(world)
+    volume_id = volumes_of(world.ec2, instance)[device]
+    world.cloud.ec2.outcomes[volume_id] = Outcome(error="the volume could not be read")
+    return _night(world, instance)
+
+
+def _volume(world: World) -> str:
+    select = Select(resource=ResourceKind.VOLUME, tags={"backup": ("volume",)})
+    world.deploy(a_policy(name="data", select=select))
+    return volume(world.ec2, f"{HOME}a", {"backup": "volume"})
+
+
+def _night(world: World, *sources: str, policies: tuple[str, ...] = ("web-daily",)) -> set[str]:
+    world.cloud.ec2.lag = LAG
+    world.cloud.clock.advance_to(SLOT)
+    for policy in policies:
+        world.schedule(policy)
+    world.advance(timedelta(hours=1))
+    return set(sources)
