@@ -120,7 +120,7 @@ class Mending:
         elif state is Idle.HOPELESS:
             why = f"asked for again {point.retakes} times: {point.cause or 'no worker answered'}"
             self._finish(point, why, progress)
-        elif self.ledger.retake(point, progress.now):
+        else:
             self._retake(point, policy, judgement, progress)
 
     def _retake(self, point: Point, policy: Policy, selected: Selected, progress: Progress) -> None:
@@ -132,8 +132,10 @@ class Mending:
             slot=point.slot,
             at=progress.now,
         )
+        # First, so that only what was sent counts: a message that is sent twice does no harm.
         self.queue.send([request])
-        progress.done["retaken"] += 1
+        if self.ledger.retake(point, progress.now):
+            progress.done["retaken"] += 1
 
     def _finish(self, point: Point, why: str, progress: Progress) -> None:
         """Adopt the snapshots that are there, if they are all; or give the point up."""
