@@ -147,8 +147,6 @@ class Promises:
     def _slot(self, slot: Slot) -> Iterator[str]:
         ledger, policy = self._world.ledger, slot.policy
         excuse = self._excuse(slot)
-        run = ledger.run(slot.run)
-        problems = run.planned.problems if run and run.planned else ()
         points = {
             point
             for region in self._world.regions.values()
@@ -162,24 +160,26 @@ class Promises:
                 self.causes["the source changed after its slot"] += 1
             elif excuse:
                 self.causes[excuse] += 1
-            elif problems:
-                self.causes["not planned, and people were told"] += 1
+            elif id_ in self._dead_requests():
+                self.causes["never claimed: its request is a dead letter"] += 1
+                excuse = "a dead letter"
             else:
-                yield f"missed: {source} has no point of {policy.name} for {slot.at} {run}"
+                yield f"missed: {source} has no point of {policy.name} for {slot.at}"
         for id_ in sorted(points):
             yield from self._point(id_)
-        self._note_run(slot)
+        self.judged["runs"] += 1
         if not excuse:
-            if run is None:
-                yield f"no run of {policy.name} for {slot.at}"
-            elif not run.over:
-                yield f"open: run {run.id} of {policy.name} for {slot.at}: {run.status} {run}"
-            elif run.planned and sum(run.ended.values()) < run.planned.points:
-                yield f"run {run.id} planned {run.planned.points}, and {run.ended} ended"
+            yield from self._run(slot)
         yield from self._last_available(slot)
 
-    def _note_run(self, slot: Slot) -> None:
-        self.judged["runs"] += 1
+    def _run(self, slot: Slot) -> Iterator[str]:
+        run = self._world.ledger.run(slot.run)
+        if run is None:
+            yield f"no run of {slot.policy.name} for {slot.at}"
+        elif not run.over:
+            yield f"open: run {run.id} of {slot.policy.name} for {slot.at}: {run.status}"
+        elif run.planned and sum(run.ended.values()) < run.planned.points:
+            yield f"run {run.id} planned {run.planned.points}, and {run.ended} ended"
 
     def _point(self, id_: str) -> Iterator[str]:
         point = self._world.ledger.point(id_)
@@ -203,6 +203,9 @@ class Promises:
                 yield f"{id_} failed without a cause"
             self.causes[_short(point.cause or "")] += 1
 
+    def _dead_requests(self) -> set[str]:
+        return {request.point for request in self._world.takes.dead}
+
     def _buried(self, point: Point) -> bool:
         """Whether an event of the point is a dead letter, which a person is to look at."""
         members = set(point.snapshots)
@@ -215,7 +218,7 @@ class Promises:
         there = {one.member.snapshot: one for one in self._snapshots(point.id)}
         members = set(point.snapshots)
         if surplus := there.keys() - members:
-            yield f"left over: {sorted(surplus)} of {point.id}, {point.status}, with {sorted(members)}"
+            yield f"left over: {sorted(surplus)} of {point.id}, which is {point.status}"
         for one in there.values():
             if one.tags[keys.SOURCE] != point.source.id or one.tags[keys.POLICY] != point.policy:
                 yield f"{one.member.snapshot} of {point.id} bears other tags: {one.tags}"
@@ -291,28 +294,28 @@ class Promises:
         return self._no_time(slot)
 
     def _no_time(self, slot: Slot) -> str | None:
+        """Whether the time in which it could be started was no two hours without an outage."""
         window = slot.policy.schedules[0].window or timedelta(0)
-        begin = slot.at + GRACE + window
         later = [
             one.at
             for some in self._slots.values()
             for one in some
             if one.policy is slot.policy and one.at > slot.at and not one.by_hand
         ]
+        # Then the newer one is started in its place.
         end = min([slot.at + WINDOW, *(one + GRACE for one in later)])
-        lost = timedelta(0)
-        for outage in self._world.outages:
-            lost += max(timedelta(0), min(outage.end, end) - max(outage.begin, begin))
-        if slot.by_hand and any(
-            one.begin <= slot.at + HOUR and one.end >= slot.at for one in self._world.outages
-        ):
-            return "an outage"
-        return "an outage" if end - begin - lost < ENOUGH and lost else None
+        down = [one for one in self._world.down if one.end > slot.at and one.begin < end]
+        step = 10 * MINUTE
+        moments = range(int((end - slot.at - GRACE - window) / step))
+        good = sum(
+            not any(one.begin <= slot.at + GRACE + window + number * step < one.end for one in down)
+            for number in moments
+        )
+        return "an outage" if down and good * step < ENOUGH else None
 
     def _hindered(self, now: datetime) -> bool:
         since = now - 3 * HOUR
-        down = any(one.end > since for one in (*self._world.outages, *self._world.ledger_down))
-        return down or any(one.down_until > since for one in self._world.regions.values())
+        return any(one.end > since for one in self._world.down)
 
     def _snapshots(self, point: str) -> Sequence[Snapshot]:
         for region in self._world.regions.values():

@@ -47,10 +47,12 @@ def refusal(code: str, what: str, service: Service = "ec2") -> LastgoodError:
 
 
 class Trouble:
-    """One invocation's: at its ``step``-th call to the world."""
+    """One invocation's: at its ``step``-th call to the world; or at the first of a ``method``."""
 
-    def __init__(self, agenda: Agenda) -> None:
-        self.kind = agenda.random.choice(KINDS)
+    def __init__(self, agenda: Agenda, kind: Kind | None = None, method: str = "") -> None:
+        self.kind = kind or agenda.random.choice(KINDS)
+        self.method = method
+        self._agenda = agenda
         # Most invocations make few calls: the first ones are hit more often.
         self.step = 1 + int(agenda.random.expovariate(0.2))
         self.chosen = agenda.random.random()
@@ -65,11 +67,11 @@ class Trouble:
             Killed: the worker died.
             LastgoodError: AWS answered so, or not at all.
         """
-        self.step -= 1
-        if self.step:
+        if not self._is_now(method):
             return call()
         self.hit = True
         what = f"{service} {method}"
+        self._agenda.note(self.kind, method)
         match self.kind:
             case Kind.KILLED_BEFORE:
                 raise Killed
@@ -92,6 +94,12 @@ class Trouble:
         if self.kind is Kind.REPEATED and method not in CREATING:
             return call()
         raise Unavailable(f"{what}: the reply was lost", SOON, effect_unknown=True)
+
+    def _is_now(self, method: str) -> bool:
+        if self.method:
+            return method == self.method
+        self.step -= 1
+        return self.step == 0
 
 
 class Watched:

@@ -1,6 +1,6 @@
 """How bad a day is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +52,6 @@ STORM = Weather(
     broken=0.01,
     lag=115,
 )
+FOG = replace(STORM, name="fog", lag=1500)
+"""Describes lag far longer than the product reckons with: then it makes snapshots twice, and has
+to find that out."""

@@ -35,7 +35,7 @@ from tests.simulation.fleet import (
 from tests.simulation.messages import Announcements, Inbox, TakeQueue, Told
 from tests.simulation.promises import Promises
 from tests.simulation.trouble import Kind, Trouble, Watched, refusal
-from tests.simulation.weather import CALM, ROUGH, STORM
+from tests.simulation.weather import CALM, FOG, ROUGH, STORM
 
 T = TypeVar("T")
 
@@ -85,6 +85,10 @@ class Simulation:
         self.told = Told(self.agenda)
         self.outages: list[Outage] = []
         self.ledger_down: list[Outage] = []
+        self.down: list[Outage] = []
+        """All of them, and those of a Region."""
+        self.poisoned: dict[str, str] = {}
+        """Sources at which every worker dies, at this call."""
         self.lost_at: datetime | None = None
         self.takes = self._inbox("create_snapshots", self._take, rate=4.75, burst=50)
         self.records = self._inbox("record_snapshot", self._record, of_events=True)
@@ -199,7 +203,9 @@ class Simulation:
         )
 
     def _take(self, request: Any, delivery: Delivery) -> None:
-        self._invoke("create_snapshots", lambda on: on.taker.take(request, delivery))
+        method = self.poisoned.get(request.source.id)
+        poison = Trouble(self.agenda, Kind.KILLED_BEFORE, method) if method else None
+        self._invoke("create_snapshots", lambda on: on.taker.take(request, delivery), poison)
 
     def _record(self, event: Any, delivery: Delivery) -> None:
         self._invoke("record_snapshot", lambda on: on.recorder.record(event, delivery))
@@ -238,7 +244,9 @@ class Simulation:
                 else:
                     agenda.note(f"{function}: dead letters, {type(error).__name__}")
 
-    def _invoke(self, function: str, call: Callable[[Functions], Any]) -> None:
+    def _invoke(
+        self, function: str, call: Callable[[Functions], Any], trouble: Trouble | None = None
+    ) -> None:
         """One invocation, with what is to go wrong with it.
 
         Raises:
@@ -247,7 +255,8 @@ class Simulation:
         """
         agenda = self.agenda
         before = agenda.deadline, self._trouble, self.told.in_trouble
-        trouble = Trouble(agenda) if agenda.chance(agenda.weather.troubled) else None
+        if trouble is None and agenda.chance(agenda.weather.troubled):
+            trouble = Trouble(agenda)
         watched = trouble is not None or self._is_ledger_down()
         left = BY_NAME[function].timeout
         if trouble is not None and function == "plan_snapshots" and agenda.chance(0.3):
@@ -269,8 +278,6 @@ class Simulation:
         trouble = self._trouble
         if trouble is None:
             return call()
-        if trouble.step == 1:
-            self.agenda.note(trouble.kind, method)
         return trouble.around(service, method, call, self._stall)
 
     def _stall(self, seconds: float) -> None:
@@ -348,7 +355,8 @@ class Simulation:
         roll = agenda.random.random()
         before = agenda.weather
         # After a storm comes a calm: what broke in it is judged two days later.
-        agenda.weather = CALM if before is STORM or roll < 0.75 else ROUGH if roll < 0.95 else STORM
+        calm = roll < 0.75 or before in (STORM, FOG)
+        agenda.weather = CALM if calm else ROUGH if roll < 0.94 else STORM if roll < 0.98 else FOG
         agenda.note(f"days {agenda.weather.name}")
         midnight = START + day * DAY
         for policy in POLICIES:
@@ -364,6 +372,7 @@ class Simulation:
             (0.3, self._others_snapshot),
             (0.05, self._lock_a_key),
             (0.01, self._take_a_policy_out),
+            (0.03, self._poison),
             (0.3, self._take_one_by_hand),
         ):
             if agenda.chance(share):
@@ -380,16 +389,19 @@ class Simulation:
     def _region_falls(self) -> None:
         region = self.agenda.random.choice(list(self.regions.values()))
         region.fall(self.agenda.between(60, 3 * 3600))
+        self.down.append(Outage(self.agenda.time, region.down_until))
         self.agenda.note("Regions down", region.region)
 
     def _ledger_falls(self) -> None:
         now = self.agenda.time
-        self.ledger_down.append(Outage(now, now + timedelta(seconds=self.agenda.between(30, 3600))))
+        self.ledger_down.append(Outage(now, now + MINUTE * self.agenda.between(0.5, 60)))
+        self.down.append(self.ledger_down[-1])
         self.agenda.note("ledger down")
 
     def _all_falls(self) -> None:
         now = self.agenda.time
         self.outages.append(Outage(now, now + HOUR * self.agenda.between(2, 30)))
+        self.down.append(self.outages[-1])
         self.agenda.note("outages")
 
     def _others_draw(self) -> None:
@@ -408,6 +420,14 @@ class Simulation:
         region.locked.add(volume)
         self.agenda.after(self.agenda.between(3600, 2 * 86400), region.locked.discard, volume)
         self.agenda.note("keys disabled", volume)
+
+    def _poison(self) -> None:
+        """A source that no worker survives: its facts need more memory than there is, say."""
+        source = self.agenda.random.choice(sorted(self.people.selected(WEB)))
+        methods = ("claim", "launch", "answer", "snapshot_set")
+        self.poisoned[source] = self.agenda.random.choice(methods)
+        self.agenda.after(86400, self.poisoned.pop, source, None)
+        self.agenda.note("poisoned sources", source)
 
     def _take_a_policy_out(self) -> None:
         policy = self.agenda.random.choice([DATA, ESTATE, WEB])
