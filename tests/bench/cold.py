@@ -2,8 +2,8 @@
 
 The floor beside it is a fresh process that imports boto3 and makes the same clients with the same
 settings. Both have the files and the path that Lambda would give them: the assets as they are
-deployed, and boto3 compiled. The two alternate, so that a busy machine slows both. ``net`` leaves
-out the time in which calls were out, for the cloud's speed is nobody's.
+deployed, and boto3 compiled. The two alternate, and a ratio is of two neighbours, so that a busy
+machine slows both. ``net`` leaves out the time in which calls were out: the cloud's is nobody's.
 """
 
 import argparse
@@ -49,19 +49,25 @@ class Measured:
 
     def row(self, name: str) -> tuple[str, ...]:
         firsts, floors = self.firsts, self.floors
-        net = median(one["whole"] - one["waited"] for one in firsts)
-        floor = median(one["whole"] for one in floors)
-        cpu = median(one["cpu"] for one in firsts) / median(one["cpu"] for one in floors)
         return (
             name,
             show.milliseconds(median(one["imported"] for one in firsts)),
             show.milliseconds(median(one["whole"] for one in firsts)),
-            show.milliseconds(net),
-            show.milliseconds(floor),
-            f"{net / floor:.2f}",
-            f"{cpu:.2f}",
+            show.milliseconds(median(map(_net, firsts))),
+            show.milliseconds(median(map(_net, floors))),
+            f"{self._ratio(_net):.2f}",
+            f"{self._ratio(lambda one: one['cpu']):.2f}",
             ", ".join(sorted({service for service, _, _ in firsts[0]["clients"]})),
         )
+
+    def _ratio(self, of: Callable[[dict[str, Any]], float]) -> float:
+        """The median of the neighbours' ratios, which bears a load that comes and goes."""
+        pairs = zip(self.firsts, self.floors, strict=True)
+        return median(of(first) / of(floor) for first, floor in pairs)
+
+
+def _net(one: dict[str, Any]) -> float:
+    return float(one["whole"] - one["waited"])
 
 
 class Bench:
