@@ -1,4 +1,5 @@
-"""``make demo``: deploy the bundle into the test cloud, let schedules fire, show what came of it.
+"""``make demo``: deploy the bundle into the test cloud, let schedules fire, show what came of it:
+a good night, and a bad one.
 
 ``--stay`` (``make cloud``) deploys the same and leaves the cloud running for the AWS CLI.
 """
@@ -9,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,8 +20,10 @@ from typing import Any
 from lastgood.domain.model import Point, PointStatus, Run
 from lastgood.ledger.dynamo import DynamoLedger
 from tests.cloud.driver import CdkFailed, CloudFailed, CloudProcess
+from tests.cloud.faults import DROPPED, KILL, LOST_REPLY
 from tests.support import table
 from tests.support.fleet import disk, launch, tag, volume, volumes_of
+from tests.support.schedules import GROUP, switch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REGION = "eu-west-1"
@@ -32,6 +36,11 @@ SLOTS = {
 }
 STEP = timedelta(seconds=30)
 PATIENCE = timedelta(minutes=30)
+DAY = timedelta(days=1)
+QUARTER = timedelta(minutes=15)
+BAD_NIGHT = timedelta(hours=2)
+"""Until the sweeps have nothing left to do."""
+CREATOR, SWEEPER = "lastgood-create-snapshots", "lastgood-sweep"
 
 
 @dataclass
@@ -162,6 +171,7 @@ class Demo:
 
     def __post_init__(self) -> None:
         self.ec2 = self.cloud.client("ec2", REGION)
+        self.scheduler = self.cloud.client("scheduler", REGION)
         self.ledger = DynamoLedger(self.cloud.client("dynamodb", REGION), table.NAME)
 
     def deploy(self) -> None:
@@ -187,9 +197,9 @@ class Demo:
             self.show.line(f"{id_:21}  {name}")
         return fleet
 
-    def protect(self) -> dict[str, Run]:
+    def protect(self) -> list[Run]:
         """Move the clock to each slot and on, until every point of its run has ended."""
-        return {policy: self._one_slot(policy, slot) for policy, slot in SLOTS.items()}
+        return [self._one_slot(policy, slot) for policy, slot in SLOTS.items()]
 
     def _one_slot(self, policy: str, slot: datetime) -> Run:
         self.show.step(f"The clock moves to {slot:%H:%M} UTC, the slot of {policy}")
@@ -219,23 +229,102 @@ class Demo:
                 found.append(point)
         return found
 
-    def problems(self, fleet: Fleet, runs: dict[str, Run]) -> Iterator[str]:
-        """A line for each thing that is not as it should be."""
-        points = {
-            point.source.id: point for run in runs.values() for point in self.points(run, fleet)
-        }
-        for run in runs.values():
+    # ------------------------------------------------------------------- a bad night
+
+    def bad_night(self) -> list[Run]:
+        """The night after, in which nobody does anything but to mend the schedule."""
+        self.show.step("The day passes; the sweep's schedule, every 15 minutes, rests till night")
+        switch(self.scheduler, SWEEPER, on=False)
+        first, second = (slot + DAY for slot in SLOTS.values())
+        self.cloud.advance(to=first - 2 * QUARTER)
+        switch(self.scheduler, SWEEPER, on=True)
+        self.show.step(f"A bad night, {first:%Y-%m-%d}. All of this goes wrong:")
+        self.show.line("- the schedule of data-volumes is disabled by mistake: nobody starts it")
+        self.show.line("- create_snapshots is killed in the middle of a batch, after a create call")
+        self.show.line("- EC2 takes a set of snapshots, and its reply is lost")
+        self.show.line("- the events that EBS sends within ten minutes are lost")
+        skipped = self._schedule_of("data-volumes")
+        switch(self.scheduler, skipped, on=False)
+        self.cloud.advance(to=second - QUARTER)
+        switch(self.scheduler, skipped, on=True)
+        self.cloud.add_fault("ec2.CreateSnapshots", KILL, after=1, by=CREATOR)
+        self.cloud.add_fault("ec2.CreateSnapshots", LOST_REPLY, after=2)
+        self.cloud.add_event_fault(DROPPED, times=99)
+        seen = len(self._sweeps())
+        self.cloud.advance(to=second + timedelta(minutes=10))
+        self.cloud.clear_faults()
+        self.cloud.advance(to=second + BAD_NIGHT)
+        self.show.step(f"The clock moves on to {second + BAD_NIGHT:%H:%M}. What the sweeps found:")
+        idle = 0
+        for time_, report in self._sweeps()[seen:]:
+            if found := _findings(report):
+                self.show.line(f"{time_:%H:%M}  {found}")
+            else:
+                idle += 1
+        self.show.line(f"{idle} other sweeps found nothing to do")
+        self.show.step("What people were told, on the topic lastgood-notices:")
+        for notice in self.cloud.state()["notices"]:
+            self.show.line(notice["subject"])
+            for line in notice["message"].splitlines():
+                self.show.line(f"  {line}".rstrip())
+        return [run for run in self._runs() if run.slot >= first]
+
+    def _schedule_of(self, policy: str) -> str:
+        found = self.scheduler.list_schedules(GroupName=GROUP, NamePrefix=policy)
+        return str(found["Schedules"][0]["Name"])
+
+    def _sweeps(self) -> list[tuple[datetime, dict[str, Any]]]:
+        """When each was, and its report."""
+        return [
+            (datetime.fromisoformat(one["time"]), json.loads(one["result"]))
+            for one in self.cloud.state()["invocations"]
+            if one["function"] == SWEEPER
+        ]
+
+    def _runs(self) -> list[Run]:
+        """All of them, oldest first, with their counts."""
+        listed = [run.id for policy in SLOTS for run in self.ledger.runs(policy)]
+        runs = [run for id_ in listed if (run := self.ledger.run(id_))]
+        return sorted(runs, key=lambda run: run.slot)
+
+    def mended(self, night: list[Run], fleet: Fleet) -> Iterator[str]:
+        """A line for each trouble that did not come, or that was not mended as it should be."""
+        state, found = self.cloud.state(), Counter[str]()
+        for _, report in self._sweeps():
+            found.update({"settled": report["settled"], **report["caught_up"]})
+        killed = [one["function"] for one in state["invocations"] if "killed" in one["result"]]
+        notes = [note for run in night for one in self.points(run, fleet) for note in one.notes]
+        slot = SLOTS["data-volumes"] + DAY
+        wanted = [f"Lastgood: data-volumes was not started at {slot:%Y-%m-%d %H:%M} UTC"]
+        if {(run.policy, run.slot) for run in night} != {(p, s + DAY) for p, s in SLOTS.items()}:
+            yield f"the runs of the bad night are {night}"
+        if found["settled"] < 2 or found["data-volumes"] != 1:
+            yield f"the sweeps found other things: {dict(found)}"
+        if killed != [CREATOR] or not any("taken late" in note for note in notes):
+            yield f"killed were {killed}; no reply was lost, or no note tells of it: {notes}"
+        if (told := [one["subject"] for one in state["notices"]]) != wanted:
+            yield f"people were told: {told}"
+
+    # ----------------------------------------------------------------- what must be so
+
+    def problems(self, fleet: Fleet) -> Iterator[str]:
+        """A line for each thing that is not as it should be after all runs until now."""
+        runs = self._runs()
+        points = {run.id: self.points(run, fleet) for run in runs}
+        for run in runs:
+            of_source = {point.source.id: point for point in points[run.id]}
             for source, count in fleet.wanted[run.policy].items():
-                if not _whole(points.get(source), count):
-                    yield f"{source} ({fleet.names[source]}): no point with {count} snapshots"
-            for left in run.planned.left_out if run.planned else ():
-                if fleet.left_out.pop(left.source.id, "not at all") not in left.reason:
-                    yield f"{left.source.id} is left out: {left.reason}"
-        yield from (f"{source} is not left out for {why}" for source, why in fleet.left_out.items())
-        taken = {member.snapshot for point in points.values() for member in point.members}
+                if not _whole(of_source.get(source), count):
+                    name = f"{source} ({fleet.names[source]})"
+                    yield f"{name}: no point with {count} snapshots at {run.slot:%Y-%m-%d %H:%M}"
+        every = [member for some in points.values() for point in some for member in point.members]
+        taken = {member.snapshot for member in every}
+        if len(taken) < len(every):
+            yield "a snapshot is a member of two points"
         snapshots = self.ec2.describe_snapshots(OwnerIds=["self"], MaxResults=1000)["Snapshots"]
         if extra := {one["SnapshotId"] for one in snapshots} - taken:
             yield f"snapshots that belong to no point: {', '.join(sorted(extra))}"
+        yield from (f"in flight: {point.id}" for point in self.ledger.in_flight())
         yield from self._complaints()
 
     def _complaints(self) -> Iterator[str]:
@@ -250,17 +339,30 @@ class Demo:
     def demonstrate(self) -> int:
         self.deploy()
         fleet = self.fleet()
-        runs = self.protect()
-        for run in runs.values():
-            self.show.run(run, self.points(run, fleet), fleet)
-        problems = list(self.problems(fleet, runs))
-        if problems:
-            self.show.step("NOT as it should be:")
-            for problem in problems:
-                self.show.line(problem)
-            return 1
+        good = self.protect()
+        self._show_runs(good, fleet)
+        if problems := [*self.problems(fleet), *_left_out(fleet, good)]:
+            return self._not_so(problems)
         self.show.step("All as it should be: every source once, none doubled, no call denied")
+        bad = self.bad_night()
+        self._show_runs(bad, fleet)
+        if problems := [*self.problems(fleet), *self.mended(bad, fleet)]:
+            return self._not_so(problems)
+        self.show.step(
+            "All as it should be after the bad night: every source once, none doubled, "
+            "no call denied, nothing in flight"
+        )
         return 0
+
+    def _show_runs(self, runs: list[Run], fleet: Fleet) -> None:
+        for run in runs:
+            self.show.run(run, self.points(run, fleet), fleet)
+
+    def _not_so(self, problems: list[str]) -> int:
+        self.show.step("NOT as it should be:")
+        for problem in problems:
+            self.show.line(problem)
+        return 1
 
     def stay(self) -> int:
         """Deploy, make the fleet, and run in real time until interrupted."""
@@ -280,6 +382,32 @@ class Demo:
 def _whole(point: Point | None, snapshots: int) -> bool:
     available = point is not None and point.status is PointStatus.AVAILABLE
     return available and len(point.members) == snapshots
+
+
+def _left_out(fleet: Fleet, runs: list[Run]) -> Iterator[str]:
+    wanted = dict(fleet.left_out)
+    for run in runs:
+        for left in run.planned.left_out if run.planned else ():
+            if wanted.pop(left.source.id, "not at all") not in left.reason:
+                yield f"{left.source.id} is left out: {left.reason}"
+    yield from (f"{source} is not left out for {why}" for source, why in wanted.items())
+
+
+FINDINGS = {
+    "in_flight": "in flight",
+    "settled": "settled, their events were lost",
+    "retaken": "asked for again",
+    "surplus_removed": "surplus snapshots removed",
+    "rebuilt": "rebuilt",
+    "told": "people told",
+}
+
+
+def _findings(report: dict[str, Any]) -> str:
+    """What a sweep found and did; nothing if all was well."""
+    started = [f"started {policy}, as nobody had" for policy in report["caught_up"]]
+    counts = [f"{text}: {report[name]}" for name, text in FINDINGS.items() if report[name]]
+    return "; ".join([*started, *counts, *report["problems"]])
 
 
 def _progress(run: Run, in_flight: list[PointStatus]) -> str:

@@ -137,7 +137,11 @@ PARTITION_KEY_CONDITION = re.compile(r"(#?\w+)\s*=\s*(:\w+)")
 
 
 def _dynamodb(call: Call, account: str) -> list[Need]:
+    """None on a table that is gone, whose keys nobody knows: the call itself will say so."""
     given = call.parameters
+    known = dynamodb_backends[account][call.region].tables
+    if not all(name.rsplit("/", 1)[-1] in known for name in _tables(given)):
+        return []
     if "TransactItems" in given:
         return [
             _on_items(call, account, TRANSACTED[kind], item["TableName"], [item])
@@ -150,6 +154,14 @@ def _dynamodb(call: Call, account: str) -> list[Need]:
             for table, request in given["RequestItems"].items()
         ]
     return [_on_items(call, account, call.operation, given["TableName"], [given])]
+
+
+def _tables(given: Parameters) -> list[str]:
+    entries = [one for entry in given.get("TransactItems", []) for one in entry.values()]
+    return [
+        *given.get("RequestItems", []),
+        *(one["TableName"] for one in (given, *entries) if "TableName" in one),
+    ]
 
 
 def _batched(request: Any) -> list[Parameters]:
@@ -175,9 +187,7 @@ def _on_items(call: Call, account: str, action: str, table: str, touched: list[P
 def _leading_keys(
     call: Call, account: str, table: str, index: str | None, touched: list[Parameters]
 ) -> list[str]:
-    found = dynamodb_backends[account][call.region].tables.get(table)
-    if found is None:
-        return []  # the call will say so itself
+    found = dynamodb_backends[account][call.region].tables[table]
     schema = found.schema
     if index is not None:
         indexes = [*found.global_indexes, *found.indexes]

@@ -166,7 +166,8 @@ class Environment:
         handler = type("Handler", (RuntimeApi,), {"environment": self})
         self._api = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._api.daemon_threads = True
-        threading.Thread(target=self._api.serve_forever, daemon=True).start()
+        # It waits for its end as long as it polls, and a cloud has a dozen of them.
+        threading.Thread(target=self._api.serve_forever, args=(0.05,), daemon=True).start()
         self._log = self._folder / "log"
         self._read = 0
         with self._log.open("wb") as log:

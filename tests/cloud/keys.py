@@ -179,6 +179,7 @@ def note(backbone: Backbone, principal: Role | Service, need: Need, verdict: Ver
             "source": principal.source_arn if isinstance(principal, Service) else None,
             "action": need.action,
             "resource": need.resource,
+            "leading_keys": need.context.get("dynamodb:LeadingKeys", []),
             "allowed": verdict == "allowed",
             "verdict": verdict,
         }

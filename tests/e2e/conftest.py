@@ -17,7 +17,7 @@ from infra.stacks.state import TABLE
 from lastgood.domain.model import Point
 from lastgood.ledger.dynamo import DynamoLedger
 from tests.cloud.driver import ACCOUNT, CDK, REPOSITORY, CloudProcess
-from tests.support import table
+from tests.support import schedules, table
 from tests.support.fleet import own_snapshots
 
 HOME, AWAY = "eu-west-1", "eu-north-1"
@@ -27,6 +27,8 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 SLOT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 """When the schedule of web-daily is due for the first time."""
 FUNCTIONS = {row.name: row.physical_name for row in CATALOG}
+HEARD = "heard-by-a-subscriber"
+"""The subscriber's queue."""
 APP = ("app.py", "cdk.json", "functions", "infra", "build")
 """What of the repository the CDK needs; ``build`` may not be there yet."""
 QUIET = ("--require-approval", "never", "--concurrency", "3")
@@ -96,6 +98,19 @@ class Installation:
                 self.cloud.advance(to=slot)
         return self.invoke("plan_snapshots", {"policy": policy, **request})
 
+    def sweep(self, **request: Any) -> dict[str, Any]:
+        """Have it swept now; the report."""
+        answer = self.invoke("sweep", request)
+        assert answer.error is None, answer.payload
+        report: dict[str, Any] = answer.payload
+        return report
+
+    def skip(self, to: datetime) -> None:
+        """Move the clock without sweeps: those of a day in which nothing happens take a while."""
+        schedules.switch(self.client("scheduler"), FUNCTIONS["sweep"], on=False)
+        self.cloud.advance(to=to)
+        schedules.switch(self.client("scheduler"), FUNCTIONS["sweep"], on=True)
+
     @property
     def ledger(self) -> DynamoLedger:
         return DynamoLedger(self.client("dynamodb"), TABLE)
@@ -110,6 +125,31 @@ class Installation:
 
     def snapshots(self, region: str = HOME) -> list[dict[str, Any]]:
         return own_snapshots(self.client("ec2", region))
+
+    def subscribe(self) -> None:
+        """As somebody who wants to hear of every point: a queue, and a rule on Lastgood's bus."""
+        sqs, events = self.client("sqs"), self.client("events")
+        arn = f"arn:aws:sqs:{HOME}:{ACCOUNT}:{HEARD}"
+        allowed = {
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        sqs.create_queue(QueueName=HEARD, Attributes={"Policy": policy})
+        events.put_rule(
+            Name="everything",
+            EventBusName="lastgood",
+            EventPattern=json.dumps({"source": ["lastgood"]}),
+        )
+        events.put_targets(
+            Rule="everything", EventBusName="lastgood", Targets=[{"Id": "1", "Arn": arn}]
+        )
+
+    def heard(self) -> list[dict[str, Any]]:
+        """What the subscriber heard since it was asked last."""
+        return [json.loads(one["body"]) for one in self.take_out(HEARD)]
 
     def send(self, queue: str, body: str) -> None:
         self.client("sqs").send_message(QueueUrl=self._url(queue), MessageBody=body)
@@ -152,12 +192,27 @@ class Installation:
         known = self.client("lambda").get_function_configuration(FunctionName=FUNCTIONS[function])
         return str(known["Role"])
 
-    def schedule_role(self) -> str:
-        """The ARN of the role of the schedules."""
+    def schedule_role(self, function: str = "plan_snapshots") -> str:
+        """The ARN of the role of the schedules that start the function."""
         scheduler = self.client("scheduler")
-        name = scheduler.list_schedules(GroupName="lastgood")["Schedules"][0]["Name"]
-        schedule = scheduler.get_schedule(GroupName="lastgood", Name=name)
-        return str(schedule["Target"]["RoleArn"])
+        targets = (
+            scheduler.get_schedule(GroupName="lastgood", Name=one["Name"])["Target"]
+            for one in scheduler.list_schedules(GroupName="lastgood")["Schedules"]
+        )
+        ending = f":function:{FUNCTIONS[function]}"
+        return str(next(one["RoleArn"] for one in targets if one["Arn"].endswith(ending)))
+
+    @contextmanager
+    def waiting(self, function: str) -> Iterator[None]:
+        """The messages of the function stay in its queue, for the length of the block."""
+        client = self.client("lambda")
+        found = client.list_event_source_mappings(FunctionName=FUNCTIONS[function])
+        (mapping,) = (one["UUID"] for one in found["EventSourceMappings"])
+        client.update_event_source_mapping(UUID=mapping, Enabled=False)
+        try:
+            yield
+        finally:
+            client.update_event_source_mapping(UUID=mapping, Enabled=True)
 
     @contextmanager
     def trusting_nobody(self, role: str) -> Iterator[None]:
@@ -189,11 +244,14 @@ def an_installation(assembly: Path) -> Iterator[Installation]:
 
 
 def copy_of(app: Path, folder: Path) -> Path:
-    """The files that the app consists of, without what was compiled."""
+    """The files that the app consists of, without what Python compiled when it imported them."""
     folder.mkdir()
     for name in APP:
         if (app / name).is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", ".new-*")
+            # In build there is bytecode that is deployed.
+            ignored = shutil.ignore_patterns(
+                *([] if name == "build" else ["__pycache__"]), ".new-*"
+            )
             shutil.copytree(app / name, folder / name, ignore=ignored)
         elif (app / name).exists():
             shutil.copy(app / name, folder / name)

@@ -1,0 +1,160 @@
+"""The deployed bundle through bad nights: functions that die, AWS that fails, events that get lost.
+
+A few of what tests/faults tells of every call, here with real processes, queues and schedules.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from lastgood.domain.model import PointStatus, RunStatus
+from lastgood.domain.names import run_id
+from lastgood.domain.tags import POINT
+from tests.cloud.driver import CloudProcess
+from tests.cloud.faults import DELAYED, DOUBLED, DROPPED, LOST_REPLY, REORDERED, aws_error
+from tests.e2e.conftest import FUNCTIONS, SLOT, Installation, an_installation
+from tests.support.fleet import disk, launch, tag, volumes_of
+
+pytestmark = pytest.mark.slow
+
+INSTANCES = 12
+LENGTH = timedelta(hours=2)
+"""Of a night: sweeps give a point up, or are done with a doubt, in less."""
+MINUTE = timedelta(minutes=1)
+
+Trouble = Callable[[CloudProcess], None]
+
+
+def killed(**after: int) -> Trouble:
+    """Each function dies after its call of that number, for once."""
+
+    def brew(cloud: CloudProcess) -> None:
+        for function, number in after.items():
+            cloud.kill(FUNCTIONS[function], after=number)
+
+    return brew
+
+
+def throttled(cloud: CloudProcess) -> None:
+    """By others who use the same account, at the calls that we make once and at those we repeat."""
+    cloud.conditions(throttling=True, lag=MINUTE)
+    busy = aws_error("RequestLimitExceeded", status=503)
+    cloud.add_fault("ec2.CreateSnapshots", busy, times=6)
+    cloud.add_fault("ec2.Describe*", busy, times=2)
+    cloud.add_fault("dynamodb.*", aws_error("ThrottlingException"), times=2, after=9)
+
+
+def replies_lost(cloud: CloudProcess) -> None:
+    cloud.conditions(lag=MINUTE)
+    cloud.add_fault("ec2.CreateSnapshots", LOST_REPLY, times=3, after=2)
+    cloud.add_fault("dynamodb.TransactWriteItems", LOST_REPLY, times=2, after=1)
+
+
+def replies_lost_and_describes_late(cloud: CloudProcess) -> None:
+    """Later than EC2 is waited for, so that sets are made twice."""
+    cloud.conditions(lag=10 * MINUTE)
+    cloud.add_fault("ec2.CreateSnapshots", LOST_REPLY, times=2, after=3)
+
+
+def events_go_astray(cloud: CloudProcess) -> None:
+    cloud.add_event_fault(DROPPED, times=6)
+    cloud.add_event_fault(DOUBLED, times=4, after=6)
+    cloud.add_event_fault(REORDERED, times=3, after=10)
+    cloud.add_event_fault(DELAYED, times=4, after=13, delay=25 * MINUTE)
+
+
+def all_at_once(cloud: CloudProcess) -> None:
+    killed(plan_snapshots=5, create_snapshots=11, record_snapshot=7, sweep=30)(cloud)
+    throttled(cloud)
+    replies_lost(cloud)
+    events_go_astray(cloud)
+
+
+NIGHTS: dict[str, Trouble] = {
+    "killed at once": killed(plan_snapshots=1, create_snapshots=1, record_snapshot=1, sweep=1),
+    "killed later": killed(plan_snapshots=4, create_snapshots=2, record_snapshot=2, sweep=12),
+    "killed at the end": killed(plan_snapshots=7, create_snapshots=3, record_snapshot=4, sweep=40),
+    "throttled": throttled,
+    "replies lost": replies_lost,
+    "replies lost and describes late": replies_lost_and_describes_late,
+    "events go astray": events_go_astray,
+    "all at once": all_at_once,
+}
+
+
+@pytest.fixture(scope="module")
+def lastgood(assembly) -> Iterator[Installation]:
+    with an_installation(assembly) as installation:
+        installation.subscribe()
+        ec2 = installation.client("ec2")
+        for number in range(INSTANCES):
+            instance = launch(ec2, f"web-{number}", disk("/dev/sdf"))
+            tag(ec2, volumes_of(ec2, instance)["/dev/sdf"], team="web")
+        yield installation
+        assert installation.cloud.errors() == ""
+
+
+@pytest.mark.parametrize("night", NIGHTS)
+def test_after_a_bad_night_every_source_has_its_point_once(lastgood: Installation, night):
+    cloud = lastgood.cloud
+    slot = SLOT + LENGTH * list(NIGHTS).index(night)
+    # The first is its schedule's; the other slots are asked for as a schedule does.
+    cloud.advance(to=slot - MINUTE)
+    began = len(cloud.state()["invocations"])
+    NIGHTS[night](cloud)
+    if slot > SLOT:
+        cloud.advance(to=slot)
+        event = {"policy": "web-daily", "slot": slot.isoformat()}
+        lastgood.invoke("plan_snapshots", event, InvocationType="Event")
+    cloud.advance(to=slot + LENGTH / 2)
+    cloud.clear_faults()
+    cloud.conditions(throttling=False, lag=timedelta(0))
+    cloud.advance(to=slot + LENGTH - 2 * MINUTE)
+
+    state = cloud.state()
+    assert broken_promises(lastgood, slot) == []
+    assert [one for one in state["decisions"] if not one["allowed"]] == []
+    assert (state["notices"], state["lost"]) == ([], [])
+    if "killed" in night or night == "all at once":
+        ends = state["invocations"][began:]
+        dead = {one["function"] for one in ends if "signal: killed" in one["result"]}
+        assert dead == set(FUNCTIONS.values())
+
+
+def broken_promises(lastgood: Installation, slot) -> list[str]:
+    """A line for each that was not kept."""
+    return [*_of_points(lastgood, slot), *_of_snapshots(lastgood), *_of_the_rest(lastgood)]
+
+
+def _of_points(lastgood: Installation, slot) -> Iterator[str]:
+    points = lastgood.points_at(slot)
+    if len(points) != INSTANCES:
+        yield f"{len(points)} points of {INSTANCES} sources"
+    for point in points.values():
+        if point.status is not PointStatus.AVAILABLE or len(point.members) != 2:
+            yield f"{point.id} is {point.status} with {len(point.members)} members: {point.cause}"
+    run = lastgood.ledger.run(run_id("web-daily", slot))
+    if run is None or run.status is not RunStatus.OK:
+        yield f"the run is {run}"
+    told = {one["detail"]["point"] for one in lastgood.heard()}
+    yield from (f"not announced: {one.id}" for one in points.values() if one.id not in told)
+
+
+def _of_snapshots(lastgood: Installation) -> Iterator[str]:
+    members = {member.snapshot for point in lastgood.points() for member in point.members}
+    made: Counter[tuple[str, str]] = Counter()
+    for one in lastgood.snapshots():
+        point = {tag["Key"]: tag["Value"] for tag in one["Tags"]}.get(POINT, "no point")
+        made[point, one["VolumeId"]] += 1
+        if one["SnapshotId"] not in members:
+            yield f"{one['SnapshotId']} of {point} is a member of none"
+    yield from (f"{times} snapshots of {what}" for what, times in made.items() if times > 1)
+
+
+def _of_the_rest(lastgood: Installation) -> Iterator[str]:
+    yield from (f"in flight: {point.id}" for point in lastgood.ledger.in_flight())
+    yield from (f"in doubt: {doubt.point}" for doubt in lastgood.ledger.doubts())
+    for function in FUNCTIONS:
+        yield from (f"dead letter of {function}: {one}" for one in lastgood.dead_letters(function))
