@@ -34,11 +34,14 @@ check: venv  ## format, lint, types, import rules, cfn-lint, cdk-nag
 	$(BIN)/mypy functions/core/python/lastgood $(FUNCTIONS) infra app.py
 	$(BIN)/pytest -q tests/unit/test_architecture.py tests/infra/test_lint.py tests/infra/test_nag.py
 
-test: venv  ## every test (about six minutes on two cores)
-	$(BIN)/pytest -q
+# A file at a time: what its tests share is made once.
+PYTEST := $(BIN)/pytest -q --numprocesses auto --dist loadfile
+
+test: venv  ## every test
+	$(PYTEST)
 
 unit: venv  ## the fast tests: no deployment
-	$(BIN)/pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 demo: venv  ## deploy into the test cloud and watch a fleet being protected
 	$(BIN)/python -m tests.demo

@@ -1,18 +1,16 @@
-"""Runs the cases on every core, and says at the end how many ran."""
+"""Runs the cases on every core."""
 
 import multiprocessing
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import FAULT
 from tests.faults.cases import Case
-
-_ran: Counter[str] = Counter()
 
 
 def _judge(case: Case) -> list[str]:
@@ -33,11 +31,5 @@ def judged(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[list[str
 
 
 @pytest.fixture(autouse=True)
-def _counted(case: Case) -> None:
-    _ran[case.kind] += 1
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _ran:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(_ran.items()))
-        terminalreporter.write_line(f"faults: {_ran.total():,} cases: {kinds}")
+def _counted(case: Case, record_property: Callable[[str, object], None]) -> None:
+    record_property(FAULT, case.kind)

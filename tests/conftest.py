@@ -1,0 +1,22 @@
+"""Says at the end how many cases of faults ran, in whichever process."""
+
+from collections import Counter
+
+import pytest
+
+FAULT = "fault"
+"""The property of a test that is such a case; its value is the kind."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    ran = Counter(
+        str(value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == FAULT
+    )
+    if ran:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(ran.items()))
+        terminalreporter.write_line(f"faults: {ran.total():,} cases: {kinds}")
