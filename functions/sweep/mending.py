@@ -23,7 +23,7 @@ from lastgood.domain.policy import Policy
 from lastgood.domain.requests import request_for
 from lastgood.domain.selection import Selected
 from lastgood.domain.taking import outcome_of
-from lastgood.errors import Conflict
+from lastgood.errors import Conflict, InUse
 from lastgood.fleet import Fleet
 from lastgood.ports import Bus, Compute, Ledger, Patience, Queue
 from sweep.progress import Progress
@@ -208,9 +208,14 @@ class Mending:
         members = [one.member for one in found]
         before = len(progress.errors)
         for snapshot in mending.surplus(point, doubt, members):
-            with progress.trying(f"remove {snapshot}, which is surplus of {point.id}"):
-                self.compute(point.source.region).delete_snapshot(snapshot)
-                progress.done["surplus_removed"] += 1
+            what = f"remove {snapshot}, which is surplus of {point.id}"
+            with progress.trying(what):
+                try:
+                    self.compute(point.source.region).delete_snapshot(snapshot)
+                    progress.done["surplus_removed"] += 1
+                except InUse as error:
+                    # Somebody has made it his own meanwhile.
+                    progress.problems.append(f"{what}: left alone: {error}")
         if len(progress.errors) > before or progress.now - doubt.since < mending.DOUBT_FOR:
             return
         if point.status.settled:

@@ -56,9 +56,9 @@ def test_a_point_is_forsaken_once_every_delivery_of_it_would_have_come(facts, fr
 def test_a_point_that_was_asked_for_again_often_enough_is_hopeless_and_not_before_it_is_idle():
     often = creating(lease_until=T0, retakes=MOST_RETAKES)
 
-    assert idle(often, T0 + IDLE) is Idle.HOPELESS
-    assert idle(often, T0 + IDLE - SECOND) is Idle.WORKED_AT
-    assert idle(replace(often, retakes=MOST_RETAKES - 1), T0 + IDLE) is Idle.FORSAKEN
+    assert idle(often, T0 + 8 * IDLE) is Idle.HOPELESS
+    assert idle(often, T0 + 8 * IDLE - SECOND) is Idle.WORKED_AT
+    assert idle(replace(often, retakes=MOST_RETAKES - 1), T0 + 4 * IDLE) is Idle.FORSAKEN
 
 
 # -- members as they are now ------------------------------------------------------------------

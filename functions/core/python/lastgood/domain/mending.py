@@ -52,10 +52,11 @@ class Idle(Enum):
 
 
 def idle(point: Point, now: datetime) -> Idle:
-    """``point`` is CREATING and read whole."""
+    """``point`` is CREATING and read whole. Each time it was asked for again doubles the patience,
+    for its message may wait behind those of a large fleet."""
     free_since = point.lease_until or point.claimed_at
     given_back = point.owner is None and point.cause is not None
-    if now - free_since < (IDLE_FOR_LIMIT if given_back else IDLE):
+    if now - free_since < (IDLE_FOR_LIMIT if given_back else IDLE * (1 << point.retakes)):
         return Idle.WORKED_AT
     return Idle.HOPELESS if point.retakes >= MOST_RETAKES else Idle.FORSAKEN
 
