@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from lastgood.domain import names, notices
 from lastgood.domain.cron import latest
-from lastgood.domain.model import Run
+from lastgood.domain.model import Run, RunStatus
 from lastgood.domain.policy import Policy, Schedule
 from lastgood.ports import Compute, Deployed, Ledger, Planners
 from sweep.progress import Progress
@@ -22,6 +22,9 @@ GRACE = timedelta(minutes=15)
 
 PLANNING = timedelta(minutes=20)
 """Longer than a planner can run: one that is not done by then has died."""
+
+UNHEARD = timedelta(hours=3)
+"""Longer than a request can wait whose worker dies at each of its twelve deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,19 @@ class CatchingUp:
         for run in recent:
             wanted = run.source or run is newest or run.slot in due
             if wanted and _broke_off(run, progress.now):
+                self._ask(policy, run.slot, run.source, progress)
+
+    def ask_again(self, policy: Policy, progress: Progress) -> None:
+        """For runs with sources of which there is no point, and none is on its way any more: their
+        requests went unheard. What is there already is not taken again."""
+        for run in self._recent(policy, progress.now):
+            planned = run.planned
+            if not planned or progress.now - planned.at < UNHEARD or run.id in progress.flying:
+                continue
+            if self.ledger.told(notices.run_key(run)):
+                continue
+            counted = self.ledger.run(run.id)
+            if counted and counted.status is RunStatus.RUNNING:
                 self._ask(policy, run.slot, run.source, progress)
 
     def _newest(self, schedule: Schedule, since: datetime, now: datetime) -> datetime | None:

@@ -50,6 +50,7 @@ class Mending:
         with progress.trying("read what is in flight"):
             for point in self.ledger.in_flight():
                 progress.done["in_flight"] += 1
+                progress.flying.add(point.run)
                 age = progress.now - point.claimed_at
                 if point.status is PointStatus.CREATING and age > mending.IDLE:
                     idle.append(point)

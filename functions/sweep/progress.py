@@ -15,10 +15,12 @@ RESERVE = timedelta(minutes=1)
 
 @dataclass(slots=True)
 class Progress:
-    """One sweep, at the instant ``now``. Counts are by name, or by policy."""
+    """One sweep, at the instant ``now``. ``flying``: runs that have points in flight. Counts are by
+    name, or by policy."""
 
     clock: Clock
     now: datetime
+    flying: set[str] = field(default_factory=set)
     done: Counter[str] = field(default_factory=Counter)
     caught_up: Counter[str] = field(default_factory=Counter)
     past_rpo: dict[str, int] = field(default_factory=dict)

@@ -117,6 +117,8 @@ class Sweeper:
         )
         mending.mend(progress)
         for one in deployed:
+            with progress.trying(f"ask again for {one.policy.name}"):
+                catching_up.ask_again(one.policy, progress)
             with progress.trying(f"tell of {one.policy.name}"):
                 telling.tell(one.policy, self.home_region, progress)
         report = SweepReport(

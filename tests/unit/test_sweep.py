@@ -443,6 +443,27 @@ def test_a_point_is_asked_for_again_three_times_and_then_given_up():
     assert {one.status for one in stage.bus.announced} == {FAILED}
 
 
+def test_a_run_whose_requests_went_unheard_is_asked_for_again():
+    stage = Stage()
+    stage.plan()
+    stage.queue.sends = []
+
+    asked = [stage.sweep(after=minutes(59)) for _ in range(4)]
+
+    assert [one.caught_up for one in asked] == [{}, {}, {}, {POLICY: 1}]
+    assert stage.planners.asked == [(POLICY, T0, None)]
+
+
+def test_a_run_that_has_a_point_in_flight_is_not_asked_for_again():
+    stage = Stage()
+    stage.plan()
+    stage.take()
+
+    stage.sweep(after=timedelta(hours=4))
+
+    assert stage.planners.asked == []
+
+
 def test_a_point_that_waits_for_a_limit_is_given_the_time_that_the_limit_takes():
     stage = Stage()
     stage.ledger.claim(a_claim("worker-0"))
