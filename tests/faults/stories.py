@@ -12,7 +12,7 @@ from tests.cloud.ec2 import Outcome
 from tests.cloud.in_process import KILL, LOST_REPLY, aws_error
 from tests.support import table
 from tests.support.fleet import disk, launch, volume, volumes_of
-from tests.support.world import HOME, POLICIES, SLOT, Fate, World, a_policy
+from tests.support.world import FED, HOME, POLICIES, SLOT, Fate, World, a_policy
 
 LAG = timedelta(minutes=1)
 """Describes do not show a new snapshot for that long: it completes before that."""
@@ -115,16 +115,22 @@ def a_slot_that_no_schedule_started(world: World) -> set[str]:
 
 
 def workers_that_die(world: World) -> set[str]:
-    """After the creating call, at every delivery; SQS moves the message away, without a cause."""
-    world.cloud.faults.add("dynamodb.UpdateItem", KILL, by="create_snapshots", whole=True, times=99)
+    """After the creating call and each look-up: SQS moves the message away, without a cause."""
+    for call in (CREATING, "ec2.DescribeSnapshots"):
+        world.cloud.faults.add(call, KILL, by="create_snapshots", whole=True, times=99)
     return an_instance(world)
 
 
-def workers_that_die_before_they_create(world: World) -> set[str]:
-    world.cloud.faults.add(
-        "ec2.GetLaunchTemplateData", KILL, by="create_snapshots", whole=True, times=99
-    )
-    return an_instance(world)
+def a_worker_that_dies_and_its_request_with_it(world: World) -> set[str]:
+    """Before the creating call. As if that had been the last delivery."""
+    world.cloud.faults.add("ec2.GetLaunchTemplateData", KILL, by="create_snapshots")
+    instance = _instance(world)
+    world.cloud.clock.advance_to(SLOT)
+    world.schedule()
+    world.settle()
+    queue = world.client("sqs").get_queue_url(QueueName=FED["create_snapshots"].queue)
+    world.client("sqs").purge_queue(QueueUrl=queue["QueueUrl"])
+    return {instance}
 
 
 def a_lost_ledger(world: World) -> set[str]:
@@ -159,7 +165,7 @@ HANDLERS: dict[str, tuple[Story, ...]] = {
         Story(lost_events_of_a_hibernating_instance),
         Story(a_slot_that_no_schedule_started),
         Story(workers_that_die, buried=True),
-        Story(workers_that_die_before_they_create, buried=True),
+        Story(a_worker_that_dies_and_its_request_with_it),
         Story(a_lost_ledger, bare=True),
     ),
 }
