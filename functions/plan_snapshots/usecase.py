@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from lastgood.domain import names
@@ -222,6 +222,9 @@ class Planner:
                 continue
             cursor = None if here else cursor
             planned = self._planned(policy, tally, done, failed, reached or cursor)
+            if before is not None and whole:
+                # What was asked for before still ends in the run, if the fleet is smaller now.
+                planned = replace(planned, points=max(planned.points, before.points))
             self.ledger.plan_run(run.id, planned)
             if planned.waiting and (reached or self.clock.left() < RESERVE):
                 if whole:

@@ -160,9 +160,6 @@ class Promises:
                 self.causes["the source changed after its slot"] += 1
             elif excuse:
                 self.causes[excuse] += 1
-            elif id_ in self._dead_requests():
-                self.causes["never claimed: its request is a dead letter"] += 1
-                excuse = "a dead letter"
             else:
                 yield f"missed: {source} has no point of {policy.name} for {slot.at}"
         for id_ in sorted(points):
@@ -192,9 +189,7 @@ class Promises:
             yield f"open: {id_} is {point.status}: {point.cause}"
             return
         forgotten = self._lost_at - PATIENCE * DAY < point.slot < self._lost_at
-        if not said and self._buried(point):
-            self.judged["told by a dead letter only"] += 1
-        elif set(said) != {point.status} and not forgotten:
+        if set(said) != {point.status} and not forgotten:
             yield f"{id_} is {point.status}, and was announced as {dict(said)}: {point.history}"
         self.most_announced = max(self.most_announced, sum(said.values()))
         yield from self._made(point)
@@ -202,16 +197,6 @@ class Promises:
             if not point.cause:
                 yield f"{id_} failed without a cause"
             self.causes[_short(point.cause or "")] += 1
-
-    def _dead_requests(self) -> set[str]:
-        return {request.point for request in self._world.takes.dead}
-
-    def _buried(self, point: Point) -> bool:
-        """Whether an event of the point is a dead letter, which a person is to look at."""
-        members = set(point.snapshots)
-        return any(
-            one.snapshot in members for event in self._world.records.dead for one in event.snapshots
-        )
 
     def _made(self, point: Point) -> Iterator[str]:
         """What EC2 has of it."""

@@ -461,6 +461,18 @@ def test_a_region_that_fails_stops_no_other_and_is_told_at_the_end(call, error):
     assert planned.problems == (f"{type(error).__name__}: {error}",)
 
 
+def test_a_slot_that_is_planned_again_for_a_smaller_fleet_still_expects_what_was_asked_for():
+    stage = Stage()
+    stage.ec2.put_fleet("ab")
+    stage.plan()
+    del stage.ec2.fleet["i-b"]
+
+    report = stage.plan()
+
+    assert report.point_count == 1
+    assert stage.run().planned.points == 2
+
+
 @pytest.mark.parametrize(
     ("error", "waiting"), [(Unavailable("no", SOON), (NORTH,)), (RegionNotEnabled("no"), ())]
 )
