@@ -52,7 +52,7 @@ cloud: venv  ## the test cloud with the bundle deployed, left running
 synth: venv  ## the CloudFormation templates, into cdk.out
 	node_modules/.bin/cdk synth --quiet --no-notices
 
-bench: venv  ## EC2 calls beside other tools, pace, cold starts (half an hour)
+bench: venv  ## EC2 calls beside other tools, pace, cold starts (about an hour)
 	$(BIN)/python -m tests.bench
 
 lock: venv  ## renew functions/core/requirements.txt, the layer's lock, from requirements.in
