@@ -160,6 +160,11 @@ class Promises:
                 self.causes["the source changed after its slot"] += 1
             elif excuse:
                 self.causes[excuse] += 1
+            elif self._dead_requests()[id_] > 1:
+                # Its worker dies at every delivery, also after the sweep had it asked for again:
+                # the alarm of dead letters tells of it.
+                self.causes["never claimed: its requests are dead letters"] += 1
+                excuse = "dead letters"
             else:
                 yield f"missed: {source} has no point of {policy.name} for {slot.at}"
         for id_ in sorted(points):
@@ -197,6 +202,9 @@ class Promises:
             if not point.cause:
                 yield f"{id_} failed without a cause"
             self.causes[_short(point.cause or "")] += 1
+
+    def _dead_requests(self) -> Counter[str]:
+        return Counter(request.point for request in self._world.takes.dead)
 
     def _made(self, point: Point) -> Iterator[str]:
         """What EC2 has of it."""
