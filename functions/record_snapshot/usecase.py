@@ -60,7 +60,9 @@ class Recorder:
             point = self._with_causes(point)
             outcome = outcome_of(point.members, event.at) or outcome
         try:
-            return self._settle(point, outcome, again=delivery.attempt > 1)
+            # A message that a person took out of the dead letters is counted anew.
+            old = self.clock.now() - event.at > YOUNG
+            return self._settle(point, outcome, again=delivery.attempt > 1 or old)
         except Conflict:
             # It ended the other way, or is past that.
             return self.ledger.point(point.id)

@@ -330,6 +330,19 @@ def test_a_second_delivery_announces_again_since_the_first_may_have_been_lost():
     assert len(stage.bus.announced) == 2
 
 
+def test_an_event_that_was_taken_out_of_the_dead_letters_announces_again():
+    stage = Stage()
+    stage.taken("snap-1")
+    stage.steps.at("bus.announce", raising(AccessDenied("not to this bus")))
+    with pytest.raises(AccessDenied):
+        stage.record(an_event("snap-1"))
+    stage.clock.advance(timedelta(days=1))
+
+    point = stage.record(an_event("snap-1"))
+
+    assert stage.bus.announced == [point]
+
+
 def test_an_announcement_that_is_refused_is_made_by_the_next_delivery():
     stage = Stage()
     stage.taken("snap-1")
