@@ -1,7 +1,8 @@
 """DynamoDB's transactions: once for each client token, in time that does not grow with the table.
 
 moto copies the whole table before each transaction, to put it back if a condition fails: a fleet
-of a few hundred sources then takes minutes. Here only the items of the transaction are copied.
+of a few hundred sources then takes minutes, and gigabytes. Here the items of the transaction are
+put back, and only they.
 
 moto does not know the token by which botocore may send a transaction again whose reply was lost.
 Source: DynamoDB API, TransactWriteItems: what has succeeded "return[s] successfully without making
@@ -9,7 +10,6 @@ any changes" for 10 minutes.
 """
 
 import copy
-from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -28,14 +28,22 @@ TOKEN_HOLDS = timedelta(minutes=10)
 
 def install(patches: Patches) -> None:
     transact = models.DynamoDBBackend.transact_write_items
-    touched: list[dict[str, Any]] = []
 
     def transact_write_items(backend: Any, transact_items: list[dict[str, Any]]) -> None:
-        touched[:] = [next(iter(one.values())) for one in transact_items]
-        transact(backend, transact_items)
+        before = [
+            _item(backend.tables[write["TableName"]], write)
+            for write in (next(iter(one.values())) for one in transact_items)
+            if write["TableName"] in backend.tables
+        ]
+        try:
+            transact(backend, transact_items)
+        except Exception:
+            for put_back in before:
+                put_back()
+            raise
 
     def deepcopy(value: Any) -> Any:
-        return _restorable(value, touched) if isinstance(value, Table) else copy.deepcopy(value)
+        return value if isinstance(value, Table) else copy.deepcopy(value)
 
     patches.set(models.DynamoDBBackend, "transact_write_items", transact_write_items)
     patches.set(models, "copy", SimpleNamespace(deepcopy=deepcopy))
@@ -57,16 +65,18 @@ def _once(transact: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResu
     return transact_write_items
 
 
-def _restorable(table: Table, writes: list[dict[str, Any]]) -> Table:
-    """A table that shares its items with ``table``, but for those that ``writes`` change."""
-    kept = copy.copy(table)
-    kept.items = defaultdict(dict, {key: dict(under) for key, under in table.items.items()})
-    for write in writes:
-        if write["TableName"] != table.name:
-            continue
-        key = write.get("Key") or write["Item"]
-        partition = DynamoType(key[table.hash_key_attr])
-        sort = DynamoType(key[table.range_key_attr])
-        if sort in kept.items.get(partition, {}):
-            kept.items[partition][sort] = copy.deepcopy(kept.items[partition][sort])
-    return kept
+def _item(table: Table, write: dict[str, Any]) -> Callable[[], None]:
+    """Puts the item that ``write`` changes back as it is now, or takes it away if there is none."""
+    key = write.get("Key") or write["Item"]
+    partition = DynamoType(key[table.hash_key_attr])
+    sort = DynamoType(key[table.range_key_attr])
+    items = table.items
+    item = copy.deepcopy(items[partition][sort]) if sort in items.get(partition, {}) else None
+
+    def put_back() -> None:
+        if item is not None:
+            items[partition][sort] = item
+        elif partition in items:
+            items[partition].pop(sort, None)
+
+    return put_back
