@@ -37,7 +37,8 @@ LOST_REPLY = Ending.LOST_REPLY
 KILL = Ending.KILL
 """The process of the function that made the call dies before it learns of the effect."""
 
-Effect = AwsError | Ending
+Effect = AwsError | Ending | Exception
+"""An exception is raised in the caller's place: only where both are in one process."""
 
 
 def aws_error(code: str, message: str = "injected by the test", status: int = 400) -> AwsError:
@@ -61,11 +62,7 @@ class CallFault:
     whole: bool = False
     seen: int = 0
 
-    def __post_init__(self) -> None:
-        if self.effect is KILL and self.by is None:
-            raise ValueError("whose process is to be killed?")
-
-    def strikes(self, name: str, by: str, attempt: int) -> bool:
+    def strikes(self, name: str, by: str | None, attempt: int) -> bool:
         if not fnmatch.fnmatchcase(name, self.pattern) or self.by not in (None, by):
             return False
         if attempt == 1 or not self.whole:
@@ -73,6 +70,9 @@ class CallFault:
         return self.after < self.seen <= self.after + self.times
 
     def to_json(self) -> Json:
+        """For the process of a cloud, where functions have processes of their own."""
+        if self.effect is KILL and self.by is None:
+            raise ValueError("whose process is to be killed?")
         return asdict(self)
 
     @classmethod
@@ -92,10 +92,14 @@ class CallFaults:
     def add(self, fault: CallFault) -> None:
         self._faults.append(fault)
 
+    def spoil(self, pattern: str, effect: Effect, **how: Any) -> None:
+        """As CallFault has it."""
+        self.add(CallFault(pattern, effect, **how))
+
     def clear(self) -> None:
         self._faults.clear()
 
-    def effect_on(self, name: str, by: str, attempt: int) -> Effect | None:
+    def effect_on(self, name: str, by: str | None, attempt: int) -> Effect | None:
         """What happens to this attempt of ``service.Operation``, made by a function or a role."""
         with self._lock:
             # every fault counts every call it matches, whichever of them strikes

@@ -47,6 +47,7 @@ from moto.moto_api._internal import mock_random
 from tests.cloud import answers, ec2, transactions
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
+from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults
 from tests.cloud.killed import Killed
 
 # The environment above is enough, and keeping the session keeps its clients' models loaded.
@@ -59,35 +60,6 @@ _MOTO_CONFIG: Final[Any] = {
     },
     "lambda": {"use_docker": False},
 }
-
-
-class LostReply:
-    """The call has its effect, and the caller sees a timeout."""
-
-
-LOST_REPLY: Final = LostReply()
-
-
-class Kill:
-    """The call has its effect, and the process that made it dies before it learns of it."""
-
-
-KILL: Final = Kill()
-
-
-@dataclass(frozen=True)
-class AwsError:
-    code: str
-    message: str
-    status: int
-
-
-Effect = AwsError | LostReply | Kill | Exception
-
-
-def aws_error(code: str, message: str = "injected by the test", status: int = 400) -> AwsError:
-    """An error as the service would answer it; botocore parses and retries it for real."""
-    return AwsError(code, message, status)
 
 
 @dataclass(frozen=True)
@@ -111,58 +83,6 @@ class CallLog(list[Call]):
     def of(self, pattern: str) -> list[Call]:
         """The calls whose ``service.Operation`` matches the glob."""
         return [call for call in self if fnmatch.fnmatchcase(call.name, pattern)]
-
-
-@dataclass
-class _Fault:
-    pattern: str
-    effect: Effect
-    first: int
-    last: int
-    by: str | None
-    whole: bool
-    seen: int = 0
-
-    def hits(self, call: Call, attempt: int) -> bool:
-        if not fnmatch.fnmatchcase(call.name, self.pattern) or self.by not in (None, call.by):
-            return False
-        if attempt == 1 or not self.whole:
-            self.seen += 1
-        return self.first <= self.seen <= self.last
-
-
-@dataclass
-class FaultPlan:
-    """Which calls go wrong, by name and count."""
-
-    _faults: list[_Fault] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(
-        self,
-        pattern: str,
-        effect: Effect,
-        *,
-        times: int = 1,
-        after: int = 0,
-        by: str | None = None,
-        whole: bool = False,
-    ) -> None:
-        """Let ``after`` calls matching ``service.Operation`` pass, then spoil ``times`` of them.
-
-        ``by``: only the calls of that function count. Each attempt of a call that botocore retries
-        counts as one; with ``whole`` they count together, and all of them go wrong.
-        """
-        self._faults.append(_Fault(pattern, effect, after + 1, after + times, by, whole))
-
-    def clear(self) -> None:
-        self._faults.clear()
-
-    def effect_on(self, call: Call, attempt: int) -> Effect | None:
-        with self._lock:
-            # every fault counts every call it matches, whichever of them strikes
-            struck = [fault.effect for fault in self._faults if fault.hits(call, attempt)]
-        return struck[0] if struck else None
 
 
 @dataclass(frozen=True)
@@ -191,7 +111,7 @@ class InProcessCloud:
     invocations: list[Invocation] = field(default_factory=list)
     calls: CallLog = field(default_factory=CallLog)
     attempts: CallLog = field(default_factory=CallLog)
-    faults: FaultPlan = field(default_factory=FaultPlan)
+    faults: CallFaults = field(default_factory=CallFaults)
     _running: str | None = None
     _killed: bool = False
 
@@ -283,7 +203,7 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
         sent: _Sent = calling.sent
         sent.attempt += 1
         cloud.attempts.append(sent.call)
-        effect = cloud.faults.effect_on(sent.call, sent.attempt)
+        effect = cloud.faults.effect_on(sent.call.name, sent.call.by, sent.attempt)
         if isinstance(effect, Exception):
             raise effect
         if isinstance(effect, AwsError):
@@ -292,9 +212,9 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
             reply = _taken(cloud, sent.call, request.url)
         else:
             reply = stub(stubber, event_name, request, **kwargs)
-        if isinstance(effect, LostReply):
+        if effect is LOST_REPLY:
             raise ReadTimeoutError(endpoint_url=request.url)
-        if isinstance(effect, Kill):
+        if effect is KILL:
             cloud._killed = True
             raise Killed
         return reply

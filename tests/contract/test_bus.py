@@ -14,7 +14,8 @@ from lastgood.aws.bus import EventBus, detail, ebs_event
 from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.model import MemberState, Method, PointStatus, Source
 from lastgood.errors import AccessDenied, MalformedMessage, Throttled, Unavailable
-from tests.cloud.in_process import LOST_REPLY, InProcessCloud, aws_error
+from tests.cloud.faults import LOST_REPLY, aws_error
+from tests.cloud.in_process import InProcessCloud
 from tests.support.builders import T0, a_member, a_point, minutes
 
 HOME = "eu-west-1"
@@ -185,7 +186,7 @@ def test_an_entry_that_eventbridge_did_not_take_is_to_be_told_again():
     ],
 )
 def test_what_eventbridge_refuses_has_a_name_of_ours(cloud, bus, effect, error):
-    cloud.faults.add("events.PutEvents", effect)
+    cloud.faults.spoil("events.PutEvents", effect)
 
     with pytest.raises(error, match=r"^announce pt-"):
         bus.announce(a_settled_point())

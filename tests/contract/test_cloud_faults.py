@@ -178,7 +178,7 @@ def test_the_messages_of_a_function_that_died_come_back_after_their_visibility(
 
 def test_only_a_function_can_be_killed() -> None:
     with pytest.raises(ValueError, match="whose process"):
-        CallFault("*", KILL)
+        CallFault("*", KILL).to_json()
 
 
 # -- conditions -------------------------------------------------------------------------------

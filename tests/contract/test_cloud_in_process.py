@@ -11,15 +11,8 @@ from moto.server import ThreadedMotoServer
 
 from tests.cloud import ec2 as model
 from tests.cloud.clock import Clock
-from tests.cloud.in_process import (
-    KILL,
-    LOST_REPLY,
-    InProcessCloud,
-    Invocation,
-    NotModelledCalls,
-    aws_error,
-    in_process_cloud,
-)
+from tests.cloud.faults import KILL, LOST_REPLY, aws_error
+from tests.cloud.in_process import InProcessCloud, Invocation, NotModelledCalls, in_process_cloud
 from tests.cloud.killed import Killed
 from tests.support.refusals import refused
 
@@ -53,7 +46,7 @@ def volume(ec2: Any, **options: Any) -> str:
 def test_a_fault_is_read_by_botocore_as_the_services_own_error(
     cloud: InProcessCloud, service: str, operation: str, params: dict[str, Any]
 ) -> None:
-    cloud.faults.add(f"{service}.*", aws_error("SomeCode", "some <text>", status=418))
+    cloud.faults.spoil(f"{service}.*", aws_error("SomeCode", "some <text>", status=418))
 
     with pytest.raises(ClientError) as caught:
         getattr(cloud.client(service, REGION), operation)(**params)
@@ -64,7 +57,7 @@ def test_a_fault_is_read_by_botocore_as_the_services_own_error(
 
 
 def test_a_fault_strikes_only_the_calls_it_was_planned_for(cloud: InProcessCloud, ec2: Any) -> None:
-    cloud.faults.add("ec2.DescribeVolumes", aws_error("InternalError"), times=2, after=1)
+    cloud.faults.spoil("ec2.DescribeVolumes", aws_error("InternalError"), times=2, after=1)
 
     ec2.describe_volumes()
     ec2.describe_snapshots()
@@ -80,7 +73,7 @@ def test_botocore_retries_a_throttled_call_and_it_is_logged_once(cloud: InProces
         region_name=REGION,
         config=Config(retries={"mode": "standard", "total_max_attempts": 2}),
     )
-    cloud.faults.add("ec2.DescribeVolumes", aws_error("RequestLimitExceeded", status=503))
+    cloud.faults.spoil("ec2.DescribeVolumes", aws_error("RequestLimitExceeded", status=503))
 
     answer = retrying.describe_volumes()
 
@@ -89,7 +82,7 @@ def test_botocore_retries_a_throttled_call_and_it_is_logged_once(cloud: InProces
 
 
 def test_a_lost_reply_leaves_its_effect(cloud: InProcessCloud, ec2: Any) -> None:
-    cloud.faults.add("ec2.CreateVolume", LOST_REPLY)
+    cloud.faults.spoil("ec2.CreateVolume", LOST_REPLY)
 
     with pytest.raises(ReadTimeoutError):
         volume(ec2)
@@ -98,7 +91,7 @@ def test_a_lost_reply_leaves_its_effect(cloud: InProcessCloud, ec2: Any) -> None
 
 
 def test_a_call_can_fail_before_it_reaches_aws(cloud: InProcessCloud, ec2: Any) -> None:
-    cloud.faults.add("ec2.Create*", EndpointConnectionError(endpoint_url="https://ec2"))
+    cloud.faults.spoil("ec2.Create*", EndpointConnectionError(endpoint_url="https://ec2"))
 
     with pytest.raises(EndpointConnectionError):
         volume(ec2)
@@ -112,7 +105,7 @@ def test_a_fault_on_a_whole_call_outlasts_botocores_retries(cloud: InProcessClou
         region_name=REGION,
         config=Config(retries={"mode": "standard", "total_max_attempts": 3}),
     )
-    cloud.faults.add("ec2.*", aws_error("Unavailable", status=503), after=1, whole=True)
+    cloud.faults.spoil("ec2.*", aws_error("Unavailable", status=503), after=1, whole=True)
 
     retrying.describe_volumes()
     with refused("Unavailable"):
@@ -126,7 +119,7 @@ def test_a_fault_on_a_whole_call_outlasts_botocores_retries(cloud: InProcessClou
 def test_a_fault_can_be_meant_for_the_calls_of_one_function(
     cloud: InProcessCloud, ec2: Any
 ) -> None:
-    cloud.faults.add("ec2.*", aws_error("InternalError"), by="sweep")
+    cloud.faults.spoil("ec2.*", aws_error("InternalError"), by="sweep")
 
     ec2.describe_volumes()
     with cloud.running("sweep"), refused("InternalError"):
@@ -138,7 +131,7 @@ def test_a_fault_can_be_meant_for_the_calls_of_one_function(
 def test_a_function_that_is_killed_has_had_its_effect_and_makes_no_further_call(
     cloud: InProcessCloud, ec2: Any
 ) -> None:
-    cloud.faults.add("ec2.CreateVolume", KILL)
+    cloud.faults.spoil("ec2.CreateVolume", KILL)
 
     with cloud.running("create_snapshots"):
         with pytest.raises(Killed):
@@ -154,7 +147,7 @@ def test_an_asynchronous_invocation_is_noted_and_can_fail_as_any_call(
     cloud: InProcessCloud,
 ) -> None:
     ask = {"FunctionName": "planner", "InvocationType": "Event", "Payload": b'{"policy": "web"}'}
-    cloud.faults.add("lambda.Invoke", aws_error("ServiceException", status=500))
+    cloud.faults.spoil("lambda.Invoke", aws_error("ServiceException", status=500))
 
     with refused("ServiceException"):
         cloud.client("lambda", REGION).invoke(**ask)
@@ -183,7 +176,7 @@ def test_nothing_is_left_for_the_next_cloud() -> None:
     with in_process_cloud(T0) as first:
         ec2 = first.client("ec2", REGION)
         ec2.create_snapshot(VolumeId=volume(ec2))
-        first.faults.add("ec2.*", aws_error("InternalError"))
+        first.faults.spoil("ec2.*", aws_error("InternalError"))
     with in_process_cloud(T0 + timedelta(days=1)) as second:
         seen = second.client("ec2", REGION).describe_snapshots(OwnerIds=["self"])["Snapshots"]
         second.clock.advance(timedelta(hours=1))

@@ -29,7 +29,8 @@ from lastgood.errors import (
 )
 from tests.cloud.ec2 import Image, Outcome
 from tests.cloud.ec2.seed import seed_fleet
-from tests.cloud.in_process import LOST_REPLY, InProcessCloud, aws_error
+from tests.cloud.faults import LOST_REPLY, aws_error
+from tests.cloud.in_process import InProcessCloud
 from tests.support.builders import T0, an_instance
 from tests.support.fleet import disk, launch, tag, volume, volumes_of
 
@@ -177,7 +178,7 @@ def test_the_place_to_go_on_from_goes_to_ec2_as_it_came_from_there(
     cloud, compute, operation, read, token
 ):
     """A token is opaque. botocore makes tokens of its own, some of which look the same."""
-    cloud.faults.add(f"ec2.{operation}", aws_error("InvalidPaginationToken"))
+    cloud.faults.spoil(f"ec2.{operation}", aws_error("InvalidPaginationToken"))
 
     with pytest.raises(CallRefused):
         list(getattr(compute, read)({"backup": ("daily",)}, token))
@@ -681,7 +682,7 @@ def test_a_snapshot_that_is_gone_is_as_good_as_deleted(cloud, compute, ec2):
 def test_a_deletion_whose_reply_was_lost_is_tried_again_and_done(cloud, deployed, ec2):
     snapshot = ec2.create_snapshot(VolumeId=volume(ec2, ZONE))["SnapshotId"]
     cloud.clock.advance(timedelta(hours=1))
-    cloud.faults.add("ec2.DeleteSnapshot", LOST_REPLY)
+    cloud.faults.spoil("ec2.DeleteSnapshot", LOST_REPLY)
 
     deployed.delete_snapshot(snapshot)
 
@@ -708,7 +709,7 @@ def test_a_snapshot_of_which_an_image_was_made_is_in_use(cloud, compute, ec2):
     ],
 )
 def test_a_deletion_that_is_refused_says_of_which_snapshot(cloud, compute, code, error):
-    cloud.faults.add("ec2.DeleteSnapshot", aws_error(code))
+    cloud.faults.spoil("ec2.DeleteSnapshot", aws_error(code))
 
     with pytest.raises(error, match=f"delete snap-1: {code}"):
         compute.delete_snapshot("snap-1")
@@ -776,7 +777,7 @@ def test_each_creating_call_waits_for_its_own_turn_and_no_other_call_does(
 def test_only_a_throttled_call_slows_those_after_it_down(
     cloud, paced, paces, ec2, operation, code, told
 ):
-    cloud.faults.add(f"ec2.{OPERATIONS[operation]}", aws_error(code))
+    cloud.faults.spoil(f"ec2.{OPERATIONS[operation]}", aws_error(code))
 
     with pytest.raises(LastgoodError):
         create(paced, ec2, operation)
@@ -875,7 +876,7 @@ READING = ["DescribeInstances", "DescribeVolumes", "GetLaunchTemplateData", "Des
 def test_every_call_tells_refusals_by_our_names_and_with_what_was_tried(
     cloud, compute, operation, call, code, error
 ):
-    cloud.faults.add(f"ec2.{operation}", aws_error(code, "the message"))
+    cloud.faults.spoil(f"ec2.{operation}", aws_error(code, "the message"))
 
     with pytest.raises(error, match=rf"^(describe|read|create) .*: {code}: the message"):
         call(compute)
@@ -892,7 +893,7 @@ def test_every_call_tells_refusals_by_our_names_and_with_what_was_tried(
 )
 @pytest.mark.parametrize("operation", CREATING)
 def test_a_limit_passes_and_a_quota_does_not(cloud, compute, operation, code, error):
-    cloud.faults.add(f"ec2.{operation}", aws_error(code))
+    cloud.faults.spoil(f"ec2.{operation}", aws_error(code))
 
     with pytest.raises(error):
         CALLS[operation](compute)
@@ -914,7 +915,7 @@ def test_a_region_that_is_not_enabled_is_named(cloud, compute):
 def test_a_refusal_of_many_volumes_for_another_reason_is_not_taken_for_one_that_is_gone(
     cloud, compute
 ):
-    cloud.faults.add("ec2.DescribeVolumes", aws_error("UnauthorizedOperation"))
+    cloud.faults.spoil("ec2.DescribeVolumes", aws_error("UnauthorizedOperation"))
 
     with pytest.raises(AccessDenied):
         compute.volumes_by_id([f"vol-{n:017x}" for n in range(201)])
@@ -942,7 +943,7 @@ def test_a_creating_call_goes_out_once_whatever_becomes_of_it(
 ):
     id_ = launch(ec2, "web")
     lone = deployed.volumes_by_id([volume(ec2, ZONE)])
-    cloud.faults.add(f"ec2.{operation}", effect, times=99)
+    cloud.faults.spoil(f"ec2.{operation}", effect, times=99)
 
     def create():
         tags = {"lastgood:point": "pt-1"}
@@ -963,7 +964,7 @@ def test_a_creating_call_goes_out_once_whatever_becomes_of_it(
 def test_a_read_is_tried_again_and_answered(cloud, deployed, ec2, operation, effect, error):
     instance = launch(ec2, "web")
     known = deployed.instances_by_id([instance])[instance]
-    cloud.faults.add(f"ec2.{operation}", effect, times=2)
+    cloud.faults.spoil(f"ec2.{operation}", effect, times=2)
 
     if operation == "GetLaunchTemplateData":
         deployed.launch_attributes(known, T0)
@@ -974,7 +975,7 @@ def test_a_read_is_tried_again_and_answered(cloud, deployed, ec2, operation, eff
 
 
 def test_a_read_that_fails_five_times_is_given_up(cloud, deployed):
-    cloud.faults.add("ec2.DescribeSnapshots", aws_error("InternalError", status=500), times=99)
+    cloud.faults.spoil("ec2.DescribeSnapshots", aws_error("InternalError", status=500), times=99)
 
     with pytest.raises(Unavailable):
         deployed.snapshots_of("pt-1")

@@ -7,7 +7,8 @@ from lastgood import codec
 from lastgood.aws.invoking import LambdaPlanners
 from lastgood.errors import AccessDenied, CallRefused, Throttled, Unavailable
 from plan_snapshots.usecase import PlanRequest
-from tests.cloud.in_process import LOST_REPLY, InProcessCloud, aws_error
+from tests.cloud.faults import LOST_REPLY, aws_error
+from tests.cloud.in_process import InProcessCloud
 from tests.support.builders import POLICY, SOURCE, T0
 
 HOME = "eu-west-1"
@@ -50,7 +51,7 @@ def test_nobody_waits_for_the_planner(cloud, planners):
 def test_what_lambda_refuses_has_a_name_of_ours_and_says_what_was_tried(
     cloud, planners, effect, error
 ):
-    cloud.faults.add("lambda.Invoke", effect)
+    cloud.faults.spoil("lambda.Invoke", effect)
 
     with pytest.raises(error, match="have web-daily planned for 2026-03-01T02:00:00Z"):
         planners.ask(POLICY, T0)
@@ -59,7 +60,7 @@ def test_what_lambda_refuses_has_a_name_of_ours_and_says_what_was_tried(
 
 
 def test_a_reply_that_is_lost_may_mean_that_the_planner_was_started(cloud, planners):
-    cloud.faults.add("lambda.Invoke", LOST_REPLY)
+    cloud.faults.spoil("lambda.Invoke", LOST_REPLY)
 
     with pytest.raises(Unavailable) as raised:
         planners.ask(POLICY, T0)

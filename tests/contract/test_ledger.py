@@ -27,7 +27,8 @@ from lastgood.errors import AccessDenied, Conflict, KeyDenied, LedgerMissing, Th
 from lastgood.ledger.dynamo import DynamoLedger, _cancelled
 from lastgood.ledger.memory import MemoryLedger
 from lastgood.ports import Ledger
-from tests.cloud.in_process import KILL, InProcessCloud, aws_error
+from tests.cloud.faults import KILL, aws_error
+from tests.cloud.in_process import InProcessCloud
 from tests.cloud.killed import Killed
 from tests.support import table
 from tests.support.builders import (
@@ -459,14 +460,14 @@ def test_a_transaction_that_meets_another_is_no_verdict_on_its_conditions(reason
     ],
 )
 def test_what_dynamodb_refuses_has_a_name_of_ours(dynamo, cloud, code, message, error):
-    cloud.faults.add("dynamodb.GetItem", aws_error(code, message))
+    cloud.faults.spoil("dynamodb.GetItem", aws_error(code, message))
 
     with pytest.raises(error, match=message.split(":")[0]):
         dynamo.point("pt-1")
 
 
 def test_a_transaction_that_meets_another_is_tried_later(dynamo, cloud):
-    cloud.faults.add(
+    cloud.faults.spoil(
         "dynamodb.TransactWriteItems", aws_error("TransactionInProgressException", "busy")
     )
 
@@ -735,7 +736,7 @@ def test_a_source_that_is_on_record_keeps_when_it_was_seen_and_asked_for(ledger)
 @pytest.mark.parametrize("after", range(4))
 def test_a_rebuilding_that_was_killed_between_two_writes_is_done_anew(dynamo, cloud, method, after):
     point = a_rebuilt_point(method=method)
-    cloud.faults.add("dynamodb.*", KILL, after=after)
+    cloud.faults.spoil("dynamodb.*", KILL, after=after)
     with suppress(Killed), cloud.running("sweep"):
         dynamo.rebuild(point)
     cloud.faults.clear()

@@ -23,7 +23,8 @@ from lastgood.errors import (
     Throttled,
     Unavailable,
 )
-from tests.cloud.in_process import InProcessCloud, aws_error
+from tests.cloud.faults import aws_error
+from tests.cloud.in_process import InProcessCloud
 from tests.support.builders import POLICY, SOURCE, T0, a_volume, an_instance
 
 HOME = "eu-west-1"
@@ -221,7 +222,7 @@ def test_what_sqs_refuses_has_a_name_of_ours(cloud: InProcessCloud, code, error)
         "SendMessage": lambda: a_deliverer(client, url).bury("{}", SourceGone("x"), "f", T0),
     }
     for operation, call in calls.items():
-        cloud.faults.add(f"sqs.{operation}", aws_error(code, "the message"))
+        cloud.faults.spoil(f"sqs.{operation}", aws_error(code, "the message"))
 
         with pytest.raises(error, match="the message"):
             call()

@@ -9,7 +9,8 @@ from lastgood.aws.topic import SnsNotices
 from lastgood.domain import notices
 from lastgood.domain.notices import Notice
 from lastgood.errors import AccessDenied, CallRefused, KeyDenied, Throttled, Unavailable
-from tests.cloud.in_process import InProcessCloud, aws_error
+from tests.cloud.faults import aws_error
+from tests.cloud.in_process import InProcessCloud
 from tests.support.builders import POLICY, T0
 
 HOME = "eu-west-1"
@@ -59,7 +60,7 @@ def test_a_notice_is_published_with_its_subject_and_its_text(cloud, people, topi
     ],
 )
 def test_what_sns_refuses_has_a_name_of_ours_and_says_what_was_tried(cloud, people, effect, error):
-    cloud.faults.add("sns.Publish", effect)
+    cloud.faults.spoil("sns.Publish", effect)
 
     with pytest.raises(error, match=f"tell people of {NOTICE.key}"):
         people.tell(NOTICE)

@@ -106,7 +106,7 @@ class Installation:
         return report
 
     def hurry(self, function: str) -> None:
-        """Let each of its workers keep a pace as if it were the only one: they wait in real time."""
+        """Have each of its workers keep a pace as if alone: they wait in real time."""
         client, name = self.client("lambda"), FUNCTIONS[function]
         known = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
         variables = {**known, "LASTGOOD_WORKERS": "1"}

@@ -7,7 +7,8 @@ from datetime import timedelta
 from functools import partial
 
 from lastgood.aws.faults import MEANINGS, Verdict
-from tests.cloud.in_process import KILL, LOST_REPLY, Call, Effect, aws_error
+from tests.cloud.faults import KILL, LOST_REPLY, Effect, aws_error
+from tests.cloud.in_process import Call
 from tests.faults import promises
 from tests.faults.promises import Bound
 from tests.faults.stories import HANDLERS, LAG, Story
@@ -48,7 +49,7 @@ class CallsSpoilt:
     whole: bool = True
 
     def put_into(self, world: World) -> None:
-        world.cloud.faults.add(
+        world.cloud.faults.spoil(
             self.pattern,
             self.effect,
             times=self.times,

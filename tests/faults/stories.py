@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from lastgood.domain.policy import ResourceKind, Select
 from tests.cloud.ec2 import Outcome
-from tests.cloud.in_process import KILL, LOST_REPLY, aws_error
+from tests.cloud.faults import KILL, LOST_REPLY, aws_error
 from tests.support import table
 from tests.support.fleet import disk, launch, volume, volumes_of
 from tests.support.world import FED, HOME, POLICIES, SLOT, Fate, World, a_policy
@@ -73,27 +73,27 @@ def a_broken_root(world: World) -> set[str]:
 
 
 def a_lost_reply(world: World) -> set[str]:
-    world.cloud.faults.add(CREATING, LOST_REPLY)
+    world.cloud.faults.spoil(CREATING, LOST_REPLY)
     return an_instance(world)
 
 
 def a_lost_reply_of_the_second_volume(world: World) -> set[str]:
-    world.cloud.faults.add(CREATING, LOST_REPLY, after=1)
+    world.cloud.faults.spoil(CREATING, LOST_REPLY, after=1)
     return a_hibernating_instance(world)
 
 
 def a_limit(world: World) -> set[str]:
-    world.cloud.faults.add(CREATING, aws_error("SnapshotCreationPerVolumeRateExceeded"))
+    world.cloud.faults.spoil(CREATING, aws_error("SnapshotCreationPerVolumeRateExceeded"))
     return an_instance(world)
 
 
 def a_refusal(world: World) -> set[str]:
-    world.cloud.faults.add(CREATING, aws_error("UnauthorizedOperation", status=403), times=99)
+    world.cloud.faults.spoil(CREATING, aws_error("UnauthorizedOperation", status=403), times=99)
     return an_instance(world)
 
 
 def a_refusal_of_the_second_volume(world: World) -> set[str]:
-    world.cloud.faults.add(
+    world.cloud.faults.spoil(
         CREATING, aws_error("UnauthorizedOperation", status=403), after=1, times=99
     )
     return a_hibernating_instance(world)
@@ -117,13 +117,13 @@ def a_slot_that_no_schedule_started(world: World) -> set[str]:
 def workers_that_die(world: World) -> set[str]:
     """After the creating call and each look-up: SQS moves the message away, without a cause."""
     for call in (CREATING, "ec2.DescribeSnapshots"):
-        world.cloud.faults.add(call, KILL, by="create_snapshots", whole=True, times=99)
+        world.cloud.faults.spoil(call, KILL, by="create_snapshots", whole=True, times=99)
     return an_instance(world)
 
 
 def a_worker_that_dies_and_its_request_with_it(world: World) -> set[str]:
     """Before the creating call. As if that had been the last delivery."""
-    world.cloud.faults.add("ec2.GetLaunchTemplateData", KILL, by="create_snapshots")
+    world.cloud.faults.spoil("ec2.GetLaunchTemplateData", KILL, by="create_snapshots")
     instance = _instance(world)
     world.cloud.clock.advance_to(SLOT)
     world.schedule()

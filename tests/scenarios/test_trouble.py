@@ -18,7 +18,7 @@ from lastgood.errors import (
     UnknownPolicy,
 )
 from tests.cloud.ec2 import Outcome
-from tests.cloud.in_process import LOST_REPLY, aws_error
+from tests.cloud.faults import LOST_REPLY, aws_error
 from tests.support import table
 from tests.support.fleet import disk, launch, tag, volume, volumes_of
 from tests.support.world import FED, HOME, SLOT, World, a_policy
@@ -227,7 +227,7 @@ def test_planning_without_a_ledger_is_refused_by_name(world: World):
 )
 def test_what_aws_denies_to_the_planner_has_a_name(world: World, operation, code, message, error):
     launch(world.ec2, "web")
-    world.cloud.faults.add(operation, aws_error(code, message))
+    world.cloud.faults.spoil(operation, aws_error(code, message))
 
     with pytest.raises(error):
         world.plan()
@@ -235,7 +235,7 @@ def test_what_aws_denies_to_the_planner_has_a_name(world: World, operation, code
 
 def test_one_instance_that_cannot_be_taken_does_not_stop_the_others(world: World):
     instances = [launch(world.ec2, f"web-{n}") for n in range(4)]
-    world.cloud.faults.add(
+    world.cloud.faults.spoil(
         "ec2.CreateSnapshots", aws_error("UnauthorizedOperation", "not you"), after=1
     )
 
@@ -276,7 +276,7 @@ def test_an_instance_that_went_away_after_planning_fails_its_point_by_name(world
 )
 def test_a_limit_makes_the_point_later_and_nothing_twice(world: World, code):
     launch(world.ec2, "web", disk("/dev/sdf"))
-    world.cloud.faults.add("ec2.CreateSnapshots", aws_error(code, status=503), times=3)
+    world.cloud.faults.spoil("ec2.CreateSnapshots", aws_error(code, status=503), times=3)
 
     world.run()
 
@@ -302,7 +302,7 @@ def test_a_pending_snapshot_of_an_st1_volume_delays_the_set_until_it_is_over(wor
 
 def test_a_lost_reply_is_found_again_by_its_tag_and_nothing_is_made_twice(world: World):
     launch(world.ec2, "web", disk("/dev/sdf"))
-    world.cloud.faults.add("ec2.CreateSnapshots", LOST_REPLY)
+    world.cloud.faults.spoil("ec2.CreateSnapshots", LOST_REPLY)
 
     world.run()
 
@@ -314,7 +314,7 @@ def test_a_lost_reply_is_found_again_by_its_tag_and_nothing_is_made_twice(world:
 
 def test_a_reply_lost_before_the_effect_leads_to_one_set_after_describes_caught_up(world: World):
     launch(world.ec2, "web", disk("/dev/sdf"))
-    world.cloud.faults.add("ec2.CreateSnapshots", aws_error("InternalError", status=500))
+    world.cloud.faults.spoil("ec2.CreateSnapshots", aws_error("InternalError", status=500))
 
     world.run()
 
@@ -333,7 +333,7 @@ def test_a_volume_by_volume_point_that_broke_off_takes_only_what_is_missing(worl
         root={"Encrypted": True},
         HibernationOptions={"Configured": True},
     )
-    world.cloud.faults.add(
+    world.cloud.faults.spoil(
         "ec2.CreateSnapshot", aws_error("RequestLimitExceeded", status=503), after=1
     )
 
@@ -346,7 +346,7 @@ def test_a_volume_by_volume_point_that_broke_off_takes_only_what_is_missing(worl
 
 def test_a_limit_that_never_ends_fails_the_point_and_leaves_a_dead_letter(world: World):
     launch(world.ec2, "web")
-    world.cloud.faults.add(
+    world.cloud.faults.spoil(
         "ec2.CreateSnapshots", aws_error("ConcurrentSnapshotLimitExceeded"), times=99
     )
     world.plan()
@@ -390,7 +390,7 @@ def test_events_that_come_twice_and_before_the_answer_settle_the_point_once(worl
 def test_an_event_that_comes_before_the_answer_loses_nothing(world: World):
     launch(world.ec2, "web")
     # The set is made, its reply lost, and EC2 does not show it for a minute.
-    world.cloud.faults.add("ec2.CreateSnapshots", LOST_REPLY)
+    world.cloud.faults.spoil("ec2.CreateSnapshots", LOST_REPLY)
     world.cloud.ec2.lag = timedelta(minutes=1)
     world.plan()
 
@@ -432,7 +432,7 @@ def test_a_very_large_request_goes_without_its_facts_and_is_taken_all_the_same(w
 def test_an_answer_that_cannot_be_recorded_makes_no_second_set(world: World, fault):
     launch(world.ec2, "web", disk("/dev/sdf"))
     # The first update keeps the launch attributes; the second is the answer.
-    world.cloud.faults.add("dynamodb.UpdateItem", fault, after=1, times=5)
+    world.cloud.faults.spoil("dynamodb.UpdateItem", fault, after=1, times=5)
 
     world.plan()
     world.cloud.calls.clear()
@@ -446,7 +446,7 @@ def test_an_answer_that_cannot_be_recorded_makes_no_second_set(world: World, fau
 
 def test_an_answer_that_is_no_answer_of_ec2_is_tried_again(world: World):
     launch(world.ec2, "web")
-    world.cloud.faults.add("ec2.CreateSnapshots", aws_error("503", status=503))
+    world.cloud.faults.spoil("ec2.CreateSnapshots", aws_error("503", status=503))
 
     world.run()
 
@@ -459,7 +459,7 @@ def test_a_lost_reply_and_a_volume_detached_since_the_plan_are_a_whole_set(world
     world.ec2.detach_volume(
         VolumeId=volumes_of(world.ec2, instance)["/dev/sdf"], InstanceId=instance
     )
-    world.cloud.faults.add("ec2.CreateSnapshots", LOST_REPLY)
+    world.cloud.faults.spoil("ec2.CreateSnapshots", LOST_REPLY)
 
     world.advance(timedelta(hours=1))
 
@@ -470,7 +470,7 @@ def test_a_lost_reply_and_a_volume_detached_since_the_plan_are_a_whole_set(world
 
 def test_launch_attributes_that_ec2_refuses_to_tell_cost_a_note_and_not_the_point(world: World):
     launch(world.ec2, "web")
-    world.cloud.faults.add(
+    world.cloud.faults.spoil(
         "ec2.GetLaunchTemplateData", aws_error("UnauthorizedOperation", "not you")
     )
 
@@ -551,7 +551,7 @@ def test_a_point_that_could_never_be_claimed_is_failed_and_announced(world: Worl
     launch(world.ec2, "web")
     report = world.plan()
     receives = FED["create_snapshots"].receives
-    world.cloud.faults.add(
+    world.cloud.faults.spoil(
         "dynamodb.TransactWriteItems",
         aws_error("TransactionInProgressException", "busy"),
         # botocore tries each of them five times
@@ -597,7 +597,7 @@ def test_a_volume_that_bears_a_tag_of_ours_does_not_pass_it_on(world: World):
 
 def test_a_point_that_had_to_wait_says_what_for(world: World):
     launch(world.ec2, "web")
-    world.cloud.faults.add(
+    world.cloud.faults.spoil(
         "ec2.CreateSnapshots", aws_error("ConcurrentSnapshotLimitExceeded", "one is pending")
     )
     world.plan()

@@ -35,7 +35,8 @@ from lastgood.errors import (
     UnknownPolicy,
 )
 from lastgood.ports import Delivery
-from tests.cloud.in_process import InProcessCloud, aws_error, in_process_cloud
+from tests.cloud.faults import aws_error
+from tests.cloud.in_process import InProcessCloud, in_process_cloud
 from tests.support.builders import SOURCE, T0, a_point
 
 HOME = "eu-west-1"
@@ -343,7 +344,7 @@ def test_what_cannot_be_buried_or_postponed_comes_again_and_stops_no_other(
     world, error, operation, sent_before
 ):
     world.answers["pt-1"] = error
-    world.cloud.faults.add(
+    world.cloud.faults.spoil(
         f"sqs.{operation}", aws_error("AccessDeniedException"), after=sent_before, times=9
     )
 
@@ -795,7 +796,7 @@ def test_a_policy_that_cannot_be_read_is_not_said_to_be_unknown(
 ):
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     deploy(a_policy())
-    world.cloud.faults.add(f"ssm.{operation}", effect, times=99)
+    world.cloud.faults.spoil(f"ssm.{operation}", effect, times=99)
 
     with pytest.raises(error):
         runtime.policies().get("web" if operation == "GetParameter" else "wbe")
@@ -824,7 +825,7 @@ def test_more_policies_than_fit_on_a_page_are_all_read(world, deploy):
 
 def test_policies_that_cannot_be_read_are_not_taken_for_none(world, deploy):
     deploy(a_policy())
-    world.cloud.faults.add("ssm.GetParametersByPath", aws_error("AccessDeniedException"), times=9)
+    world.cloud.faults.spoil("ssm.GetParametersByPath", aws_error("AccessDeniedException"), times=9)
 
     with pytest.raises(AccessDenied, match="read the policies"):
         runtime.policies().all()
