@@ -41,7 +41,8 @@ def throttled(cloud: CloudProcess) -> None:
     """By others who use the same account, at the calls that we make once and at those we repeat."""
     cloud.conditions(throttling=True, lag=MINUTE)
     busy = aws_error("RequestLimitExceeded", status=503)
-    cloud.add_fault("ec2.CreateSnapshots", busy, times=6)
+    # Each halves the pace of a worker, which waits in real time.
+    cloud.add_fault("ec2.CreateSnapshots", busy, times=3)
     cloud.add_fault("ec2.Describe*", busy, times=2)
     cloud.add_fault("dynamodb.*", aws_error("ThrottlingException"), times=2, after=9)
 

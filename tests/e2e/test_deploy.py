@@ -149,7 +149,7 @@ def test_mistakes_in_the_policies_end_with_their_lines_and_change_nothing(
     broken.write_text(
         POLICIES.read_text()
         .replace("Europe/Berlin", "Europe/Berln")
-        .replace("keep_daily: 7 }\n    tags", "keep_dialy: 7 }\n    tags")
+        .replace("keep_daily: 7 }\n    rpo", "keep_dialy: 7 }\n    rpo")
     )
     watch = Watch(deployed)
 
