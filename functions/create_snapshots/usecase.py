@@ -54,7 +54,10 @@ class Taker:
         try:
             return self._take(work, delivery)
         except Refused as error:
-            self._fail(work, delivery, error)
+            if work.may_exist:
+                self._leave(work, delivery, error)
+            else:
+                self._fail(work, delivery, error)
             raise
         except TryAgain as error:
             if delivery.last:
@@ -78,6 +81,7 @@ class Taker:
             return self._taken_before(point, delivery)
         work.notes = [*request.notes, *([f"taken late: {point.cause}"] if point.cause else [])]
         work.untouched = point.attempted_at is None
+        work.may_exist = not work.untouched
         try:
             return self._take_claimed(point, work, delivery.owner)
         except TryAgain as error:
@@ -124,6 +128,7 @@ class Taker:
         if work.request.bare:
             self._read_again(work)
         found = self._found(point, work)
+        work.may_exist = found.next is Next.ADOPT
         launch = self._launch(work)
         again = point.attempted_at is not None and found.next is Next.CREATE
         if again or found.surplus:
@@ -135,6 +140,7 @@ class Taker:
             if again:
                 self.ledger.attempt(point.id, owner, self.clock.now())
             members = self._create(work, found.members)
+            work.may_exist = True
         manifest = self._manifest(work, launch, members)
         members = _with_devices(members, manifest)
         point = self.ledger.answer(point, self.clock.now(), members, manifest, tuple(work.notes))
@@ -171,6 +177,7 @@ class Taker:
                 after=attempted_at + self.patience.lag - now,
             )
         if found.next is Next.INCOMPLETE:
+            work.may_exist = False
             have = {member.volume for member in found.members}
             missing = (volume.id for volume in work.request.volumes if volume.id not in have)
             raise CallRefused(
@@ -240,6 +247,14 @@ class Taker:
             )
         return manifest
 
+    def _leave(self, work: "_Work", delivery: Delivery, error: Refused) -> None:
+        """To the sweep, which adopts what is there. A failed point would be final, and all that there
+        is of it surplus."""
+        point, now = work.request.point, self.clock.now()
+        self.ledger.doubt(point, now)
+        with suppress(Conflict):
+            self.ledger.release(point, delivery.owner, str(error), now, untouched=False)
+
     def _fail(self, work: "_Work", delivery: Delivery, error: Exception) -> None:
         """Put the failure on record and on the bus; a sweep will look for what may be left over.
 
@@ -265,12 +280,14 @@ class _Work:
     """A point while it is taken.
 
     ``untouched``: no create call has gone out for it that had, or may have had, an effect.
+    ``may_exist``: all of its snapshots may be there: then it is not to be failed.
     """
 
     request: TakeRequest
     compute: Compute
     notes: list[str] = field(default_factory=list)
     untouched: bool = True
+    may_exist: bool = False
 
 
 def _create_once(work: _Work, have: tuple[Member, ...]) -> tuple[Member, ...]:

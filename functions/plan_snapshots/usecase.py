@@ -206,6 +206,8 @@ class Planner:
             tally.add(_Tally.up_to(before))
         done = set(before.regions) if before and not whole else set()
         cursor = before.cursor if before and not whole else None
+        # What was asked for before still ends in the run, if the fleet is smaller now.
+        expected = before.points if before else 0
         failed: list[_Failure] = []
         for region in self._regions(policy):
             if region in done:
@@ -222,9 +224,7 @@ class Planner:
                 continue
             cursor = None if here else cursor
             planned = self._planned(policy, tally, done, failed, reached or cursor)
-            if before is not None and whole:
-                # What was asked for before still ends in the run, if the fleet is smaller now.
-                planned = replace(planned, points=max(planned.points, before.points))
+            planned = replace(planned, points=max(planned.points, expected))
             self.ledger.plan_run(run.id, planned)
             if planned.waiting and (reached or self.clock.left() < RESERVE):
                 if whole:

@@ -131,11 +131,17 @@ def _cases(handler: str, story: Story, tried: set[str]) -> Iterator[Case]:
         calls = [call for call in world.cloud.calls if call.by == handler]
         arrived = world.arrived[handler]
     case = partial(Case, handler, story)
+    lost_before: set[str] = set()
     for number in _worth(calls):
         call = calls[number]
         what = f"{call.name} (call {number + 1})"
         kill = CallsSpoilt(handler, "*", KILL, number)
         yield case(KILLS, f"killed after {what}", kill)
+        if call.name in lost_before:
+            continue
+        if call.name.endswith(READS):
+            # Nothing came of it that a second one would not tell: once is enough.
+            lost_before.add(call.name)
         lost = CallsSpoilt(handler, "*", LOST_REPLY, number)
         yield case(LOST, f"replies lost of {what}", lost)
         if call.name not in ONCE and not call.name.endswith(READS):
@@ -172,7 +178,7 @@ def _codes(handler: str, story: Story, call: Call) -> Iterator[Case]:
         bound = Bound.MENDS if verdict is Verdict.AGAIN else Bound.PERSON
         what = f"{error.code} of {call.name}"
         yield case(what, once, bound)
-        if verdict is Verdict.AGAIN:
+        if verdict is Verdict.AGAIN and not call.name.endswith(READS):
             times = SEVERAL if handler in FED else SEVERAL - 1
             yield case(f"{what} {times} times", replace(once, times=times), bound)
         if verdict not in for_good:

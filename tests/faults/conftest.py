@@ -22,7 +22,8 @@ def _judge(case: Case) -> list[str]:
 def judged(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[list[str]]]]:
     """By id, the promises that each case breaks. All cases that were asked for are under way."""
     params = (getattr(item, "callspec", None) for item in request.session.items)
-    cases = [one.params["case"] for one in params if one and "case" in one.params]
+    given = [one.params.get("case") for one in params if one]
+    cases = [one for one in given if isinstance(one, Case)]
     # Not forked: the threads of other tests would be copied half.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), spawn) as pool:

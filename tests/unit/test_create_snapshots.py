@@ -749,6 +749,45 @@ def test_a_refusal_after_the_first_of_several_volumes_has_a_sweep_remove_what_wa
     assert [one.point for one in stage.ledger.doubts()] == [request.point]
 
 
+def test_a_refused_look_up_after_a_lost_reply_leaves_the_set_to_the_sweep():
+    stage = a_stage_whose_reply_was_lost()
+    stage.steps.at("compute.snapshots_of", raising(AccessDenied("not now")))
+
+    with pytest.raises(AccessDenied):
+        stage.take()
+
+    assert stage.point().status is PointStatus.CREATING
+    assert stage.point().owner is None
+    assert stage.point().attempted_at is not None
+    assert stage.bus.announced == []
+
+
+def test_what_was_made_of_an_instance_that_is_gone_since_is_left_to_the_sweep():
+    stage, request = Stage(), bare(Method.SET)
+    stage.steps.at("compute.snapshot_set", die, after=True)
+    with pytest.raises(Killed):
+        stage.take(request)
+    stage.ec2.fleet.clear()
+    stage.clock.advance(REDELIVERY)
+
+    with pytest.raises(SourceGone):
+        stage.take(request)
+
+    assert stage.point().status is PointStatus.CREATING
+
+
+def test_a_refusal_after_the_set_was_made_leaves_it_to_the_sweep():
+    stage = Stage()
+    attach_a_third(stage)
+    stage.steps.at("compute.volumes_by_id", raising(AccessDenied("not now")))
+
+    with pytest.raises(AccessDenied):
+        stage.take()
+
+    assert stage.ec2.sets == 1
+    assert stage.point().status is PointStatus.CREATING
+
+
 def test_a_point_that_failed_is_not_tried_again_by_a_second_message():
     stage = Stage()
     stage.steps.at("compute.snapshot_set", raising(CallRefused("no")))
@@ -881,15 +920,9 @@ def test_the_reads_of_a_bare_request_can_be_tried_again(step, error):
 
 
 @pytest.mark.parametrize("method", [Method.SET, Method.ONE_BY_ONE])
-@pytest.mark.parametrize("attempted", [False, True])
-def test_a_source_without_a_volume_left_fails_by_name(method, attempted):
+def test_a_source_without_a_volume_left_fails_by_name(method):
     stage = Stage()
     stage.ec2.put(an_instance(volumes={}))
-    if attempted:
-        stage.steps.at("compute.instances_by_id", die)
-        with pytest.raises(Killed):
-            stage.take(bare(method))
-        stage.clock.advance(REDELIVERY)
 
     with pytest.raises(SourceGone):
         stage.take(bare(method))
