@@ -102,7 +102,7 @@ class Taker:
         if point.status is PointStatus.PENDING and outcome:
             return self._settle(point, outcome)
         if point.status.settled and delivery.attempt > 1:
-            self.bus.announce(point)
+            self.bus.announce(point, repeat=True)
         return point
 
     def _settle(self, point: Point, outcome: Outcome) -> Point:
@@ -248,8 +248,7 @@ class Taker:
         return manifest
 
     def _leave(self, work: "_Work", delivery: Delivery, error: Refused) -> None:
-        """To the sweep, which adopts what is there. A failed point would be final, and all that there
-        is of it surplus."""
+        """To the sweep, which adopts what is there. Failing is final, and would make it surplus."""
         point, now = work.request.point, self.clock.now()
         self.ledger.doubt(point, now)
         with suppress(Conflict):

@@ -76,7 +76,7 @@ class Recorder:
         settled = self.ledger.settle(point, outcome)
         ours = settled.point.settled_at == outcome.at
         if settled.changed or (ours and again):
-            self.bus.announce(settled.point)
+            self.bus.announce(settled.point, repeat=not settled.changed)
         return settled.point
 
     def _with_news(self, point: Point, event: SnapshotsEnded) -> Point:

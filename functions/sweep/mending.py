@@ -1,7 +1,7 @@
 """Points in flight that nobody settled, and points of which there may be too many snapshots."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,6 +37,7 @@ AT_ONCE = 200
 @dataclass(frozen=True, slots=True)
 class Mending:
     policies: Mapping[str, Policy]
+    regions: Collection[str]
     compute: Callable[[str], Compute]
     ledger: Ledger
     queue: Queue
@@ -47,15 +48,23 @@ class Mending:
     def mend(self, progress: Progress) -> None:
         idle: list[Point] = []
         pending: dict[str, list[str]] = defaultdict(list)
+        unreachable: Counter[str] = Counter()
         with progress.trying("read what is in flight"):
             for point in self.ledger.in_flight():
                 progress.done["in_flight"] += 1
                 progress.flying.add(point.run)
                 age = progress.now - point.claimed_at
-                if point.status is PointStatus.CREATING and age > mending.IDLE:
+                if point.source.region not in self.regions:
+                    unreachable[point.source.region] += 1
+                elif point.status is PointStatus.CREATING and age > mending.IDLE:
                     idle.append(point)
                 elif point.status is PointStatus.PENDING and age > mending.SETTLE_AFTER:
                     pending[point.source.region].append(point.id)
+        for region, count in unreachable.items():
+            progress.problems.append(
+                f"{count} points are in flight in {region}, where no policy looks any more, nor "
+                "may the sweep: deploy a policy that names it until they have ended"
+            )
         for region, points in pending.items():
             for some in _some(points, progress):
                 with progress.trying(f"settle {len(some)} points in {region}"):
@@ -193,6 +202,8 @@ class Mending:
                 point = self.ledger.point(doubt.point)
                 if point is None:
                     self.ledger.dismiss(doubt)
+                elif point.source.region not in self.regions:
+                    self._end_doubt(doubt, point, progress)
                 elif point.status is not PointStatus.CREATING:
                     by_region[point.source.region].append((doubt, point))
         for region, doubted in by_region.items():
@@ -217,11 +228,15 @@ class Mending:
                 except InUse as error:
                     # Somebody has made it his own meanwhile.
                     progress.problems.append(f"{what}: left alone: {error}")
-        if len(progress.errors) > before or progress.now - doubt.since < mending.DOUBT_FOR:
+        if len(progress.errors) == before:
+            self._end_doubt(doubt, point, progress)
+
+    def _end_doubt(self, doubt: Doubt, point: Point, progress: Progress) -> None:
+        if progress.now - doubt.since < mending.DOUBT_FOR:
             return
         if point.status.settled:
             # Again: whoever settled it may have been killed before he said so.
-            self.bus.announce(point)
+            self.bus.announce(point, repeat=True)
         self.ledger.dismiss(doubt)
 
 

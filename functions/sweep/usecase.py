@@ -108,6 +108,7 @@ class Sweeper:
                 catching_up.catch_up(one, self.home_region, progress)
         mending = Mending(
             {one.policy.name: one.policy for one in deployed},
+            regions,
             self.compute,
             self.ledger,
             self.queue,

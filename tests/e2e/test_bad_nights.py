@@ -74,11 +74,9 @@ def all_at_once(cloud: CloudProcess) -> None:
 
 
 NIGHTS: dict[str, Trouble] = {
-    "killed at once": killed(plan_snapshots=1, create_snapshots=1, record_snapshot=1, sweep=1),
-    "killed later": killed(plan_snapshots=4, create_snapshots=7, record_snapshot=3, sweep=25),
+    "killed": killed(plan_snapshots=4, create_snapshots=7, record_snapshot=3, sweep=25),
     "throttled": throttled,
     "replies lost and describes late": replies_lost_and_describes_late,
-    "events go astray": events_go_astray,
     "all at once": all_at_once,
 }
 

@@ -158,7 +158,7 @@ class Announcements:
     agenda: Agenda
     of_point: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def announce(self, point: Point) -> None:
+    def announce(self, point: Point, *, repeat: bool = False) -> None:
         self.of_point.setdefault(point.id, Counter())[point.status] += 1
         self.agenda.note(f"announced {point.status}", point.id)
 

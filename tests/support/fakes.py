@@ -266,7 +266,7 @@ def _match(has: Mapping[str, str], wanted: Mapping[str, tuple[str, ...]]) -> boo
 class FakeBus:
     announced: list[Point] = field(default_factory=list)
 
-    def announce(self, point: Point) -> None:
+    def announce(self, point: Point, *, repeat: bool = False) -> None:
         self.announced.append(point)
 
 

@@ -1351,7 +1351,14 @@ def test_a_source_in_a_region_that_the_policy_gave_up_is_not_overdue():
     stage = with_rpo(regions=(NORTH,))
     stage.ledger.claim(a_claim())
 
-    assert stage.sweep(after=7 * DAY).past_rpo == {POLICY: 0}
+    report, error = stage.trouble(after=7 * DAY)
+
+    assert report.past_rpo == {POLICY: 0}
+    assert error is None
+    assert report.problems == (
+        "1 points are in flight in eu-west-1, where no policy looks any more, nor may the sweep: "
+        "deploy a policy that names it until they have ended",
+    )
 
 
 def test_a_policy_without_an_rpo_has_no_source_past_it():

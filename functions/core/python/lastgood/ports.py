@@ -349,6 +349,7 @@ class Notices(Protocol):
 
 
 class Bus(Protocol):
-    def announce(self, point: Point) -> None:
-        """Tell subscribers that a point is available, or failed. Raises Throttled, Unavailable."""
+    def announce(self, point: Point, *, repeat: bool = False) -> None:
+        """Tell subscribers that a point is available, or failed; ``repeat``: they may know already.
+        Raises Throttled, Unavailable."""
         ...

@@ -176,13 +176,15 @@ def deliveries() -> SqsDeliveries:
 
 
 class MeasuredBus:
-    """``Bus`` that counts what it announces: each point is announced as it ends."""
+    """``Bus`` that counts what it announces, but for repeats: a point is announced as it ends."""
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
 
-    def announce(self, point: Point) -> None:
+    def announce(self, point: Point, *, repeat: bool = False) -> None:
         self._bus.announce(point)
+        if repeat:
+            return
         if point.status is PointStatus.FAILED:
             measure(Measure.POINTS_FAILED, policy=point.policy)
         elif point.settled_at is not None:

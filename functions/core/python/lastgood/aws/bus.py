@@ -20,7 +20,7 @@ DETAIL_TYPES = {
 
 
 class EventBus:
-    """``Bus`` on one EventBridge bus."""
+    """What ``runtime`` makes a ``Bus`` of: one EventBridge bus."""
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
