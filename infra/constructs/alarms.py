@@ -20,6 +20,9 @@ from lastgood.domain.policy import Policy, duration_text
 QUARTER = timedelta(minutes=15)
 """How often a sweep counts."""
 
+TWO_RETAKES = timedelta(hours=6)
+"""Within it, a sweep finds a point twice that nobody works at: 4 hours at most lie between."""
+
 Missing = cloudwatch.TreatMissingData
 
 _PLANNER, _TAKER, _SWEEPER = (BY_NAME[name].physical_name for name in (PLANNER, TAKER, SWEEPER))
@@ -147,14 +150,20 @@ def _dead_letters(row: Row, inbox: Inbox) -> Watch:
 
 
 def _amends(row: Row, inbox: Inbox) -> str:
-    """What to do once the cause is gone."""
+    """What to do once the cause is gone. Only moving a letter back takes it out of the queue."""
+    empty = (
+        "When all that is in the queue is dealt with, empty it, or this alarm stays: "
+        f"aws sqs purge-queue --queue-url {inbox.dead_letters.queue_url}"
+    )
     if row.name == TAKER:
         # A point that failed stays failed, however often it is asked for.
-        return f"Then take its source anew: {_invoke(_PLANNER, policy='...', source='...')}"
+        anew = _invoke(_PLANNER, policy="...", source="...")
+        return f"Then take its source anew: {anew}. {empty}"
     if row.name == PLANNER:
-        return f"Then ask again for what it shows: {_invoke(_PLANNER, policy='...', slot='...')}"
+        again = _invoke(_PLANNER, policy="...", slot="...")
+        return f"Then ask again for what it shows: {again}. {empty}"
     if inbox.queue is None:
-        return "Nothing has to be sent again: the next run does what this one did not."
+        return f"Nothing has to be sent again: the next run does what this one did not. {empty}"
     return (
         "Then move it back: aws sqs start-message-move-task "
         f"--source-arn {inbox.dead_letters.queue_arn} --destination-arn {inbox.queue.queue_arn}"
@@ -195,14 +204,17 @@ def _throttles(row: Row) -> Watch:
 
 
 def _old_messages(row: Row, trigger: QueueTrigger) -> Watch:
+    """A backlog. A message that is tried in vain is not seen: SQS leaves out what was received
+    three times or more (SQS Developer Guide, "Available CloudWatch metrics"). It becomes a dead
+    letter."""
     return Watch(
         name=f"{row.physical_name}-old-messages",
-        text=f"A message has waited for {duration_text(trigger.old)} or longer for "
-        f"{row.physical_name}: it does not keep up, or tries the same ones in vain. "
-        f"Look what it waits for: {_log(row.physical_name, 1, 'comes again')}. "
-        "Limits of EC2 pass by themselves; see that the function is not throttled and that its "
-        "trigger is enabled: aws lambda list-event-source-mappings "
-        f"--function-name {row.physical_name} --query EventSourceMappings[].State",
+        text=f"A message has waited for more than {duration_text(trigger.old)} for "
+        f"{row.physical_name}, which reads them too slowly or not at all. See that its trigger is "
+        "Enabled: aws lambda list-event-source-mappings "
+        f"--function-name {row.physical_name} --query EventSourceMappings[].State. See in its "
+        "alarms that it does not fail and is not throttled. If it works, it has met limits of EC2, "
+        f"which pass by themselves, and is late: {_log(row.physical_name, 1, 'comes again')}",
         namespace="AWS/SQS",
         metric="ApproximateAgeOfOldestMessage",
         dimensions={"QueueName": row.physical_name},
@@ -280,21 +292,22 @@ def _of_sweep(**dimensions: str) -> Mapping[str, str]:
 
 
 def _stuck() -> Watch:
-    """The first sweep that finds one asks for it again. Only if that did not help, and another
-    finds it half an hour later, there is something to do."""
+    """A sweep that finds one asks for it again. Found once, one point is nothing to do for people;
+    twice, asking did not help. Several that are found at once ring as well: many lost workers."""
     return Watch(
         name="lastgood-points-stuck",
-        text="Recovery points have no worker, and asking for them again did not help. After three "
-        "times they are given up, and their sources have no point for that slot. Look what "
-        f"happens to their workers: {_log(_TAKER, 2, 'ERROR')}. What the sweeps say: "
-        f"{_log(_SWEEPER, 2)}",
+        text="Twice or more within six hours, a sweep found a recovery point that nobody works at: "
+        "the same one again, though it was asked for again, or several. After three times, a point "
+        "is given up, and its source has none for that slot. Points of a policy that was taken out "
+        f"count too, and are given up at once. Look what happens to the workers, {_TAKER}: "
+        f"{_log(_TAKER, 6, 'ERROR')}. See that their trigger is Enabled: aws lambda "
+        f"list-event-source-mappings --function-name {_TAKER} --query EventSourceMappings[].State. "
+        f"What was given up, take anew: {_invoke(_PLANNER, policy='...', source='...')}",
         namespace=NAMESPACE,
         metric=Measure.POINTS_STUCK.value,
         dimensions=_of_sweep(),
-        statistic="Maximum",
-        period=QUARTER,
-        periods=8,
-        of=2,
+        threshold=1,
+        period=TWO_RETAKES,
     )
 
 

@@ -14,7 +14,7 @@ from infra.grants import Places
 
 class ForwarderStack(Stack):
     """Without a dead-letter queue in every Region: EventBridge tries for a day, and a point whose
-    event was lost all the same stays pending, where it is seen."""
+    event was lost all the same is settled by the sweep."""
 
     def __init__(self, scope: Construct, construct_id: str, *, home: str, **kwargs: Any) -> None:
         super().__init__(

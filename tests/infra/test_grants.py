@@ -208,7 +208,7 @@ LEDGER = {
     },
     "record_snapshot": {
         "GetItem": {"POINT#*"},
-        "PutItem": {"RUN#*"},
+        "PutItem": {"POINT#*", "RUN#*"},
         "UpdateItem": {"POINT#*", "RUN#*", "SOURCES#*"},
         "Query by_snapshot": {"snap-*"},
     },

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from infra.catalog import BY_NAME, CATALOG, PLANNER, SWEEPER, Every, QueueTrigger, Row
 from infra.packages import ROOT
 from lastgood.domain.measures import NAMESPACE, Measure
+from lastgood.domain.mending import IDLE, IDLE_FOR_LIMIT, MOST_RETAKES
 from tests.infra.conftest import Synthesised, synthesise
 
 ROWS = pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
@@ -75,6 +77,27 @@ def test_a_queue_is_watched_for_messages_as_old_as_its_row_says(
     assert alarm is not None
     assert alarm["Threshold"] == row.trigger.old.total_seconds()
     assert watched(alarm)[2] == {"QueueName": row.physical_name}
+
+
+@ROWS
+def test_a_dead_letter_is_moved_back_or_its_alarm_says_how_to_take_it_out(
+    row: Row, shipped: Synthesised
+) -> None:
+    text = shown(alarms(shipped)[f"{row.physical_name}-dead-letters"]["AlarmDescription"])
+
+    assert ("aws sqs start-message-move-task " in text) != ("aws sqs purge-queue " in text)
+
+
+def test_a_point_that_was_asked_for_twice_is_told_of_however_long_a_sweep_waits_between(
+    shipped: Synthesised,
+) -> None:
+    alarm = alarms(shipped)["lastgood-points-stuck"]
+
+    counted = (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"])
+    assert counted == ("Sum", "GreaterThanThreshold", 1)
+    assert alarm["EvaluationPeriods"] == alarm["DatapointsToAlarm"] == 1
+    longest = max(IDLE_FOR_LIMIT, IDLE * (1 << MOST_RETAKES))
+    assert timedelta(seconds=alarm["Period"]) > longest + timedelta(minutes=15)
 
 
 def test_a_sweep_that_did_not_run_three_times_in_a_row_is_told_of(shipped: Synthesised) -> None:
