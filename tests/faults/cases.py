@@ -178,7 +178,7 @@ def _codes(handler: str, story: Story, call: Call) -> Iterator[Case]:
         bound = Bound.MENDS if verdict is Verdict.AGAIN else Bound.PERSON
         what = f"{error.code} of {call.name}"
         yield case(what, once, bound)
-        if verdict is Verdict.AGAIN and not call.name.endswith(READS):
+        if verdict is Verdict.AGAIN and verdict not in for_good:
             times = SEVERAL if handler in FED else SEVERAL - 1
             yield case(f"{what} {times} times", replace(once, times=times), bound)
         if verdict not in for_good:
