@@ -69,7 +69,8 @@ class CatchingUp:
                 continue
             counted = self.ledger.run(run.id)
             if counted and counted.status is RunStatus.RUNNING:
-                self._ask(policy, run.slot, run.source, progress)
+                self.planners.ask(policy.name, run.slot, run.source)
+                progress.done["asked_again"] += 1
 
     def _newest(self, schedule: Schedule, since: datetime, now: datetime) -> datetime | None:
         until = now - GRACE - (schedule.window or timedelta(0))

@@ -197,6 +197,8 @@ class Mending:
         by_region: dict[str, list[tuple[Doubt, Point]]] = defaultdict(list)
         with progress.trying("read the doubts"):
             for doubt in self.ledger.doubts():
+                if progress.out_of_time():
+                    return
                 if progress.now - doubt.since < self.patience.lag:
                     continue
                 point = self.ledger.point(doubt.point)

@@ -37,7 +37,8 @@ class SweepReport:
     ``stuck``: those that no worker will come back to: ``retaken``, ``adopted`` with the snapshots
     that were there, ``given_up``, or waiting. ``surplus_removed``: snapshots that were made twice.
     ``rebuilt``: points that were not on record. ``caught_up``: slots by policy that nobody had
-    started. ``past_rpo``: sources by policy, of those policies that have an rpo. ``told``: notices.
+    started, or whose plan broke off. ``asked_again``: runs whose requests went unheard.
+    ``past_rpo``: sources by policy, of those policies that have an rpo. ``told``: notices.
     ``problems``: a line for what could not be done. ``cut_short``: the next sweep goes on.
     """
 
@@ -50,6 +51,7 @@ class SweepReport:
     surplus_removed: int
     rebuilt: int
     told: int
+    asked_again: int
     caught_up: Mapping[str, int]
     past_rpo: Mapping[str, int]
     problems: tuple[str, ...]
@@ -66,6 +68,7 @@ COUNTS = (
     "surplus_removed",
     "rebuilt",
     "told",
+    "asked_again",
 )
 
 
@@ -118,6 +121,8 @@ class Sweeper:
         )
         mending.mend(progress)
         for one in deployed:
+            if progress.out_of_time():
+                break
             with progress.trying(f"ask again for {one.policy.name}"):
                 catching_up.ask_again(one.policy, progress)
             with progress.trying(f"tell of {one.policy.name}"):

@@ -450,7 +450,7 @@ def test_a_run_whose_requests_went_unheard_is_asked_for_again():
 
     asked = [stage.sweep(after=minutes(59)) for _ in range(4)]
 
-    assert [one.caught_up for one in asked] == [{}, {}, {}, {POLICY: 1}]
+    assert [one.asked_again for one in asked] == [0, 0, 0, 1]
     assert stage.planners.asked == [(POLICY, T0, None)]
 
 

@@ -49,9 +49,9 @@ LONGEST_WAIT = timedelta(minutes=15)
 LONGEST_WAIT_FOR_LIMIT = timedelta(hours=2)
 """A pending snapshot of a large st1 volume takes hours: twelve deliveries wait for half a day."""
 AFTER_CONFLICT = timedelta(seconds=30)
-RESERVE = timedelta(seconds=30)
-"""What handling one message may take, with a call that is answered late: with less time left, the
-rest of a batch goes back to the queue."""
+RESERVE = timedelta(seconds=45)
+"""What handling one message may take: the longest wait for its turn (``pacing.SLOWEST``), and a
+call that is answered late. With less time left, the rest of a batch goes back to the queue."""
 POLICY_AGE = 60
 """Seconds for which a function keeps a policy that it has read."""
 
