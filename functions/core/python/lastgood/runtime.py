@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cache, wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
@@ -38,9 +38,6 @@ from lastgood.errors import (
 from lastgood.ledger.dynamo import DynamoLedger
 from lastgood.ports import Delivery, Deployed, Patience
 from lastgood.settings import Settings
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 T = TypeVar("T")
 Response = dict[str, Any]
@@ -244,17 +241,12 @@ def batch(
     ``parse`` makes the request of a message's JSON, ``about`` says which keys its log lines bear.
     What is refused for good, and what failed at its last delivery, goes to the dead letters with
     its error; anything else is delivered again, later each time.
+
+    Not Powertools' batch: that loads asyncio and every kind of event, which is a tenth of a cold
+    start (docs/decisions/0016).
     """
-    # Here, so that functions that no queue feeds do not load it, and asyncio, at their cold start.
-    from aws_lambda_powertools.utilities.batch import (
-        BatchProcessor,
-        EventType,
-        process_partial_response,
-    )
 
     def decorate(handle: Callable[[T, Delivery], Point | None]) -> Callable[..., Response]:
-        processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-
         @wraps(handle)
         @logger.inject_lambda_context(clear_state=True)
         @metrics.log_metrics
@@ -262,13 +254,14 @@ def batch(
             _begin(context)
             metrics.add_metric(name="Messages", unit=MetricUnit.Count, value=len(event["Records"]))
 
-            def one(record: "SQSRecord") -> None:
-                _one(record, context, parse, about, handle)
-
-            response = process_partial_response(
-                event=event, record_handler=one, processor=processor, context=context
-            )
-            return dict(response)
+            failed = []
+            for record in event["Records"]:
+                try:
+                    _one(record, context, parse, about, handle)
+                except Exception as error:  # noqa: BLE001 - it stays in the queue, and was reported
+                    logger.info("left in the queue", error=type(error).__name__)
+                    failed.append({"itemIdentifier": record["messageId"]})
+            return {"batchItemFailures": failed}
 
         return handler
 
@@ -281,26 +274,26 @@ def _begin(context: LambdaContext) -> None:
 
 
 def _one(
-    record: "SQSRecord",
+    record: Mapping[str, Any],
     context: LambdaContext,
     parse: Callable[[Mapping[str, Any]], T],
     about: Callable[[T], Mapping[str, Any]],
     handle: Callable[[T, Delivery], Point | None],
 ) -> None:
-    attempt = int(record.attributes.approximate_receive_count)
+    attempt = int(record["attributes"]["ApproximateReceiveCount"])
     delivery = Delivery(
-        owner=f"{context.aws_request_id}/{record.message_id}",
+        owner=f"{context.aws_request_id}/{record['messageId']}",
         attempt=attempt,
         last=attempt >= int(settings().receives),
     )
     with ExitStack() as keys:
         keys.enter_context(
-            logger.append_context_keys(message_id=record.message_id, attempt=attempt)
+            logger.append_context_keys(message_id=record["messageId"], attempt=attempt)
         )
         try:
             if clock().left() < RESERVE and not delivery.last:
                 raise OutOfTime("the function's time is nearly over", timedelta(seconds=1))
-            request = parse(_json(record.body))
+            request = parse(_json(record["body"]))
             keys.enter_context(logger.append_context_keys(**about(request)))
             point = handle(request, delivery)
             if point is not None:
@@ -308,7 +301,7 @@ def _one(
         except LastgoodError as error:
             if isinstance(error, Refused) or delivery.last:
                 _report(error)
-                deliveries().bury(record.body, error, context.function_name, clock().now())
+                deliveries().bury(record["body"], error, context.function_name, clock().now())
                 return
             wait = _wait(error, attempt)
             logger.info(
@@ -317,7 +310,7 @@ def _one(
                 seconds=wait.total_seconds(),
             )
             measure(Measure.RETRIES, error=type(error).__name__)
-            deliveries().postpone(record.receipt_handle, wait)
+            deliveries().postpone(record["receiptHandle"], wait)
             raise
         except Exception as error:
             # A bug of ours. The batch goes on, and the message comes again: but not in silence.
