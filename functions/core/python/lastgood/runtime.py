@@ -258,8 +258,11 @@ def batch(
             for record in event["Records"]:
                 try:
                     _one(record, context, parse, about, handle)
-                except Exception as error:  # noqa: BLE001 - it stays in the queue, and was reported
-                    logger.info("left in the queue", error=type(error).__name__)
+                except _Left:
+                    failed.append({"itemIdentifier": record["messageId"]})
+                except LastgoodError as error:
+                    # It could be neither postponed nor buried: it comes again with its visibility.
+                    _report(error)
                     failed.append({"itemIdentifier": record["messageId"]})
             return {"batchItemFailures": failed}
 
@@ -311,12 +314,16 @@ def _one(
             )
             measure(Measure.RETRIES, error=type(error).__name__)
             deliveries().postpone(record["receiptHandle"], wait)
-            raise
+            raise _Left from error
         except Exception as error:
             # A bug of ours. The batch goes on, and the message comes again: but not in silence.
             logger.exception("this should not happen", error=type(error).__name__)
             _count(error)
-            raise
+            raise _Left from error
+
+
+class _Left(Exception):
+    """The message stays in the queue, and why was told."""
 
 
 def message_of(type_: type[T]) -> Callable[[Mapping[str, Any]], T]:
