@@ -16,6 +16,10 @@ LOOK_BACK = timedelta(hours=48)
 MOST_RUNS = 300
 """Of a policy: two days of a schedule each ten minutes."""
 
+NEVER = timedelta(hours=30)
+"""Longer than a run is asked for again: one that has not ended by then, and of which nothing is in
+flight, never will."""
+
 AGAIN = timedelta(minutes=15)
 """Lambda starts a planner again that failed, after one and two minutes."""
 
@@ -40,9 +44,12 @@ class Telling:
             if told and not missing & set(planned):
                 continue
             counted = self.ledger.run(run.id)
-            if counted is None or counted.planned is None or not counted.over:
+            if counted is None or counted.planned is None:
                 continue
-            last |= dict.fromkeys(missing & set(planned), counted)
+            if counted.over:
+                last |= dict.fromkeys(missing & set(planned), counted)
+            elif progress.now - run.slot < NEVER or run.id in progress.flying:
+                continue
             may_be_planned_again = progress.now - counted.planned.at < AGAIN
             if not told and not (counted.planned.problems and may_be_planned_again):
                 self._tell_of_run(counted, progress)

@@ -454,6 +454,18 @@ def test_a_run_whose_requests_went_unheard_is_asked_for_again():
     assert stage.planners.asked == [(POLICY, T0, None)]
 
 
+def test_people_are_told_once_of_a_run_that_never_ends():
+    stage = Stage()
+    stage.plan()
+    stage.queue.sends = []
+
+    told = [stage.sweep(after=timedelta(hours=10)).told for _ in range(5)]
+
+    assert sum(told) == 1
+    assert "does not end: running" in stage.notices.told[0].text
+    assert "1 were never heard of" in stage.notices.told[0].text
+
+
 def test_a_run_that_has_a_point_in_flight_is_not_asked_for_again():
     stage = Stage()
     stage.plan()

@@ -29,13 +29,20 @@ def run_key(run: Run) -> str:
 
 
 def run_ended(run: Run, failures: Sequence[Failure]) -> Notice:
-    """Of a run that ended ``partial`` or ``failed``: which sources, and why."""
+    """Of a run that ended ``partial`` or ``failed``, or that never will: which sources, and why."""
     problems = run.planned.problems if run.planned else ()
     failed = run.ended.get(PointStatus.FAILED, 0)
     good = run.ended.get(PointStatus.AVAILABLE, 0)
+    unheard = run.planned.points - good - failed if run.planned and not run.over else 0
+    came = "ended" if run.over else "does not end"
     lines = [
-        f"The run of policy {run.policy} for {_readable(run.slot)} ended: {run.status}.",
+        f"The run of policy {run.policy} for {_readable(run.slot)} {came}: {run.status}.",
         f"{good} recovery points are available, {failed} failed.",
+        *(
+            [f"{unheard} were never heard of: see the dead letters of lastgood-create-snapshots."]
+            if unheard > 0
+            else []
+        ),
         "",
         *_named(
             [f"{one.source.id} in {one.source.region}: {_short(one.cause)}" for one in failures],
