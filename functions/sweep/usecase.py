@@ -1,7 +1,7 @@
 """Find what events missed and workers left behind, put it right, and tell people of the rest."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from lastgood.errors import LastgoodError
 from lastgood.ports import (
@@ -58,18 +58,7 @@ class SweepReport:
     cut_short: bool
 
 
-COUNTS = (
-    "in_flight",
-    "settled",
-    "stuck",
-    "retaken",
-    "adopted",
-    "given_up",
-    "surplus_removed",
-    "rebuilt",
-    "told",
-    "asked_again",
-)
+COUNTS = tuple(one.name for one in fields(SweepReport) if one.type is int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
