@@ -41,6 +41,10 @@ PENDING = 5
 STEP = timedelta(seconds=15)
 PATIENCE = timedelta(minutes=40)
 RAN = "create_snapshots", "plan_snapshots"
+HEADINGS = (
+    *("tool", "calls/source", "calls/done", "s"),
+    *("undone", "doubled", "untagged", "throttled", "how it ended"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,9 +67,11 @@ class Result:
     ended: str
 
     def row(self, sources: int) -> tuple[str, ...]:
+        done = sources - self.undone
         return (
             self.tool,
-            f"{sum(self.calls.values()) / sources:.2f}",
+            f"{sum(self.calls.values()) / sources:.3f}",
+            f"{sum(self.calls.values()) / done:.3f}" if done else "-",
             f"{self.seconds:.0f}",
             str(self.undone),
             str(self.doubled),
@@ -201,7 +207,7 @@ def _compare(instances: int, limited: bool, longest: float) -> None:
             show.line(errors)
     show.title(f"{instances} instances of {VOLUMES} volumes, limits {'on' if limited else 'off'}")
     show.table(
-        ("tool", "calls/source", "s", "undone", "doubled", "untagged", "throttled", "how it ended"),
+        HEADINGS,
         [one.row(instances) for one in results],
     )
     show.line()

@@ -83,7 +83,7 @@ def _installed(package: str) -> Path:
     done = environment / "installed"
     if not done.exists():
         show.doing(f"installing {package} into {os.path.relpath(environment, REPOSITORY)}")
-        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
         pip = ("install", "-qq", "--disable-pip-version-check", package)
         subprocess.run([str(programs / "pip"), *pip], check=True)
         done.touch()

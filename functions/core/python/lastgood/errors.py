@@ -5,6 +5,7 @@ Class names are an API: metrics, dead letters and state machines match them.
 LastgoodError
 ├── Refused                 it will fail the same way again: a person must change something
 │   ├── PolicyInvalid           policies.yaml has a mistake (found at synth)
+│   ├── UnsafePlan              a retention that keeps nothing, or a plan that may not be applied
 │   ├── UnknownPolicy           no policy of that name is deployed
 │   ├── MalformedMessage        an event or message is not of the shape that is expected
 │   ├── SourceNotSelected       the source exists, but the policy leaves it out
@@ -44,6 +45,10 @@ class PolicyInvalid(Refused):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class UnsafePlan(Refused):
+    pass
 
 
 class UnknownPolicy(Refused):

@@ -37,7 +37,8 @@ LONGEST_TAG_KEY = 128  # characters: EC2 User Guide, "Tag restrictions"
 LONGEST_TAG_VALUE = 256  # characters: the same
 MOST_VALUES = 190
 """EC2 takes 200 filter values in one describe; the rest is for Lastgood's own filters."""
-LONGEST_SPAN = 100  # years, as DLM's longest retention
+MOST_POINTS = 100_000
+"""Snapshots in a Region, by default (EBS User Guide, "Quotas for Amazon EBS")."""
 LEAST_WINDOW, MOST_WINDOW = timedelta(minutes=1), timedelta(minutes=1440)  # EventBridge Scheduler
 LEAST_RPO = timedelta(hours=1)
 COMPLETION_STEP = timedelta(minutes=15)  # EC2 API, CopySnapshot, CompletionDurationMinutes
@@ -189,14 +190,16 @@ def _count(count: Any) -> Iterator[Problem]:
     if count != "all" and count < 0:
         hint = ': write "all" for no limit' if count == -1 else ""
         yield (), f'is the number {count}, but must be 0 or more, or "all"{hint}'
+    if count != "all" and count > MOST_POINTS:
+        yield (
+            (),
+            f'is the number {count}, but must be at most {MOST_POINTS}: write "all" for no limit',
+        )
 
 
 def _span(span: Span) -> Iterator[Problem]:
-    years = span.years + span.months / 12 + span.days / 365 + span.hours / 8_760
     if not span:
         yield (), f"is {span}, but must be longer than nothing; leave the key out to switch it off"
-    if years > LONGEST_SPAN:
-        yield (), f"is {span}, but must be at most {LONGEST_SPAN} years"
 
 
 def _floor(count: int) -> Iterator[Problem]:
@@ -205,6 +208,8 @@ def _floor(count: int) -> Iterator[Problem]:
             (),
             f"is the number {count}, but must be 1 or more: the newest point is never deleted",
         )
+    if count > MOST_POINTS:
+        yield (), f"is the number {count}, but must be at most {MOST_POINTS}"
 
 
 def _keep_tags(matches: tuple[TagMatch, ...]) -> Iterator[Problem]:
@@ -258,13 +263,13 @@ def _select(select: Select) -> Iterator[Problem]:
 
 
 def _retention(retention: Retention) -> Iterator[Problem]:
-    if not any(retention.counts().values()) and not any(retention.spans().values()):
+    rules = (*retention.counts().values(), *retention.spans().values(), retention.keep_tags)
+    if not any(rules):
         yield (
             (),
             (
                 "keeps nothing; it must have at least one rule above 0, "
                 "such as keep_daily: 7 or keep_within: 14d"
-                + (" (keep_tags alone is not one)" if retention.keep_tags else "")
                 + (" (at_least is a floor, not a rule)" if retention.at_least > 1 else "")
             ),
         )
