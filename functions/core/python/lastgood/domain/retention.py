@@ -74,10 +74,7 @@ class Judge:
     def __init__(self, retention: Retention) -> None:
         problems = list(policy_checks.problems(retention))
         if problems:
-            lines = [
-                f"{'.'.join(map(str, ('retention', *path)))} {text}" for path, text in problems
-            ]
-            raise UnsafePlan("\n".join(lines))
+            raise UnsafePlan("\n".join(f"{_path(path)} {text}" for path, text in problems))
         self._retention = retention
         self._calendar = _Calendar(ZoneInfo(retention.timezone))
         self._counting = [
@@ -121,23 +118,28 @@ class Judge:
         case = _Case(judged, self._counting, self._ranging, self._calendar, newest)
         if not judged:
             return case
-        kept = case.kept
-        periods = [self._calendar.periods(one.taken_at) for one in judged]
-        for counting in self._counting:
-            for index, left, oldest in counting.keeps(periods):
-                kept.setdefault(index, []).append((counting, left, oldest))
-        for ranging in self._ranging:
-            within = _count_after(judged, self._calendar.before(case.newest, ranging.span))
-            for index, oldest in ranging.keeps(periods, within):
-                kept.setdefault(index, []).append((ranging, None, oldest))
+        self._apply_periods(case)
         for match in self._retention.keep_tags:
+            tagged = _Tagged(match)
             for index, one in enumerate(judged):
                 if _matches(one.tags, match):
-                    kept.setdefault(index, []).append((_Tagged(match), None, False))
+                    case.keep(index, tagged)
+        floor = _Floor(self._retention.at_least)
         for index, one in enumerate(judged[: len(newest)]):
-            if index not in kept and any(one is real for real in newest):
-                kept[index] = [(_Floor(self._retention.at_least), None, False)]
+            if index not in case.kept and any(one is real for real in newest):
+                case.keep(index, floor)
         return case
+
+    def _apply_periods(self, case: "_Case") -> None:
+        judged, calendar = case.judged, self._calendar
+        periods = [calendar.periods(one.taken_at) for one in judged]
+        for counting in self._counting:
+            for index, left, oldest in counting.keeps(periods):
+                case.keep(index, counting, left, oldest)
+        for ranging in self._ranging:
+            within = _count_after(judged, calendar.before(case.newest, ranging.span))
+            for index, oldest in ranging.keeps(periods, within):
+                case.keep(index, ranging, None, oldest)
 
 
 def _count_after(judged: Sequence[PointFacts], cutoff: datetime | None) -> int:
@@ -145,6 +147,10 @@ def _count_after(judged: Sequence[PointFacts], cutoff: datetime | None) -> int:
     if cutoff is None:
         return len(judged)
     return next((index for index, one in enumerate(judged) if one.taken_at <= cutoff), len(judged))
+
+
+def _path(path: Sequence[str | int]) -> str:
+    return "retention" + "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in path)
 
 
 def _age(point: PointFacts) -> tuple[datetime, str]:
@@ -400,7 +406,7 @@ class _Floor:
 
 @dataclass(frozen=True, slots=True)
 class _Miss:
-    """``distance``: how many more counts or days would do; None if no setting of this rule would."""
+    """``distance``: how many more counts or days would do; None if none of this rule would."""
 
     text: str
     distance: int | None = None
@@ -427,6 +433,15 @@ class _Case:
         self._ranging = ranging
         self._calendar = calendar
         self._real = newest
+
+    def keep(
+        self,
+        index: int,
+        rule: "_Counting | _Ranging | _Tagged | _Floor",
+        left: Left = None,
+        oldest: bool = False,
+    ) -> None:
+        self.kept.setdefault(index, []).append((rule, left, oldest))
 
     @property
     def newest(self) -> datetime:
