@@ -8,9 +8,9 @@ from aws_cdk import App, Environment
 from infra.packages import ROOT
 from infra.policies import load_policies
 from infra.stacks.forwarder import ForwarderStack
-from infra.stacks.lastgood import LastgoodStack, source_regions
+from infra.stacks.lastgood import LastgoodStack
 from infra.stacks.state import StateStack
-from lastgood.domain.policy import Policy
+from lastgood.domain.policy import Policy, source_regions
 
 POLICIES = "lastgood:policies"
 REGION = "lastgood:region"
@@ -58,7 +58,7 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
 
 def _other_regions(policies: Mapping[str, Policy], home: str | None) -> tuple[str, ...]:
     if home is not None:
-        return tuple(region for region in source_regions(policies, home) if region != home)
+        return tuple(region for region in source_regions(policies.values(), home) if region != home)
     naming = sorted(name for name, policy in policies.items() if policy.select.regions)
     if naming:
         raise RegionUnknown(

@@ -34,16 +34,78 @@ class PolicySchedules(Scheduled):
     retries: int = 2
 
 
+SLOT = "<aws.scheduler.scheduled-time>"
+"""Scheduler puts the instant here for which the run was due, also when it starts late."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Every(Scheduled):
-    """Every ``minutes`` with ``{}``, and at the time of the cron ``daily``, in UTC, with
-    ``daily_input``. One that fails is soon followed by the next."""
+class Time:
+    """One schedule in UTC. ``often`` is for people; ``suffix`` tells it from others of its row."""
+
+    often: str
+    expression: str
+    given: Mapping[str, Any]
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed(Scheduled):
+    """At times of its own, whatever the policies are."""
+
+    @property
+    def times(self) -> tuple[Time, ...]:
+        raise NotImplementedError
+
+    @property
+    def period(self) -> timedelta:
+        """It runs at least once in each."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Every(Timed):
+    """Every ``minutes`` with ``{}``, and at the time of the cron ``daily`` with ``daily_input``.
+    One that fails is soon followed by the next."""
 
     minutes: int
     daily: str
     daily_input: Mapping[str, Any]
     late: timedelta = timedelta(minutes=15)
     retries: int = 1
+
+    @property
+    def times(self) -> tuple[Time, ...]:
+        often, rate = f"every {self.minutes} minutes", f"rate({self.minutes} minutes)"
+        return (
+            Time(often=often, expression=rate, given={}),
+            Time(
+                often="once a day",
+                expression=f"cron({self.daily})",
+                given=self.daily_input,
+                suffix="-daily",
+            ),
+        )
+
+    @property
+    def period(self) -> timedelta:
+        return timedelta(minutes=self.minutes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daily(Timed):
+    """At the time of the cron ``at``, with the slot."""
+
+    at: str
+    late: timedelta = timedelta(hours=6)
+    retries: int = 2
+
+    @property
+    def times(self) -> tuple[Time, ...]:
+        return (Time(often="once a day", expression=f"cron({self.at})", given={"slot": SLOT}),)
+
+    @property
+    def period(self) -> timedelta:
+        return timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +222,43 @@ CATALOG = (
         timeout=900,
         memory=512,
     ),
+    Row(
+        name="prune_snapshots",
+        description="Plans what retention frees, applies plans, explains and holds points",
+        # After the night's slots in most zones, and after the daily sweep.
+        trigger=Daily(at="40 5 * * ? *"),
+        grants=(
+            grants.READ_POLICIES,
+            grants.FIND_SNAPSHOTS,
+            grants.FIND_OBSTACLES,
+            grants.HOLD_SNAPSHOTS,
+            grants.PLAN_PRUNES,
+            grants.STORE_PLANS,
+            grants.SEND_PRUNE_MESSAGES,
+            grants.ASK_PRUNER,
+            grants.TELL_PEOPLE,
+        ),
+        timeout=900,
+        memory=512,
+    ),
+    Row(
+        name="delete_snapshots",
+        description="Deletes the points that a part of a prune plan frees",
+        # DeleteSnapshot refills at 5 a second (EC2 Developer Guide, "Request throttling"), which
+        # the workers share. One message at a time: it is up to fifty sources.
+        trigger=QueueTrigger(batch=1, receives=12, concurrency=5, old=timedelta(hours=6)),
+        grants=(
+            grants.READ_POLICIES,
+            grants.FIND_SNAPSHOTS,
+            grants.FIND_OBSTACLES,
+            grants.DELETE_SNAPSHOTS,
+            grants.RECORD_DELETES,
+            grants.READ_PLANS,
+            grants.SEND_PRUNE_MESSAGES,
+        ),
+        timeout=300,
+        memory=512,
+    ),
 )
 
 PLANNER = "plan_snapshots"
@@ -167,6 +266,12 @@ PLANNER = "plan_snapshots"
 
 TAKER = "create_snapshots"
 """Whose queue take requests go to."""
+
+PRUNER = "prune_snapshots"
+"""Which goes on where another invocation of it stopped."""
+
+DELETER = "delete_snapshots"
+"""Whose queue parts of prune plans go to."""
 
 SWEEPER = "sweep"
 """Which counts, at each of its runs, what alarms and the dashboard show of the whole."""

@@ -17,8 +17,9 @@ class Places:
     """What grants speak of, as ARNs; ``policies`` is a path. Empty: there is none here.
 
     ``regions``: those in which sources are, so where EC2 may be called. ``queue``,
-    ``dead_letters`` and ``log_group`` are the function's own. ``planner`` is the function that
-    plans, ``function`` what a schedule invokes, ``rule`` what puts messages into the queue.
+    ``dead_letters`` and ``log_group`` are the function's own. ``planner`` and ``pruner`` are the
+    functions that plan, ``plans`` is a bucket, ``function`` what a schedule invokes, ``rule`` what
+    puts messages into the queue.
     """
 
     partition: str
@@ -31,6 +32,9 @@ class Places:
     policies: str = ""
     take_queue: str = ""
     planner: str = ""
+    prune_queue: str = ""
+    pruner: str = ""
+    plans: str = ""
     topic: str = ""
     queue: str = ""
     dead_letters: str = ""
@@ -130,6 +134,20 @@ def _in_regions_with_point(places: Places) -> Conditions:
 
 def _in_regions_of_a_point(places: Places) -> Conditions:
     return {**_in_regions(places), "Null": {f"aws:ResourceTag/{tags.POINT}": "false"}}
+
+
+def _in_regions_of_a_point_without_hold(places: Places) -> Conditions:
+    """EC2 itself refuses to delete for us what bears the tag of a hold, whoever put it there."""
+    bears = {f"aws:ResourceTag/{tags.POINT}": "false", f"aws:ResourceTag/{tags.HOLD}": "true"}
+    return {**_in_regions(places), "Null": bears}
+
+
+def _in_regions_of_a_point_when_holding(places: Places) -> Conditions:
+    return {
+        **_in_regions_of_a_point(places),
+        # For all values holds for none as well; but no call changes no tag.
+        "ForAllValues:StringEquals": {"aws:TagKeys": [tags.HOLD]},
+    }
 
 
 def _in_regions_when_creating(places: Places) -> Conditions:
@@ -237,9 +255,53 @@ REMOVE_SURPLUS = Grant(
         Right(
             actions=("ec2:DeleteSnapshot",),
             on=lambda places: (places.snapshots,),
-            when=_in_regions_of_a_point,
+            when=_in_regions_of_a_point_without_hold,
             wide="which snapshot is too many shows at run time; without a point's tag it is "
             "nobody's to delete",
+        ),
+    ),
+)
+
+FIND_OBSTACLES = Grant(
+    name="FIND_OBSTACLES",
+    reason="Sees what is in the way of a delete: images, also disabled ones, locks, the archive",
+    rights=(
+        Right(
+            actions=(
+                "ec2:DescribeImages",
+                "ec2:DescribeLockedSnapshots",
+                "ec2:DescribeSnapshotTierStatus",
+            ),
+            on=_all,
+            when=_in_regions,
+            wide=NO_RESOURCE,
+        ),
+    ),
+)
+
+HOLD_SNAPSHOTS = Grant(
+    name="HOLD_SNAPSHOTS",
+    reason="Puts the tag of a hold on the snapshots of a point, and takes it away",
+    rights=(
+        Right(
+            actions=("ec2:CreateTags", "ec2:DeleteTags"),
+            on=lambda places: (places.snapshots,),
+            when=_in_regions_of_a_point_when_holding,
+            wide="any point may be held; the tag of a hold is the only one it may touch",
+        ),
+    ),
+)
+
+DELETE_SNAPSHOTS = Grant(
+    name="DELETE_SNAPSHOTS",
+    reason="Deletes the snapshots of points that retention frees",
+    rights=(
+        Right(
+            actions=("ec2:DeleteSnapshot",),
+            on=lambda places: (places.snapshots,),
+            when=_in_regions_of_a_point_without_hold,
+            wide="which points go, the plan says at run time; without a point's tag, or with that "
+            "of a hold, nothing goes",
         ),
     ),
 )
@@ -271,6 +333,8 @@ RUNS = _partition(keys.run("")["pk"])
 SOURCES = _partition(keys.sources_of("", 0))
 LAUNCHES = _partition(keys.launch("", "")["pk"])
 TOLD = _partition(keys.notice("")["pk"])
+HOLDS = _partition(keys.hold("")["pk"])
+PLANS = _partition(keys.plan("")["pk"])
 
 
 def _items(actions: tuple[str, ...], *partitions: str, index: str = "") -> Right:
@@ -337,6 +401,67 @@ MEND_LEDGER = Grant(
     ),
 )
 
+_LIST_POINTS = _items(("Query",), _partition(keys.points_of("")), index=keys.LISTING)
+
+PLAN_PRUNES = Grant(
+    name="PLAN_PRUNES",
+    reason="Reads what each source has, and which of it is held; holds and releases; records plans "
+    "and what became of them",
+    rights=(
+        _items(("BatchGetItem", "DeleteItem"), HOLDS),
+        _items(("GetItem",), POINTS, PLANS, TOLD),
+        _items(("PutItem",), HOLDS, PLANS, TOLD, keys.POLICIES),
+        _items(("UpdateItem",), POINTS),
+        _items(("Query",), SOURCES, PLANS, keys.POLICIES),
+        _LIST_POINTS,
+        _items(("Query",), "snap-*", index=keys.BY_SNAPSHOT),
+        _LEDGER_KEY,
+    ),
+)
+
+RECORD_DELETES = Grant(
+    name="RECORD_DELETES",
+    reason="Sees that a plan still holds for its points; records that they expire and are deleted",
+    rights=(
+        _items(("ConditionCheckItem",), HOLDS),
+        _items(("GetItem",), POINTS, PLANS),
+        _items(("PutItem",), PLANS),
+        _items(("UpdateItem",), POINTS),
+        _LIST_POINTS,
+        _LEDGER_KEY,
+    ),
+)
+
+# Plans
+
+STORE_PLANS = Grant(
+    name="STORE_PLANS",
+    setting="plans",
+    reason="Stores the whole plan of a prune, for people and for who applies it",
+    rights=(
+        Right(
+            actions=("s3:PutObject",),
+            on=lambda places: (f"{places.plans}/plans/*",),
+            wide="an object for each part of each plan",
+        ),
+        Right(actions=("kms:GenerateDataKey",), on=lambda places: (places.key,), when=_via("s3")),
+    ),
+)
+
+READ_PLANS = Grant(
+    name="READ_PLANS",
+    setting="plans",
+    reason="Reads the part of a plan that it is to apply",
+    rights=(
+        Right(
+            actions=("s3:GetObject",),
+            on=lambda places: (f"{places.plans}/plans/*",),
+            wide="an object for each part of each plan",
+        ),
+        Right(actions=("kms:Decrypt",), on=lambda places: (places.key,), when=_via("s3")),
+    ),
+)
+
 # Queues. A producer needs the key to encrypt, a consumer to decrypt (SQS, "Key management").
 
 _KEY_TO_SEND = Right(
@@ -356,6 +481,16 @@ SEND_TAKE_REQUESTS = Grant(
     reason="Asks for a point of a source",
     rights=(
         Right(actions=("sqs:SendMessage",), on=lambda places: (places.take_queue,)),
+        _KEY_TO_SEND,
+    ),
+)
+
+SEND_PRUNE_MESSAGES = Grant(
+    name="SEND_PRUNE_MESSAGES",
+    setting="prune_queue",
+    reason="Asks for a part of a plan to be applied, or for the rest of it",
+    rights=(
+        Right(actions=("sqs:SendMessage",), on=lambda places: (places.prune_queue,)),
         _KEY_TO_SEND,
     ),
 )
@@ -414,6 +549,13 @@ ASK_PLANNER = Grant(
     setting="planner",
     reason="Has a slot planned that nobody planned, or planned to its end",
     rights=(Right(actions=("lambda:InvokeFunction",), on=lambda places: (places.planner,)),),
+)
+
+ASK_PRUNER = Grant(
+    name="ASK_PRUNER",
+    setting="pruner",
+    reason="Has the pruning of each policy planned in an invocation of its own, and to its end",
+    rights=(Right(actions=("lambda:InvokeFunction",), on=lambda places: (places.pruner,)),),
 )
 
 _LIST_POLICIES = Right(actions=("ssm:GetParametersByPath",), on=lambda places: (places.parameters,))

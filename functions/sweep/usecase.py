@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
+from lastgood.domain.policy import source_regions
 from lastgood.errors import LastgoodError
 from lastgood.ports import (
     Bus,
@@ -85,9 +86,8 @@ class Sweeper:
         """
         progress = Progress(self.clock, self.clock.now())
         deployed = self.policies.all()
-        named = (one.policy.select.regions or (self.home_region,) for one in deployed)
         # Those in which it may call EC2: the policies', or home if there is no policy.
-        regions = sorted(set().union(*named)) or [self.home_region]
+        regions = source_regions((one.policy for one in deployed), self.home_region)
         rebuilding = Rebuilding(self.compute, self.ledger, self.patience, self.account)
         if request.rebuild:
             for region in regions:

@@ -11,7 +11,18 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
 from constructs import Construct, IDependable
 
-from infra.catalog import BY_NAME, CATALOG, PLANNER, SWEEPER, TAKER, Every, QueueTrigger, Row
+from infra.catalog import (
+    BY_NAME,
+    CATALOG,
+    PLANNER,
+    PRUNER,
+    SWEEPER,
+    TAKER,
+    Daily,
+    Every,
+    QueueTrigger,
+    Row,
+)
 from infra.constructs.inbox import Inbox
 from infra.constructs.schedules import GROUP
 from lastgood.domain.measures import NAMESPACE, Measure
@@ -28,7 +39,7 @@ Missing = cloudwatch.TreatMissingData
 _PLANNER, _TAKER, _SWEEPER = (BY_NAME[name].physical_name for name in (PLANNER, TAKER, SWEEPER))
 
 
-def _invoke(function: str, **request: str) -> str:
+def _invoke(function: str, **request: str | bool) -> str:
     """The command for it, in bash and for every version of the AWS CLI."""
     return (
         f"aws lambda invoke --function-name {function} --cli-read-timeout 0 "
@@ -122,6 +133,8 @@ def watches(inboxes: Mapping[str, Inbox], policies: Mapping[str, Policy]) -> Ite
             yield _old_messages(row, row.trigger)
         if isinstance(row.trigger, Every):
             yield _did_not_run(row, row.trigger)
+        if isinstance(row.trigger, Daily):
+            yield _did_not_run_for_days(row)
     yield _schedules_refused()
     yield _schedules_lost()
     yield _stuck()
@@ -130,6 +143,7 @@ def watches(inboxes: Mapping[str, Inbox], policies: Mapping[str, Policy]) -> Ite
             yield _caught_up(policy)
         if policy.rpo is not None:
             yield _past_rpo(policy)
+        yield _prune_stopped(policy)
 
 
 # of a function
@@ -250,6 +264,26 @@ def _did_not_run(row: Row, trigger: Every) -> Watch:
     )
 
 
+def _did_not_run_for_days(row: Row) -> Watch:
+    return Watch(
+        name=f"{row.physical_name}-did-not-run",
+        text=f"{row.physical_name} has not run for two days, and should every day. What it does is "
+        "not done: nothing is lost by that, but snapshots pile up and cost. See that its schedule "
+        f"is there and ENABLED: aws scheduler get-schedule --group-name {GROUP} --name "
+        f"{row.physical_name}. Run it by hand: {_invoke(row.physical_name)}. If the schedule is "
+        "gone, deploy Lastgood again.",
+        namespace="AWS/Lambda",
+        metric="Invocations",
+        dimensions={"FunctionName": row.physical_name},
+        threshold=1,
+        below=True,
+        period=timedelta(days=1),
+        periods=2,
+        of=2,
+        missing=Missing.BREACHING,
+    )
+
+
 # of the schedules
 
 
@@ -324,6 +358,23 @@ def _caught_up(policy: Policy) -> Watch:
         metric=Measure.SLOTS_CAUGHT_UP.value,
         dimensions=_of_sweep(policy=policy.name),
         period=QUARTER,
+    )
+
+
+def _prune_stopped(policy: Policy) -> Watch:
+    """Until the next day's plan is within the cap, or a person has approved of one."""
+    return Watch(
+        name=f"lastgood-{policy.name}-prune-stopped",
+        text=f"A prune of policy {policy.name} would delete more than its max_deletes allows, as a "
+        "whole or of some sources. Nothing of that was deleted: no point is in danger, but "
+        "snapshots pile up and cost. A notice on this topic says how many, where the plan is "
+        "stored, and how to approve it. Or plan it anew, and look: "
+        f"{_invoke(BY_NAME[PRUNER].physical_name, policy=policy.name, dry_run=True)}",
+        namespace=NAMESPACE,
+        metric=Measure.PRUNES_STOPPED.value,
+        dimensions={"service": BY_NAME[PRUNER].physical_name, "policy": policy.name},
+        statistic="Maximum",
+        period=timedelta(days=1),
     )
 
 

@@ -69,6 +69,11 @@ class Dashboard(Construct):
                     _graph("Mended by sweeps", _mended()),
                 ),
                 _row(
+                    _graph("Points kept and deleted by prunes", _pruned()),
+                    _graph("Deletes blocked, by reason", _blocked()),
+                    _graph("Points without a policy", _unmanaged()),
+                ),
+                _row(
                     _graph("Dead letters", _dead_letters()),
                     _graph("Age of the oldest message, in seconds", _ages()),
                     _graph("What failed, by error", _failures()),
@@ -171,6 +176,23 @@ def _mended() -> Lines:
         _measured(Measure.POINTS_REBUILT, "Sum", "points rebuilt"),
         _measured(Measure.SURPLUS_REMOVED, "Sum", "surplus snapshots removed"),
     ]
+
+
+def _pruned() -> Lines:
+    return [
+        _searched(Measure.POINTS_KEPT, "Sum", label="kept", summed=True),
+        _searched(Measure.POINTS_DELETED, "Sum", label="deleted", summed=True),
+        _searched(Measure.PRUNES_STOPPED, "Sum", label="plans stopped", summed=True),
+    ]
+
+
+def _blocked() -> Lines:
+    label = "${PROP('Dim.policy')}: ${PROP('Dim.reason')}"
+    return [_searched(Measure.DELETES_BLOCKED, "Sum", ("policy", "reason"), label=label)]
+
+
+def _unmanaged() -> Lines:
+    return [_searched(Measure.POINTS_UNMANAGED, "Maximum", label="${PROP('Dim.policy')}")]
 
 
 def _failures() -> Lines:

@@ -12,7 +12,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import grants
-from infra.catalog import Every, Row, Scheduled
+from infra.catalog import SLOT, Row, Scheduled, Timed
 from infra.grants import Places
 from infra.policies import schedule_names
 from lastgood.domain.policy import Policy, Schedule
@@ -21,9 +21,6 @@ GROUP = "lastgood"
 
 ATTEMPTS = 185
 """The most that Scheduler makes: how late a run may start is what ends them."""
-
-SLOT = "<aws.scheduler.scheduled-time>"
-"""Scheduler puts the instant here for which the run was due, also when it starts late."""
 
 AT_ONCE = scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF")
 
@@ -64,7 +61,7 @@ class Schedules(Construct):
                 )
 
     def of_row(
-        self, row: Row, trigger: Every, *, function: lambda_.IFunction, dead_letters: sqs.IQueue
+        self, row: Row, trigger: Timed, *, function: lambda_.IFunction, dead_letters: sqs.IQueue
     ) -> list[scheduler.CfnSchedule]:
         """Those that the row asks for."""
         role = self._may_start(
@@ -72,27 +69,14 @@ class Schedules(Construct):
         )
         return [
             self._schedule(
-                name,
-                description=f"{row.description}: {often}",
-                expression=expression,
+                f"{row.physical_name}{time.suffix}",
+                description=f"{row.description}: {time.often}",
+                expression=time.expression,
                 timezone="UTC",
                 window=AT_ONCE,
-                target=_target(function, role, dead_letters, json.dumps(given), trigger.late),
+                target=_target(function, role, dead_letters, json.dumps(time.given), trigger.late),
             )
-            for name, often, expression, given in (
-                (
-                    row.physical_name,
-                    f"every {trigger.minutes} minutes",
-                    f"rate({trigger.minutes} minutes)",
-                    {},
-                ),
-                (
-                    f"{row.physical_name}-daily",
-                    "once a day",
-                    f"cron({trigger.daily})",
-                    trigger.daily_input,
-                ),
-            )
+            for time in trigger.times
         ]
 
     def _may_start(

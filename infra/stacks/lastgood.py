@@ -10,7 +10,17 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.catalog import BY_NAME, CATALOG, PLANNER, TAKER, Every, PolicySchedules, Row
+from infra.catalog import (
+    BY_NAME,
+    CATALOG,
+    DELETER,
+    PLANNER,
+    PRUNER,
+    TAKER,
+    PolicySchedules,
+    Row,
+    Timed,
+)
 from infra.constructs import policies as deployed
 from infra.constructs.alarms import Alarms
 from infra.constructs.bus import AnnouncementBus
@@ -23,7 +33,7 @@ from infra.constructs.policies import DeployedPolicies
 from infra.constructs.schedules import Schedules
 from infra.grants import Places
 from infra.stacks.state import StateStack
-from lastgood.domain.policy import Policy
+from lastgood.domain.policy import Policy, source_regions
 from lastgood.settings import Settings
 
 
@@ -59,11 +69,9 @@ class LastgoodStack(Stack):
             row.name: Inbox(self, f"{row.construct_id}Inbox", row=row, key=self._key, places=here)
             for row in CATALOG
         }
-        take_queue = inboxes[TAKER].queue
-        if take_queue is None:
-            raise ValueError(f"the catalog gives {TAKER} no queue")
-        places = self._places(policies, take_queue, topic)
-        settings = self._settings(take_queue, topic)
+        take_queue, prune_queue = (_queue_of(inboxes[name], name) for name in (TAKER, DELETER))
+        places = self._places(policies, take_queue, prune_queue, topic)
+        settings = self._settings(take_queue, prune_queue, topic)
         functions = {
             row.name: self._function(row, inboxes[row.name], places, settings) for row in CATALOG
         }
@@ -78,6 +86,7 @@ class LastgoodStack(Stack):
             self._tell(f"{row.construct_id}Function", functions[row.name].function.function_name)
             self._tell(f"{row.construct_id}DeadLetters", inboxes[row.name].dead_letters.queue_url)
         self._tell("TakeQueue", take_queue.queue_url)
+        self._tell("PlansBucket", state.plans.bucket_name)
         self._tell("AnnouncementBus", self._bus.event_bus_name)
         self._tell("ScheduleGroup", schedules.group.ref)
         self._tell("NoticesTopic", topic.topic_arn)
@@ -100,32 +109,45 @@ class LastgoodStack(Stack):
                     planner=function,
                     dead_letters=dead_letters,
                 )
-            if isinstance(row.trigger, Every):
+            if isinstance(row.trigger, Timed):
                 own += schedules.of_row(
                     row, row.trigger, function=function, dead_letters=dead_letters
                 )
         return own
 
     def _places(
-        self, policies: Mapping[str, Policy], take_queue: sqs.Queue, topic: sns.Topic
+        self,
+        policies: Mapping[str, Policy],
+        take_queue: sqs.Queue,
+        prune_queue: sqs.Queue,
+        topic: sns.Topic,
     ) -> Places:
         return Places(
             partition=self.partition,
             account=self.account,
             region=self.region,
-            regions=source_regions(policies, self.region),
+            # Never empty: a condition on no Region at all would be none that IAM knows.
+            regions=source_regions(policies.values(), self.region),
             key=self._key.key_arn,
             table=self._state.table.table_arn,
             bus=self._bus.event_bus_arn,
             policies=deployed.PATH,
             take_queue=take_queue.queue_arn,
-            # By name: a role of the function itself names it.
-            planner=f"arn:{self.partition}:lambda:{self.region}:{self.account}"
-            f":function:{BY_NAME[PLANNER].physical_name}",
+            prune_queue=prune_queue.queue_arn,
+            planner=self._by_name(PLANNER),
+            pruner=self._by_name(PRUNER),
+            plans=self._state.plans.bucket_arn,
             topic=topic.topic_arn,
         )
 
-    def _settings(self, take_queue: sqs.Queue, topic: sns.Topic) -> Settings:
+    def _by_name(self, function: str) -> str:
+        """Not by reference: a role of the function itself names it."""
+        name = BY_NAME[function].physical_name
+        return f"arn:{self.partition}:lambda:{self.region}:{self.account}:function:{name}"
+
+    def _settings(
+        self, take_queue: sqs.Queue, prune_queue: sqs.Queue, topic: sns.Topic
+    ) -> Settings:
         """What functions may be told; their own rows say what of it, and the rest."""
         return Settings(
             account=self.account,
@@ -135,7 +157,10 @@ class LastgoodStack(Stack):
             policies=deployed.PATH,
             timeout="",
             take_queue=take_queue.queue_url,
+            prune_queue=prune_queue.queue_url,
             planner=BY_NAME[PLANNER].physical_name,
+            pruner=BY_NAME[PRUNER].physical_name,
+            plans=self._state.plans.bucket_name,
             topic=topic.topic_arn,
         )
 
@@ -157,10 +182,7 @@ class LastgoodStack(Stack):
         CfnOutput(self, f"{name}Output", value=value).override_logical_id(name)
 
 
-def source_regions(policies: Mapping[str, Policy], home: str) -> tuple[str, ...]:
-    """Every Region in which a policy has sources, each once, in the order of the alphabet.
-
-    Home, if there are no policies: a condition on no Region at all would be none that IAM knows.
-    """
-    named = {region for policy in policies.values() for region in policy.select.regions or (home,)}
-    return tuple(sorted(named or {home}))
+def _queue_of(inbox: Inbox, name: str) -> sqs.Queue:
+    if inbox.queue is None:
+        raise ValueError(f"the catalog gives {name} no queue")
+    return inbox.queue

@@ -1,14 +1,16 @@
-"""What outlives deployments: the key and the ledger."""
+"""What outlives deployments: the key, the ledger, and the plans of what to prune."""
 
 from typing import Any
 
-from aws_cdk import CfnOutput, RemovalPolicy, Stack
+from aws_cdk import Acknowledgment, CfnOutput, Duration, RemovalPolicy, Stack, Validations
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from infra import grants
 from infra.grants import Places
+from lastgood.domain.pruning import PLAN_FOR
 from lastgood.ledger import keys
 
 TABLE = "lastgood-ledger"
@@ -18,23 +20,25 @@ TABLE = "lastgood-ledger"
 IN_FLIGHT = ("claimed_at", "id", "method", "policy", "run", "slot", "source", "status")
 """A point that is not settled; who has it, and until when, is read from the item itself."""
 
-LISTED = (*IN_FLIGHT, "cause", "planned", "settled_at", "started_at")
-"""A point of a source, with how it ended; and all of a run."""
+LISTED = (*IN_FLIGHT, "cause", "hold", "members", "planned", "settled_at", "started_at")
+"""A point of a source, with how it ended and all that judging it needs; and all of a run. The
+members of a point taken one by one change while it is taken: that is worth a read less for each."""
 
 
 class StateStack(Stack):
-    """A deletion of the stack leaves both in place: they are all that leads from snapshots to the
-    points that they make up."""
+    """A deletion of the stack leaves all in place: ledger and key are all that leads from snapshots
+    to the points that they make up."""
 
     def __init__(self, scope: Construct, construct_id: str, **kwargs: Any) -> None:
         super().__init__(
             scope,
             construct_id,
-            description="Lastgood: the ledger and its key. Removing the stack keeps both.",
+            description="Lastgood: the ledger, its key, and prune plans. Removing it keeps all.",
             **kwargs,
         )
         self.key = self._key()
         self.table = self._table()
+        self.plans = self._plans()
         CfnOutput(self, "LedgerTable", value=self.table.table_name)
 
     def _key(self) -> kms.Key:
@@ -59,6 +63,28 @@ class StateStack(Stack):
             for statement in grant.statements(places):
                 key.add_to_resource_policy(statement)
         return key
+
+    def _plans(self) -> s3.Bucket:
+        bucket = s3.Bucket(
+            self,
+            "Plans",
+            bucket_name=f"lastgood-plans-{self.account}-{self.region}",
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=self.key,
+            bucket_key_enabled=True,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            enforce_ssl=True,
+            lifecycle_rules=[s3.LifecycleRule(expiration=Duration.days(PLAN_FOR.days))],
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+        )
+        Validations.of(bucket).acknowledge(
+            Acknowledgment(
+                id="AwsSolutions-S1",
+                reason="It holds plans, which two functions write and read: the ledger and the "
+                "functions' logs say who applied which",
+            )
+        )
+        return bucket
 
     def _table(self) -> dynamodb.Table:
         table = dynamodb.Table(

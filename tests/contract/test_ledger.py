@@ -14,6 +14,7 @@ from lastgood.domain.model import (
     Change,
     Doubt,
     Failure,
+    Hold,
     MemberState,
     Method,
     Outcome,
@@ -22,6 +23,15 @@ from lastgood.domain.model import (
     Run,
     RunStatus,
     Source,
+)
+from lastgood.domain.pruning import (
+    Applied,
+    Fate,
+    Obstacle,
+    Part,
+    PointPlan,
+    PrunePlan,
+    SourcePlan,
 )
 from lastgood.errors import AccessDenied, Conflict, KeyDenied, LedgerMissing, Throttled
 from lastgood.ledger.dynamo import DynamoLedger, _cancelled
@@ -350,7 +360,8 @@ def test_the_points_of_a_source_come_newest_first(ledger):
     found = list(ledger.points(SOURCE.id))
 
     assert [(one.slot - T0).days for one in found] == [3, 2, 1]
-    assert all(one.manifest is None and one.members == () for one in found)
+    assert [one.snapshots for one in found] == [("snap-3",), ("snap-2",), ("snap-1",)]
+    assert all(one.manifest is None and one.history == () for one in found)
 
 
 def test_what_is_in_flight_is_what_is_not_settled(ledger):
@@ -835,3 +846,242 @@ def test_launch_attributes_are_no_part_of_the_sources_item(dynamo, cloud):
     assert [one["pk"]["S"] for one in found if "user_data" in one] == ["LAUNCH#web-daily#i-0a"]
     (record,) = dynamo.sources(POLICY)
     assert record.source == SOURCE
+
+
+# -- what goes, what is held, and the plans of it ---------------------------------------------
+
+HOLD = Hold(by="anna", why="audit", at=T0 + minutes(9))
+LATER = T0 + timedelta(days=8)
+
+
+def available(ledger):
+    return ledger.settle(answered(ledger), AVAILABLE).point
+
+
+def test_an_expired_point_is_listed_until_it_is_deleted_and_on_record_after_that(ledger):
+    point = available(ledger)
+
+    expired = ledger.expire(point, LATER, "daily: used up")
+    listed = [one.status for one in ledger.points(SOURCE.id)]
+    ledger.deleted(point.id, LATER + minutes(1))
+
+    assert expired.snapshots == point.snapshots
+    assert listed == [PointStatus.EXPIRED]
+    assert list(ledger.points(SOURCE.id)) == []
+    known = ledger.point(point.id)
+    assert known.status is PointStatus.DELETED
+    assert known.manifest is None
+    assert [(one.status.value, one.reason) for one in known.history[-2:]] == [
+        ("expired", "daily: used up"),
+        ("deleted", "its snapshots are deleted"),
+    ]
+
+
+def test_expiring_and_deleting_again_changes_nothing(ledger):
+    point = available(ledger)
+    ledger.expire(point, LATER, "freed")
+
+    again = ledger.expire(point, LATER + minutes(1), "freed")
+    ledger.deleted(point.id, LATER)
+    ledger.deleted(point.id, LATER + minutes(1))
+
+    assert again.history[-1].at == LATER
+    assert len(ledger.point(point.id).history) == 5
+
+
+def test_a_point_that_is_not_as_it_was_read_does_not_expire(ledger):
+    pending = answered(ledger)
+    ledger.settle(pending, AVAILABLE)
+
+    with pytest.raises(Conflict, match="available now"):
+        ledger.expire(pending, LATER, "freed")
+    with pytest.raises(Conflict):
+        ledger.deleted(pending.id, LATER)
+
+
+def test_a_run_keeps_its_counts_when_its_points_go(ledger):
+    """Also for a run that asked for a point that another one took."""
+    point = available(ledger)
+    ledger.open_run(Run(id=point.run, policy=POLICY, slot=T0, started_at=T0))
+    ledger.open_run(Run(id="run-other", policy=POLICY, slot=T0, started_at=T0))
+    ledger.taken_elsewhere("run-other", point.id, T0)
+    ledger.taken_elsewhere("run-other", "pt-gone-by-its-ttl", T0)
+
+    ledger.expire(point, LATER, "freed")
+    ledger.deleted(point.id, LATER)
+
+    assert ledger.run(point.run).ended[PointStatus.AVAILABLE] == 1
+    assert ledger.run("run-other").ended[PointStatus.AVAILABLE] == 2
+
+
+def test_a_failed_point_that_went_still_counts_as_failed(ledger):
+    point = ledger.settle(answered(ledger), FAILED).point
+    ledger.open_run(Run(id="run-other", policy=POLICY, slot=T0, started_at=T0))
+    ledger.taken_elsewhere("run-other", point.id, T0)
+
+    ledger.expire(point, LATER, "its grace is over")
+
+    assert ledger.run("run-other").ended[PointStatus.FAILED] == 1
+
+
+def test_a_held_point_does_not_expire_until_it_is_released(ledger):
+    point = available(ledger)
+    ledger.hold(point.id, HOLD)
+    assert ledger.point(point.id).hold == HOLD
+    assert [one.hold for one in ledger.points(SOURCE.id)] == [HOLD]
+
+    with pytest.raises(Conflict, match="held by anna"):
+        ledger.expire(point, LATER, "freed")
+
+    ledger.release_hold(point.id)
+    assert ledger.expire(point, LATER, "freed").status is PointStatus.EXPIRED
+
+
+def test_no_point_of_a_held_source_expires_until_it_is_released(ledger):
+    point = available(ledger)
+    ledger.hold_source(SOURCE.id, HOLD)
+    assert ledger.source_holds([SOURCE.id, "i-other"]) == {SOURCE.id: HOLD}
+
+    with pytest.raises(Conflict, match="held with its source"):
+        ledger.expire(point, LATER, "freed")
+
+    ledger.release_source(SOURCE.id)
+    assert ledger.source_holds([SOURCE.id]) == {}
+    assert ledger.expire(point, LATER, "freed").status is PointStatus.EXPIRED
+
+
+def test_what_is_on_its_way_out_cannot_be_held(ledger):
+    point = available(ledger)
+    ledger.expire(point, LATER, "freed")
+
+    with pytest.raises(Conflict, match="cannot be held any more"):
+        ledger.hold(point.id, HOLD)
+    with pytest.raises(Conflict):
+        ledger.hold("pt-0", HOLD)
+
+
+def test_releasing_what_is_not_held_changes_nothing(ledger):
+    point = available(ledger)
+
+    ledger.release_hold(point.id)
+    ledger.release_hold("pt-0")
+    ledger.release_source("i-other")
+
+    assert ledger.point(point.id) == point
+    assert ledger.point("pt-0") is None
+
+
+def a_plan(**given):
+    facts = {"id": "plan-1", "policy": POLICY, "made_at": T0, "dry_run": False, "retention": "x"}
+    return PrunePlan(**facts | given)
+
+
+def a_part(number=0, fate=Fate.DELETE):
+    point = PointPlan(
+        id=f"pt-{number}",
+        status=PointStatus.AVAILABLE,
+        taken_at=T0,
+        snapshots=("snap-1", "snap-2"),
+        gib=16,
+        fate=fate,
+        reasons=("daily: used up",),
+        blocked_by={Obstacle.IMAGE: "ami-1"} if fate is Fate.BLOCKED else {},
+    )
+    sources = (SourcePlan(source=SOURCE, points=(point,)),)
+    return Part(plan="plan-1", policy=POLICY, number=number, sources=sources)
+
+
+def test_a_plan_is_opened_once_and_advanced_part_by_part(ledger):
+    opened = ledger.open_plan(a_plan())
+    again = ledger.open_plan(a_plan(dry_run=True))
+    assert opened == again == a_plan()
+
+    one = opened.with_part(a_part(), "i-1")
+    two = one.with_part(a_part(1, Fate.BLOCKED), "i-2", unreachable=3)
+    ledger.advance_plan(opened, one)
+    ledger.advance_plan(one, two)
+
+    known = ledger.plan("plan-1")
+    assert known == two
+    assert (known.busy, known.cursor, known.parts) == ((0,), "i-2", 2)
+    assert (known.totals.going, known.totals.gib, known.totals.unreachable) == (1, 16, 3)
+    assert known.totals.blocked == {Obstacle.IMAGE: 1}
+    assert ledger.plan("plan-2") is None
+
+
+def test_who_is_behind_with_a_plan_does_not_write_over_it(ledger):
+    opened = ledger.open_plan(a_plan())
+    mine, other = (opened.with_part(a_part(), cursor) for cursor in ("i-1", "i-9"))
+    ledger.advance_plan(opened, mine)
+
+    with pytest.raises(Conflict):
+        ledger.advance_plan(opened, other)
+
+    assert ledger.plan("plan-1") == mine
+
+
+def test_a_plan_whose_reply_was_lost_is_advanced_all_the_same(dynamo, cloud):
+    opened = dynamo.open_plan(a_plan())
+    after = opened.with_part(a_part(), "i-1")
+    dynamo.advance_plan(opened, after)
+
+    dynamo.advance_plan(opened, after)
+
+    assert dynamo.plan("plan-1") == after
+
+
+def test_what_became_of_a_part_is_known_by_its_last_word(ledger):
+    ledger.open_plan(a_plan())
+    ledger.note_applied("plan-1", 1, Applied(deleted=1, left={"pt-1": "ami-1"}), LATER)
+    ledger.note_applied("plan-1", 0, Applied(deleted=2), LATER)
+    ledger.note_applied("plan-1", 1, Applied(deleted=2), LATER)
+
+    assert list(ledger.applied("plan-1")) == [Applied(deleted=2), Applied(deleted=2)]
+    assert list(ledger.applied("plan-2")) == []
+
+
+def test_policies_that_were_deployed_are_remembered(ledger):
+    ledger.note_policies(["web-daily", "data"])
+    ledger.note_policies(["web-daily"])
+
+    assert ledger.noted_policies() == {"web-daily", "data"}
+
+
+def test_sources_go_on_after_any_of_them(ledger):
+    for number in range(40):
+        source = Source(id=f"i-{number}", region="eu-west-1", account=SOURCE.account)
+        ledger.claim(a_claim(source=source))
+    every = [one.source.id for one in ledger.sources(POLICY)]
+
+    for position, source_id in enumerate(every):
+        rest = [one.source.id for one in ledger.sources(POLICY, after=source_id)]
+        assert rest == every[position + 1 :]
+
+
+def test_both_ledgers_give_sources_in_one_order(dynamo):
+    memory = MemoryLedger()
+    for number in range(40):
+        source = Source(id=f"i-{number}", region="eu-west-1", account=SOURCE.account)
+        for ledger in (dynamo, memory):
+            ledger.claim(a_claim(source=source))
+
+    one, other = (
+        [found.source.id for found in ledger.sources(POLICY)] for ledger in (dynamo, memory)
+    )
+
+    assert one == other
+
+
+def test_the_record_of_a_deleted_point_and_of_a_plan_expire_long_after(dynamo, cloud):
+    point = available(dynamo)
+    dynamo.expire(point, LATER, "freed")
+    dynamo.deleted(point.id, LATER)
+    dynamo.open_plan(a_plan())
+    dynamo.note_applied("plan-1", 0, Applied(), T0)
+    client = cloud.client("dynamodb", "eu-west-1")
+
+    found = client.scan(TableName=table.NAME)["Items"]
+
+    ttl = {one["pk"]["S"]: int(one["ttl"]["N"]) for one in found if "ttl" in one}
+    assert ttl[f"POINT#{point.id}"] == int((LATER + timedelta(days=400)).timestamp())
+    assert ttl["PLAN#plan-1"] == int((T0 + timedelta(days=90)).timestamp())

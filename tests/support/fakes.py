@@ -17,8 +17,16 @@ from lastgood.domain.manifest import Instance, LaunchAttributes, Volume
 from lastgood.domain.model import Member, MemberState, Point, Tagged
 from lastgood.domain.notices import Notice
 from lastgood.domain.policy import Policy
+from lastgood.domain.pruning import Part, PruneMessage
 from lastgood.domain.requests import TakeRequest
-from lastgood.errors import CallRefused, InUse, SourceGone, UnknownPolicy
+from lastgood.errors import (
+    AccessDenied,
+    CallRefused,
+    InUse,
+    SourceGone,
+    UnknownPolicy,
+    UnknownTarget,
+)
 from lastgood.ports import Deployed, Page
 from tests.cloud.killed import Killed
 from tests.support.builders import SOURCE, T0, a_volume, an_instance
@@ -122,6 +130,9 @@ class FakeCompute:
     copied_tags: list[bool] = field(default_factory=list)
     user_data: str | None = None
     in_use: set[str] = field(default_factory=set)
+    locks: dict[str, str] = field(default_factory=dict)
+    archive: dict[str, datetime] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     stale_token: str = "stale"
     _ids: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -194,15 +205,52 @@ class FakeCompute:
         ]
         return self._pages(found, None)
 
+    def snapshots_tagged(
+        self, policy: str, tags: Mapping[str, tuple[str, ...]]
+    ) -> Iterator[Page[Tagged]]:
+        found = [
+            one
+            for one in self._shown()
+            if one.tags.get(tag_keys.POLICY) == policy
+            and all(key in one.tags for key in tags)
+            and _match(one.tags, {key: values for key, values in tags.items() if values})
+        ]
+        return self._pages(found, None)
+
+    def snapshot(self, snapshot: str) -> Tagged | None:
+        return next((one for one in self._shown() if one.member.snapshot == snapshot), None)
+
+    def locked(self, snapshots: Iterable[str] | None = None) -> dict[str, str]:
+        wanted = self.locks.keys() if snapshots is None else set(snapshots)
+        return {one: how for one, how in self.locks.items() if one in wanted}
+
+    def images_of(self, snapshots: Iterable[str]) -> dict[str, str]:
+        return {one: "used by ami-1" for one in snapshots if one in self.in_use}
+
+    def archived_at(self, snapshots: Iterable[str]) -> dict[str, datetime]:
+        return {one: self.archive[one] for one in snapshots if one in self.archive}
+
+    def tag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
+        for one in snapshots:
+            self.made[one].tags[key] = value
+
+    def untag_snapshots(self, snapshots: Iterable[str], key: str) -> None:
+        for one in snapshots:
+            self.made[one].tags.pop(key, None)
+
     def delete_snapshot(self, snapshot: str) -> None:
-        if snapshot in self.in_use:
+        if snapshot in self.in_use or snapshot in self.locks:
             raise InUse(f"{snapshot} is in use by ami-1")
+        if snapshot in self.refused:
+            raise AccessDenied(f"delete {snapshot}: UnauthorizedOperation")
         self.made.pop(snapshot, None)
 
     def _shown(self) -> list[Tagged]:
         now = self.clock.now()
         found = [
-            Tagged(one.member, one.tags) for one in self.made.values() if one.shown_from <= now
+            Tagged(one.member, one.tags, archived=one.member.snapshot in self.archive)
+            for one in self.made.values()
+            if one.shown_from <= now
         ]
         return sorted(found, key=lambda one: (one.member.started_at, one.member.snapshot))
 
@@ -281,6 +329,38 @@ class FakeQueue:
     @property
     def requests(self) -> list[TakeRequest]:
         return [one for sent in self.sends for one in sent]
+
+
+@dataclass
+class FakePruneQueue:
+    messages: list[PruneMessage] = field(default_factory=list)
+
+    def send(self, messages: Iterable[PruneMessage]) -> None:
+        self.messages += messages
+
+
+@dataclass
+class FakePlans:
+    parts: dict[tuple[str, int], Part] = field(default_factory=dict)
+
+    def put(self, part: Part) -> None:
+        self.parts[part.plan, part.number] = part
+
+    def get(self, policy: str, plan: str, part: int) -> Part:
+        if (plan, part) not in self.parts:
+            raise UnknownTarget(f"part {part} of {plan} is not stored any more")
+        return self.parts[plan, part]
+
+    def place(self, policy: str, plan: str) -> str:
+        return f"s3://plans/{policy}/{plan}/"
+
+
+@dataclass
+class FakePruners:
+    asked: list[tuple[str, datetime, bool]] = field(default_factory=list)
+
+    def ask(self, policy: str, slot: datetime, *, dry_run: bool = False) -> None:
+        self.asked.append((policy, slot, dry_run))
 
 
 @dataclass

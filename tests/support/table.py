@@ -28,7 +28,9 @@ TABLE: dict[str, Any] = {
                 "NonKeyAttributes": [
                     "cause",
                     "claimed_at",
+                    "hold",
                     "id",
+                    "members",
                     "method",
                     "planned",
                     "policy",

@@ -43,6 +43,7 @@ SLOT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 POLICIES = "/lastgood/policies"
 BUS = "lastgood"
 NOTICES = "lastgood-notices"
+PLANS = "lastgood-plans"
 TOPIC = f"arn:aws:sns:{HOME}:{ACCOUNT}:{NOTICES}"
 ANNOUNCEMENTS = "announcements"
 
@@ -206,6 +207,12 @@ class World:
         self.invoke_later("sweep", {})
         self.settle()
 
+    def prune(self, policy: str = "web-daily", **request: Any) -> dict[str, Any]:
+        """Plan what to prune as a person does, and all that follows now."""
+        report = self.invoke("prune_snapshots", {"policy": policy} | request)
+        self.settle()
+        return report
+
     def settle(self) -> None:
         """Until nothing is left to do now: deliver what EBS told, invoke, feed the functions."""
         while True:
@@ -286,7 +293,6 @@ class World:
     def _fresh(self, function: str) -> Any:
         """The handler in a new execution environment, with the function's own settings."""
         row, fed = ROWS[function], FED.get(function)
-        take = FED["create_snapshots"]
         settings = {
             "account": ACCOUNT,
             "region": HOME,
@@ -294,11 +300,14 @@ class World:
             "bus": BUS,
             "policies": POLICIES,
             "timeout": str(row.timeout),
-            "take_queue": _url(take.queue),
+            "take_queue": _url(FED["create_snapshots"].queue),
+            "prune_queue": _url(FED["delete_snapshots"].queue),
+            "pruner": ROWS["prune_snapshots"].physical_name,
+            "plans": PLANS,
             "dead_letters": _url(f"{row.physical_name}-dead-letters"),
             "planner": ROWS["plan_snapshots"].physical_name,
             "topic": TOPIC,
-            "workers": str(getattr(ROWS["create_snapshots"].trigger, "concurrency", None) or 1),
+            "workers": str(getattr(row.trigger, "concurrency", None) or 1),
             "queue": _url(fed.queue) if fed else "",
             "receives": str(fed.receives if fed else 1),
         }
@@ -496,6 +505,8 @@ def _build(world: World) -> None:
                 RedrivePolicy=json.dumps(redrive),
             )
     sqs.create_queue(ANNOUNCEMENTS)
+    where = {"LocationConstraint": HOME}
+    world.client("s3").create_bucket(Bucket=PLANS, CreateBucketConfiguration=where)
     world.client("sns").create_topic(Name=NOTICES)
     events = world.client("events")
     events.create_event_bus(Name=BUS)

@@ -7,6 +7,7 @@ LastgoodError
 │   ├── PolicyInvalid           policies.yaml has a mistake (found at synth)
 │   ├── UnsafePlan              a retention that keeps nothing, or a plan that may not be applied
 │   ├── UnknownPolicy           no policy of that name is deployed
+│   ├── UnknownTarget           no point, source, snapshot or plan of that id is on record
 │   ├── MalformedMessage        an event or message is not of the shape that is expected
 │   ├── SourceNotSelected       the source exists, but the policy leaves it out
 │   ├── SourceGone              the instance or volume is not there any more
@@ -52,6 +53,10 @@ class UnsafePlan(Refused):
 
 
 class UnknownPolicy(Refused):
+    pass
+
+
+class UnknownTarget(Refused):
     pass
 
 

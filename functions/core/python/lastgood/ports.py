@@ -11,6 +11,7 @@ from lastgood.domain.model import (
     Claim,
     Doubt,
     Failure,
+    Hold,
     Member,
     Outcome,
     Planned,
@@ -21,7 +22,8 @@ from lastgood.domain.model import (
     Tagged,
 )
 from lastgood.domain.notices import Notice
-from lastgood.domain.policy import Policy
+from lastgood.domain.policy import Policy, TagMatch
+from lastgood.domain.pruning import Applied, Part, PruneMessage, PrunePlan
 from lastgood.domain.requests import TakeRequest
 
 T = TypeVar("T")
@@ -167,6 +169,35 @@ class Compute(Protocol):
         """
         ...
 
+    def snapshots_tagged(self, policy: str, tags: TagMatch) -> Iterator[Page[Tagged]]:
+        """A page at a time, the snapshots of the policy's points that bear all of ``tags``; a key
+        without values stands for any value."""
+        ...
+
+    def snapshot(self, snapshot: str) -> Tagged | None:
+        """One of our account, whoever made it."""
+        ...
+
+    def locked(self, snapshots: Iterable[str] | None = None) -> dict[str, str]:
+        """How those that are locked are locked, in words; of all of our account if None."""
+        ...
+
+    def images_of(self, snapshots: Iterable[str]) -> dict[str, str]:
+        """The images, disabled ones too, that are made of those that have some, in words."""
+        ...
+
+    def archived_at(self, snapshots: Iterable[str]) -> dict[str, datetime]:
+        """When those that are in the archive tier came there."""
+        ...
+
+    def tag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
+        """Those that are gone are passed over."""
+        ...
+
+    def untag_snapshots(self, snapshots: Iterable[str], key: str) -> None:
+        """As ``tag_snapshots``; whatever the value is."""
+        ...
+
 
 class Ledger(Protocol):
     """The record of every point, run and source. Any method may raise LedgerMissing, KeyDenied,
@@ -277,6 +308,67 @@ class Ledger(Protocol):
         """
         ...
 
+    def expire(self, point: Point, at: datetime, reason: str) -> Point:
+        """AVAILABLE or FAILED, as ``point`` is, to EXPIRED; one that is EXPIRED stays so. The point
+        as it is then, with its members.
+
+        Raises:
+            Conflict: it is in another state by now, or it or its source is held.
+        """
+        ...
+
+    def deleted(self, point: str, at: datetime) -> None:
+        """EXPIRED to DELETED: it is listed no more. Saying so again changes nothing.
+
+        Raises:
+            Conflict: it is not EXPIRED.
+        """
+        ...
+
+    def hold(self, point: str, hold: Hold) -> None:
+        """Forbid its deletion; a later hold takes the place of an earlier.
+
+        Raises:
+            Conflict: there is no such point, or it is EXPIRED or DELETED.
+        """
+        ...
+
+    def release_hold(self, point: str) -> None: ...
+
+    def hold_source(self, source: str, hold: Hold) -> None:
+        """As ``hold``, of all points that the source has or will have, under any policy."""
+        ...
+
+    def release_source(self, source: str) -> None: ...
+
+    def source_holds(self, sources: Iterable[str]) -> dict[str, Hold]:
+        """Of those that are held."""
+        ...
+
+    def open_plan(self, plan: PrunePlan) -> PrunePlan:
+        """Write the plan, unless it is there already; the plan that is there then."""
+        ...
+
+    def plan(self, plan: str) -> PrunePlan | None: ...
+
+    def advance_plan(self, before: PrunePlan, after: PrunePlan) -> None:
+        """Write ``after``. Raises Conflict unless status and parts are those of ``before``."""
+        ...
+
+    def note_applied(self, plan: str, part: int, applied: Applied, at: datetime) -> None:
+        """What became of a part; said again, the last word counts."""
+        ...
+
+    def applied(self, plan: str) -> Iterator[Applied]:
+        """Of each part that was noted, by number."""
+        ...
+
+    def note_policies(self, policies: Iterable[str]) -> None:
+        """Remember that these are, or were, deployed."""
+        ...
+
+    def noted_policies(self) -> set[str]: ...
+
     def settle_member(self, point: Point, ended: Ended) -> Point:
         """Note how one member of a point that was taken one by one ended; gives the point with
         the states of all its members, as they are after this."""
@@ -290,11 +382,13 @@ class Ledger(Protocol):
         ...
 
     def points(self, source: str) -> Iterator[Point]:
-        """The points of a source, newest slot first, without members and manifest."""
+        """The points of a source that are not DELETED, of all policies, newest slot first, without
+        manifest, notes and history. May miss what was written in the last second."""
         ...
 
-    def sources(self, policy: str) -> Iterator[SourceRecord]:
-        """Every source that was ever seen under the policy, in no order."""
+    def sources(self, policy: str, after: str | None = None) -> Iterator[SourceRecord]:
+        """Every source that was ever seen under the policy, in an order that stays; ``after``: only
+        those that follow the source of this id."""
         ...
 
     def launch(self, policy: str, source: Source) -> LaunchAttributes | None:
@@ -332,6 +426,34 @@ class Queue(Protocol):
         Raises:
             Unavailable: some were refused again and again. Sending all again is harmless.
         """
+        ...
+
+
+class Plans(Protocol):
+    """Where the parts of plans are stored. Raises Throttled, Unavailable, AccessDenied."""
+
+    def put(self, part: Part) -> None:
+        """Store it; one that was stored before is written over."""
+        ...
+
+    def get(self, policy: str, plan: str, part: int) -> Part:
+        """Raises UnknownTarget: it is not there, or not any more."""
+        ...
+
+    def place(self, policy: str, plan: str) -> str:
+        """Where people find all parts of it."""
+        ...
+
+
+class PruneQueue(Protocol):
+    def send(self, messages: Iterable[PruneMessage]) -> None:
+        """As ``Queue.send``."""
+        ...
+
+
+class Pruners(Protocol):
+    def ask(self, policy: str, slot: datetime, *, dry_run: bool = False) -> None:
+        """Have pruning of the policy planned, or go on with it; as ``Planners.ask``."""
         ...
 
 

@@ -16,14 +16,16 @@ from lastgood.aws.bus import EventBus, ebs_event
 from lastgood.aws.clients import ONCE, client
 from lastgood.aws.compute import Ec2Compute
 from lastgood.aws.faults import translated
-from lastgood.aws.invoking import LambdaPlanners
+from lastgood.aws.invoking import LambdaPlanners, LambdaPruners
 from lastgood.aws.pacing import Pace
-from lastgood.aws.queue import SqsDeliveries, SqsQueue
+from lastgood.aws.plans import S3Plans
+from lastgood.aws.queue import SqsDeliveries, SqsPruneQueue, SqsQueue
 from lastgood.aws.topic import SnsNotices
 from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.measures import NAMESPACE, Measure
 from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.policy import Policy
+from lastgood.domain.pruning import PruneMessage
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import (
     LastgoodError,
@@ -136,7 +138,8 @@ def policies() -> DeployedPolicies:
 @cache
 def compute(region: str) -> Ec2Compute:
     workers = int(settings().workers)
-    paces = {one: Pace(workers) for one in ("create_snapshot", "create_snapshots")}
+    paced = ("create_snapshot", "create_snapshots", "delete_snapshot")
+    paces = {one: Pace(workers) for one in paced}
     return Ec2Compute(client("ec2", region), client("ec2", region, ONCE), paces)
 
 
@@ -153,6 +156,21 @@ def take_queue() -> SqsQueue:
 @cache
 def planners() -> LambdaPlanners:
     return LambdaPlanners(client("lambda", settings().region), settings().planner)
+
+
+@cache
+def pruners() -> LambdaPruners:
+    return LambdaPruners(client("lambda", settings().region), settings().pruner)
+
+
+@cache
+def prune_queue() -> SqsPruneQueue:
+    return SqsPruneQueue(client("sqs", settings().region), settings().prune_queue)
+
+
+@cache
+def plans() -> S3Plans:
+    return S3Plans(client("s3", settings().region), settings().plans)
 
 
 @cache
@@ -343,6 +361,10 @@ def about_request(request: TakeRequest) -> dict[str, str]:
         "point": request.point,
         "source": request.source.id,
     }
+
+
+def about_prune(message: PruneMessage) -> dict[str, Any]:
+    return {"policy": message.policy, "plan": message.plan, "part": message.part}
 
 
 def about_point(point: Point) -> dict[str, str]:

@@ -17,6 +17,8 @@ class Settings:
     ``queue``, ``dead_letters``: URLs of the queue that feeds the function and of that which takes
     what it cannot handle. ``take_queue``: where requests to take a point go. ``planner``: the name
     of the function that plans. ``topic``: the ARN of the topic on which people are told.
+    ``pruner``: the name of the function that plans what to prune. ``prune_queue``: where parts of
+    such plans go. ``plans``: the name of the bucket that stores them.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -33,6 +35,9 @@ class Settings:
     take_queue: str = ""
     planner: str = ""
     topic: str = ""
+    pruner: str = ""
+    prune_queue: str = ""
+    plans: str = ""
     receives: str = "1"
     workers: str = "1"
 

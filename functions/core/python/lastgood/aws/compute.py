@@ -20,6 +20,7 @@ from lastgood.domain.manifest import (
 )
 from lastgood.domain.model import Member, MemberState, Tagged
 from lastgood.domain.names import instant
+from lastgood.domain.policy import TagMatch
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import AlreadyDone, Throttled
 from lastgood.ports import Page
@@ -30,6 +31,9 @@ MOST_IDS = 1000
 """Ids named in one describe: as many as a page would hold."""
 MOST_FILTER_VALUES = 200
 """Of one filter (EC2 User Guide, "Filter your resources")."""
+ARCHIVE = "archive"
+LOCKED = ("compliance", "compliance-cooloff", "governance")
+"""Lock states in which EC2 deletes no snapshot (EC2 API, LockSnapshot); the other is expired."""
 
 Dict = Mapping[str, Any]
 
@@ -37,7 +41,8 @@ Dict = Mapping[str, Any]
 class Ec2Compute:
     """``Compute`` on two clients: ``reads`` tries again by itself, ``once`` never does.
 
-    ``paces``: of the operations that create, by name; those that are not named go at once.
+    ``paces``: of the operations that create or delete, by name; those that are not named go at
+    once.
     """
 
     def __init__(self, reads: Any, once: Any, paces: Mapping[str, Pace] | None = None) -> None:
@@ -113,7 +118,7 @@ class Ec2Compute:
         if request.excluded:
             instance["ExcludeDataVolumeIds"] = list(request.excluded)
         copied = {"CopyTagsFromSource": "volume"} if copy_tags else {}
-        with self._creating("create_snapshots", f"create the snapshots of {request.source.id}"):
+        with self._paced("create_snapshots", f"create the snapshots of {request.source.id}"):
             reply = self._once.create_snapshots(
                 InstanceSpecification=instance,
                 Description=_description(request),
@@ -125,7 +130,7 @@ class Ec2Compute:
     def snapshot_volume(
         self, volume: Volume, request: TakeRequest, tags: Mapping[str, str]
     ) -> Member:
-        with self._creating("create_snapshot", f"create the snapshot of {volume.id}"):
+        with self._paced("create_snapshot", f"create the snapshot of {volume.id}"):
             reply = self._once.create_snapshot(
                 VolumeId=volume.id,
                 Description=_description(request),
@@ -134,7 +139,7 @@ class Ec2Compute:
         return _member(reply)
 
     @contextmanager
-    def _creating(self, operation: str, what: str) -> Iterator[None]:
+    def _paced(self, operation: str, what: str) -> Iterator[None]:
         """Wait for the turn of the call; go slower if EC2 throttles it all the same."""
         pace = self._paces.get(operation)
         if pace:
@@ -162,13 +167,77 @@ class Ec2Compute:
         of_run = _filter(f"tag:{tag_keys.RUN}", [run]) if run else None
         return self._snapshots(of_run or _filter("tag-key", [tag_keys.POINT]))
 
+    def snapshots_tagged(self, policy: str, tags: TagMatch) -> Iterator[Page[Tagged]]:
+        of_policy = _filter(f"tag:{tag_keys.POLICY}", [policy])
+        any_value = [key for key, values in tags.items() if not values]
+        some_values = {key: values for key, values in tags.items() if values}
+        # Each key in a filter of its own: the values of one are OR'ed.
+        keys = [_filter("tag-key", [key]) for key in any_value]
+        return self._snapshots(of_policy, *keys, *_tag_filters(some_values))
+
+    def snapshot(self, snapshot: str) -> Tagged | None:
+        pages = self._snapshots(_filter("snapshot-id", [snapshot]))
+        return next((one for page in pages for one in page.items), None)
+
     def delete_snapshot(self, snapshot: str) -> None:
-        with suppress(AlreadyDone), translated("ec2", f"delete {snapshot}"):
+        with suppress(AlreadyDone), self._paced("delete_snapshot", f"delete {snapshot}"):
             self._reads.delete_snapshot(SnapshotId=snapshot)
 
-    def _snapshots(self, filter_: Dict) -> Iterator[Page[Tagged]]:
-        for page in self._pages("describe_snapshots", [filter_], OwnerIds=["self"]):
-            found = [Tagged(_member(one), _tags(one)) for one in page["Snapshots"]]
+    def locked(self, snapshots: Iterable[str] | None = None) -> dict[str, str]:
+        found = {}
+        for some in [None] if snapshots is None else _chunks(snapshots, MOST_FILTER_VALUES):
+            request = {"MaxResults": PAGE} if some is None else {"SnapshotIds": some}
+            with translated("ec2", f"look for locked snapshots in {self.region}"):
+                while True:
+                    reply = self._reads.describe_locked_snapshots(**request)
+                    for one in reply["Snapshots"]:
+                        if one["LockState"] in LOCKED:
+                            found[one["SnapshotId"]] = _lock(one)
+                    if not reply.get("NextToken"):
+                        break
+                    request["NextToken"] = reply["NextToken"]
+        return found
+
+    def images_of(self, snapshots: Iterable[str]) -> dict[str, str]:
+        found = {}
+        for some in _chunks(snapshots, MOST_FILTER_VALUES):
+            of_some = _filter("block-device-mapping.snapshot-id", some)
+            for page in self._pages(
+                "describe_images", [of_some], Owners=["self"], IncludeDisabled=True
+            ):
+                for image in page["Images"]:
+                    disabled = ", which is disabled" if image.get("State") == "disabled" else ""
+                    for device in image.get("BlockDeviceMappings", []):
+                        snapshot = device.get("Ebs", {}).get("SnapshotId")
+                        if snapshot in some:
+                            found[snapshot] = f"used by {image['ImageId']}{disabled}"
+        return found
+
+    def archived_at(self, snapshots: Iterable[str]) -> dict[str, datetime]:
+        return {
+            one["SnapshotId"]: one["ArchivalCompleteTime"]
+            for some in _chunks(snapshots, MOST_FILTER_VALUES)
+            for page in self._pages("describe_snapshot_tier_status", [_filter("snapshot-id", some)])
+            for one in page["SnapshotTierStatuses"]
+            if one.get("StorageTier") == ARCHIVE and "ArchivalCompleteTime" in one
+        }
+
+    def tag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
+        for some in _chunks(snapshots, MOST_IDS):
+            with translated("ec2", f"tag {len(some)} snapshots with {key}"):
+                self._reads.create_tags(Resources=some, Tags=[{"Key": key, "Value": value}])
+
+    def untag_snapshots(self, snapshots: Iterable[str], key: str) -> None:
+        for some in _chunks(snapshots, MOST_IDS):
+            with translated("ec2", f"take the tag {key} from {len(some)} snapshots"):
+                self._reads.delete_tags(Resources=some, Tags=[{"Key": key}])
+
+    def _snapshots(self, *filters: Dict) -> Iterator[Page[Tagged]]:
+        for page in self._pages("describe_snapshots", list(filters), OwnerIds=["self"]):
+            found = [
+                Tagged(_member(one), _tags(one), archived=one.get("StorageTier") == ARCHIVE)
+                for one in page["Snapshots"]
+            ]
             yield Page(found, page.get("NextToken"))
 
     def _pages(
@@ -213,6 +282,12 @@ def _tag_specifications(tags: Mapping[str, str]) -> list[Dict]:
             "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
         }
     ]
+
+
+def _lock(snapshot: Dict) -> str:
+    until = snapshot.get("LockExpiresOn")
+    mode = snapshot["LockState"].partition("-")[0]
+    return f"locked ({mode}){f' until {instant(until)}' if until else ''}"
 
 
 def _description(request: TakeRequest) -> str:

@@ -25,7 +25,7 @@ SPACING = timedelta(seconds=20)
 PENDING = timedelta(minutes=2)
 """A pending snapshot needs a while to complete; nothing tells how long."""
 
-Service = Literal["dynamodb", "ec2", "events", "lambda", "sns", "sqs", "ssm"]
+Service = Literal["dynamodb", "ec2", "events", "lambda", "s3", "sns", "sqs", "ssm"]
 """boto3's names of the clients that we make."""
 
 
@@ -231,6 +231,22 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
             "InvalidParameterValueException InvalidRequestContentException "
             "ModeNotSupportedException RequestTooLargeException "
             "SerializedRequestEntityTooLargeException UnsupportedMediaTypeException",
+        ),
+    ),
+    "s3": COMMON
+    | _table(
+        (_UNAVAILABLE, "OperationAborted"),
+        (
+            _KEY,
+            "KMS.DisabledException KMS.InvalidKeyUsageException KMS.KMSInvalidStateException "
+            "KMS.NotFoundException",
+        ),
+        (_DONE, "NoSuchKey"),
+        (_NOT_WHOLE, "AllAccessDisabled NoSuchBucket PermanentRedirect"),
+        (
+            _REFUSED,
+            "EncryptionTypeMismatch EntityTooLarge InvalidArgument InvalidObjectState "
+            "InvalidRequest InvalidWriteOffset TooManyParts",
         ),
     ),
     "sns": COMMON

@@ -3,8 +3,8 @@
 import time
 
 REFILL = 5.0
-"""Calls a second by which the buckets of CreateSnapshot and of CreateSnapshots fill, each, for an
-account and Region; both hold 100 (EC2 Developer Guide, "Request throttling")."""
+"""Calls a second by which the buckets of CreateSnapshot, CreateSnapshots and DeleteSnapshot fill,
+each, for an account and Region; all hold 100 (EC2 Developer Guide, "Request throttling")."""
 
 OUR_SHARE = 0.95
 """Of the refill, by all workers together: the bucket stays as full as it was found."""

@@ -10,6 +10,7 @@ from typing import Any
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
 from lastgood.domain.names import instant
+from lastgood.domain.pruning import PruneMessage
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import LastgoodError, Unavailable
 
@@ -26,12 +27,33 @@ class SqsQueue:
     """``Queue`` on one SQS queue."""
 
     def __init__(self, client: Any, url: str) -> None:
+        self._out = _Out(client, url)
+
+    def send(self, requests: Iterable[TakeRequest]) -> int:
+        return self._out.send(_body(request) for request in requests)
+
+
+class SqsPruneQueue:
+    """``PruneQueue`` on one SQS queue."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._out = _Out(client, url)
+
+    def send(self, messages: Iterable[PruneMessage]) -> None:
+        self._out.send(json.dumps(unstructure(one)) for one in messages)
+
+
+class _Out:
+    """A queue that is only written to."""
+
+    def __init__(self, client: Any, url: str) -> None:
         self._client = client
         self._url = url
 
-    def send(self, requests: Iterable[TakeRequest]) -> int:
+    def send(self, every: Iterable[str]) -> int:
+        """In as few calls as fit; how many were sent."""
         sent = 0
-        for bodies in _batches(_body(request) for request in requests):
+        for bodies in _batches(every):
             self._send_batch(bodies)
             sent += len(bodies)
         return sent

@@ -9,6 +9,7 @@ from lastgood.domain import tags as keys
 from lastgood.domain.model import (
     Change,
     Doubt,
+    Hold,
     Member,
     MemberState,
     Method,
@@ -133,6 +134,7 @@ def rebuilt(found: Sequence[Tagged], *, region: str, account: str, now: datetime
         cause = f"{len(members)} of its {wanted} snapshots are there"
         outcome = Outcome(status=PointStatus.FAILED, at=now, cause=cause)
     status = outcome.status if outcome else PointStatus.PENDING
+    held = next((one.tags[keys.HOLD] for one in ours if keys.HOLD in one.tags), None)
     point, policy, run, source = names
     return Point(
         id=point,
@@ -147,5 +149,6 @@ def rebuilt(found: Sequence[Tagged], *, region: str, account: str, now: datetime
         notes=("rebuilt from the tags of its snapshots: its manifest is lost",),
         settled_at=outcome.at if outcome else None,
         cause=outcome.cause if outcome else None,
+        hold=None if held is None else Hold.of_tag(held, now),
         history=(Change(at=now, status=status, reason="rebuilt from tags"),),
     )

@@ -6,7 +6,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from lastgood.domain.manifest import Manifest
+from lastgood.domain.names import instant
 from lastgood.domain.policy import ResourceKind
+
+LONGEST_TAG_VALUE = 256
+"""Characters (EC2 User Guide, "Tag restrictions")."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,10 +77,34 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A snapshot as EC2 shows it, with its tags."""
+    """A snapshot as EC2 shows it, with its tags. ``archived``: it is in the archive tier."""
 
     member: Member
     tags: Mapping[str, str]
+    archived: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """What forbids deletion until it is lifted: who asked for it, and why."""
+
+    by: str
+    why: str
+    at: datetime
+
+    def __str__(self) -> str:
+        return f"held by {self.by} since {instant(self.at)}: {self.why}"
+
+    @property
+    def tag(self) -> str:
+        """The value of the tag that says so; cut to what a tag holds."""
+        return f"{self.by}: {self.why}"[:LONGEST_TAG_VALUE]
+
+    @classmethod
+    def of_tag(cls, value: str, at: datetime) -> "Hold":
+        """What a tag says, whoever wrote it; ``at``: when it was found."""
+        by, colon, why = value.partition(": ")
+        return cls(by=by if colon else "a tag", why=why if colon else value or "no reason", at=at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +124,7 @@ class Point:
     an owner, since when it has been free. ``retakes``: how often a sweep asked for it again.
     ``attempted_at`` is when a create call may first have gone out whose outcome is not known;
     None when none did. ``members`` is empty until EC2 has answered. ``cause`` says why it failed,
-    or, while it is CREATING, what it waits for.
+    or, while it is CREATING, what it waits for. ``hold`` is its own, not that of its source.
     """
 
     id: str
@@ -116,6 +144,7 @@ class Point:
     notes: tuple[str, ...] = ()
     settled_at: datetime | None = None
     cause: str | None = None
+    hold: Hold | None = None
     history: tuple[Change, ...] = ()
 
     @property
@@ -126,6 +155,18 @@ class Point:
     def taken_at(self) -> datetime | None:
         """The instant whose data the point holds: when its first snapshot was started."""
         return min((member.started_at for member in self.members), default=None)
+
+    @property
+    def ended(self) -> PointStatus:
+        """How it was settled, whatever became of it since."""
+        if self.status in (PointStatus.EXPIRED, PointStatus.DELETED):
+            return PointStatus.FAILED if self.cause else PointStatus.AVAILABLE
+        return self.status
+
+    @property
+    def gib(self) -> int:
+        """Of all its volumes: more than its snapshots can cost, and free when they go."""
+        return sum(member.size_gib for member in self.members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

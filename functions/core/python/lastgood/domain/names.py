@@ -28,6 +28,11 @@ def run_id(policy: str, slot: datetime, source: str | None = None) -> str:
     return f"run-{_digest(policy, instant(slot), source or '')}"
 
 
+def plan_id(policy: str, slot: datetime) -> str:
+    """The one plan of what to prune of a policy for a slot."""
+    return f"plan-{_digest(policy, instant(slot))}"
+
+
 def shard(name: str, shards: int) -> int:
     """A stable number below ``shards``, to spread what belongs together over partitions."""
     return int(_digest(name), 16) % shards

@@ -1,12 +1,14 @@
 """What people are told, and in which words: what, where, since when, what to do."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from lastgood.domain.model import Failure, PointStatus, Run, SourceRecord
 from lastgood.domain.names import instant
-from lastgood.domain.policy import Policy, duration_text
+from lastgood.domain.policy import MaxDeletes, Policy, duration_text
+from lastgood.domain.pruning import PlanStatus, PrunePlan
 
 MOST_NAMED = 20
 """Lines of one notice that name something one by one; beyond that they are counted."""
@@ -105,6 +107,73 @@ def caught_up(policy: str, slot: datetime, now: datetime) -> Notice:
                 "and look into the dead letters of lastgood-plan-snapshots.",
             ]
         ),
+    )
+
+
+def prune_stopped(plan: PrunePlan, cap: MaxDeletes, place: str) -> Notice:
+    """Of a plan that is over the cap, as a whole or for some sources."""
+    totals = plan.totals
+    stopped = plan.status is PlanStatus.STOPPED
+    what = f"{totals.going} points" if stopped else f"{totals.sources_over_share} sources"
+    lines = [
+        *(
+            [
+                f"{totals.going} recovery points of policy {plan.policy} are free to go, and its "
+                f"max_deletes.count allows {cap.count} in one run. None was deleted."
+            ]
+            if stopped
+            else []
+        ),
+        *(
+            [
+                f"Of {totals.sources_over_share} sources more than {cap.share:.0%} of their points "
+                f"would go, which is more than max_deletes.share allows: {totals.over_share} "
+                "points. None of these was deleted."
+            ]
+            if totals.sources_over_share
+            else []
+        ),
+        f"Planned at {_readable(plan.made_at)}.",
+        "",
+        "This is as it should be after a change of the retention, or when pruning was off for a "
+        "while. If it is not, correct the retention before you approve anything.",
+        "",
+        "What to do: look at the plan, with",
+        f"  aws s3 cp --recursive {place} {plan.id}",
+        "and if all of it shall go, within a week, approve it, with",
+        _prune({"plan": plan.id, "by": "<your name>"}),
+        "or raise max_deletes in policies.yaml and deploy.",
+        "Nothing happens if you do nothing: the next prune plans anew.",
+    ]
+    return Notice(
+        key=f"prune#{plan.id}",
+        subject=f"Lastgood: pruning of {plan.policy} stopped, {what} over its cap",
+        text="\n".join(lines),
+    )
+
+
+def unmanaged(policy: str, points: int, sources: int, now: datetime) -> Notice:
+    """Of a policy that was taken out of the file, or renamed; one notice a month."""
+    return Notice(
+        key=f"unmanaged#{policy}#{now:%Y-%m}",
+        subject=f"Lastgood: {points} points of {policy}, which is not deployed, stay for ever",
+        text="\n".join(
+            [
+                f"The policy {policy} is not deployed any more. It has left {points} recovery "
+                f"points of {sources} sources, which nobody prunes: they are kept, and they cost.",
+                "",
+                f"What to do: put {policy} back into policies.yaml, without schedules if it shall "
+                "take no more points, and deploy: then its retention holds for them again.",
+                "There is no need to hurry: nothing is deleted meanwhile.",
+            ]
+        ),
+    )
+
+
+def _prune(request: Mapping[str, str]) -> str:
+    return (
+        "  aws lambda invoke --function-name lastgood-prune-snapshots --cli-read-timeout 0 "
+        f"--payload fileb://<(echo '{json.dumps(request)}') answer.json"
     )
 
 

@@ -1,7 +1,7 @@
 """What a person asks for in ``policies.yaml``: the types of one policy, and nothing that acts."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -17,6 +17,13 @@ Count = int | Literal["all"]
 
 TagMatch = Mapping[str, tuple[str, ...]]
 """Tags to look for: every key must be there, with any one of its values, compared exactly."""
+
+
+def source_regions(policies: "Iterable[Policy]", home: str) -> tuple[str, ...]:
+    """Every Region in which a policy has sources, each once, in the order of the alphabet; home, if
+    there are no policies."""
+    named = {region for policy in policies for region in policy.select.regions or (home,)}
+    return tuple(sorted(named or {home}))
 
 
 def duration(text: str) -> timedelta:

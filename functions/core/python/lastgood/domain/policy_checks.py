@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from lastgood.domain import cron
+from lastgood.domain.model import LONGEST_TAG_VALUE
 from lastgood.domain.policy import (
     Copy,
     MaxDeletes,
@@ -34,7 +35,6 @@ KEY_PATTERN = r"alias/[\w/-]{1,250}|arn:aws[\w-]*:kms:\S+|mrk-[0-9a-f]{32}|[0-9a
 MOST_TAGS = 25
 """A snapshot holds 50; the rest is for Lastgood's own and for those of the source."""
 LONGEST_TAG_KEY = 128  # characters: EC2 User Guide, "Tag restrictions"
-LONGEST_TAG_VALUE = 256  # characters: the same
 MOST_VALUES = 190
 """EC2 takes 200 filter values in one describe; the rest is for Lastgood's own filters."""
 MOST_POINTS = 100_000

@@ -122,7 +122,7 @@ class Judge:
         for match in self._retention.keep_tags:
             tagged = _Tagged(match)
             for index, one in enumerate(judged):
-                if _matches(one.tags, match):
+                if matches(one.tags, match):
                     case.keep(index, tagged)
         floor = _Floor(self._retention.at_least)
         for index, one in enumerate(judged[: len(newest)]):
@@ -157,7 +157,8 @@ def _age(point: PointFacts) -> tuple[datetime, str]:
     return point.taken_at, point.id
 
 
-def _matches(tags: Mapping[str, str], match: TagMatch) -> bool:
+def matches(tags: Mapping[str, str], match: TagMatch) -> bool:
+    """Whether every key of ``match`` is there, with one of its values."""
     return all(tags.get(key) in values for key, values in match.items())
 
 

@@ -12,7 +12,9 @@ SLOT = "lastgood:slot"
 SOURCE = "lastgood:source"
 METHOD = "lastgood:method"
 MEMBERS = "lastgood:members"
-OWN = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD, MEMBERS)
+HOLD = "lastgood:hold"
+"""On a snapshot that may not be deleted, whoever put it there; its value says who and why."""
+OWN = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD, MEMBERS, HOLD)
 
 MOST_TAGS = 50
 """Of any EC2 resource (EC2 User Guide, "Tag restrictions"); the aws: ones are not counted."""

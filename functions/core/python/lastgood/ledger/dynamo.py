@@ -1,7 +1,7 @@
 """The ledger on DynamoDB. Each change of a state is a conditional write, drawn where it is made."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from lastgood.domain.model import (
     Claim,
     Doubt,
     Failure,
+    Hold,
     Member,
     Method,
     Outcome,
@@ -27,7 +28,8 @@ from lastgood.domain.model import (
     Source,
     SourceRecord,
 )
-from lastgood.domain.names import instant
+from lastgood.domain.names import instant, shard
+from lastgood.domain.pruning import PLAN_FOR, Applied, PrunePlan
 from lastgood.domain.taking import anchor
 from lastgood.errors import CallRefused, Conflict, Throttled
 from lastgood.ledger import items, keys
@@ -36,6 +38,7 @@ from lastgood.ports import Settled
 
 MOST_KEYS = 100
 """Of one BatchGetItem (DynamoDB API Reference)."""
+ON_RECORD = "attribute_exists(pk)"
 CONDITION = "ConditionalCheckFailed"
 NO_REASON = "None"
 
@@ -101,7 +104,7 @@ class DynamoLedger:
             ExpressionAttributeValues={":pk": {"S": keys.run(run)["pk"]}},
             ConsistentRead=True,
         )
-        return items.counted_run(found, lambda point: self._known(point).status)
+        return items.counted_run(found, self.point)
 
     def runs(self, policy: str) -> Iterator[Run]:
         for item in self._listed(keys.runs_of(policy)):
@@ -382,6 +385,71 @@ class DynamoLedger:
             return known
         return self._known(claim.id)
 
+    def expire(self, point: Point, at: datetime, reason: str) -> Point:
+        """A person holds a point, or its source, while a worker is about to delete it::
+
+            worker                        point        hold of source   person
+            reads: AVAILABLE               AVAILABLE
+                                           hold                         <--- hold the point
+            if AVAILABLE, and no hold: refused, Conflict
+                                           AVAILABLE    there           <--- or hold the source
+            if there is none: refused, Conflict
+
+        Who holds after the write is refused instead: the point is EXPIRED by then.
+        """
+        update = self._in_transaction(
+            keys.point(point.id),
+            "SET #status = :expired, history = list_append(history, :change)",
+            {
+                ":seen": {"S": point.status},
+                ":expired": {"S": PointStatus.EXPIRED},
+                ":change": items.value([Change(at=at, status=PointStatus.EXPIRED, reason=reason)]),
+            },
+            condition="#status = :seen AND attribute_not_exists(#hold)",
+        )
+        no_hold = {
+            "ConditionCheck": {
+                "TableName": self._table,
+                "Key": items.to_item(keys.hold(point.source.id)),
+                "ConditionExpression": "attribute_not_exists(pk)",
+            }
+        }
+        try:
+            self._transact(f"expire {point.id}", update, no_hold)
+        except _NotMet as refused:
+            known = self._known(point.id)
+            if known.status is PointStatus.EXPIRED:
+                return known
+            if known.status is not point.status:
+                raise Conflict(f"{point.id} is {known.status} now") from refused
+            raise Conflict(f"{point.id} is {known.hold or 'held with its source'}") from refused
+        return self._known(point.id)
+
+    def deleted(self, point: str, at: datetime) -> None:
+        """A point leaves the listing with its snapshots; the record of it stays for a while::
+
+        worker A                      item                          worker B
+        deletes the snapshots          EXPIRED                      finds them gone
+        if EXPIRED  ---------------->  DELETED    <---------------- if EXPIRED: refused; it is
+                                                                    as it should be
+        """
+        change = Change(at=at, status=PointStatus.DELETED, reason="its snapshots are deleted")
+        updated = self._update(
+            keys.point(point),
+            f"record that {point} is deleted",
+            "SET #status = :deleted, #ttl = :ttl, history = list_append(history, :change) "
+            "REMOVE listed, manifest",
+            {
+                ":deleted": {"S": PointStatus.DELETED},
+                ":expired": {"S": PointStatus.EXPIRED},
+                ":ttl": {"N": str(items.expires(at, items.DELETED_FOR))},
+                ":change": items.value([change]),
+            },
+            condition="#status = :expired",
+        )
+        if updated is None and self._known(point).status is not PointStatus.DELETED:
+            raise Conflict(f"{point} is not expired")
+
     def settle_member(self, point: Point, ended: Ended) -> Point:
         """The last two members end at once; each write answers with what both have said::
 
@@ -416,6 +484,116 @@ class DynamoLedger:
         item = self._get(keys.point(point), f"read {point}")
         return items.from_item(Point, item) if item else None
 
+    # holds
+
+    def hold(self, point: str, hold: Hold) -> None:
+        """See ``expire``: whoever of the two writes first wins."""
+        updated = self._update(
+            keys.point(point),
+            f"hold {point}",
+            "SET #hold = :hold",
+            {
+                ":hold": items.value(hold),
+                ":expired": {"S": PointStatus.EXPIRED},
+                ":deleted": {"S": PointStatus.DELETED},
+            },
+            condition="attribute_exists(pk) AND NOT #status IN (:expired, :deleted)",
+        )
+        if updated is None:
+            raise Conflict(f"{point} is {self._known(point).status}: it cannot be held any more")
+
+    def release_hold(self, point: str) -> None:
+        self._update(keys.point(point), f"release {point}", "REMOVE #hold", {}, condition=ON_RECORD)
+
+    def hold_source(self, source: str, hold: Hold) -> None:
+        with translated("dynamodb", f"hold {source}"):
+            self._client.put_item(
+                TableName=self._table,
+                Item=items.to_item({**keys.hold(source), **unstructure(hold)}),
+            )
+
+    def release_source(self, source: str) -> None:
+        with translated("dynamodb", f"release {source}"):
+            self._client.delete_item(TableName=self._table, Key=items.to_item(keys.hold(source)))
+
+    def source_holds(self, sources: Iterable[str]) -> dict[str, Hold]:
+        found = self._get_all([keys.hold(one) for one in set(sources)], "look for holds")
+        return {
+            item["pk"]["S"].removeprefix(keys.hold("")["pk"]): items.from_item(Hold, item)
+            for item in found
+        }
+
+    # plans of what to prune
+
+    def open_plan(self, plan: PrunePlan) -> PrunePlan:
+        self._put_new(items.plan(plan), f"open {plan.id}")
+        opened = self.plan(plan.id)
+        if opened is None:
+            raise Conflict(f"{plan.id} is gone")
+        return opened
+
+    def plan(self, plan: str) -> PrunePlan | None:
+        item = self._get(keys.plan(plan), f"read {plan}")
+        return items.from_item(PrunePlan, item) if item else None
+
+    def advance_plan(self, before: PrunePlan, after: PrunePlan) -> None:
+        """Two planners of one plan; the second stops where it meets the first::
+
+            planner A                     item                          planner B
+            reads: 3 parts                 3 parts, planning            reads: 3 parts
+            4 parts, if 3  ------------->  4 parts, planning
+                                                       <--------------- 4 parts, if 3: refused
+
+        A person's approval is refused in the same way if somebody else approved meanwhile.
+        """
+        with translated("dynamodb", f"record {after.id}"):
+            try:
+                self._client.put_item(
+                    TableName=self._table,
+                    Item=items.plan(after),
+                    ConditionExpression="#status = :status AND parts = :parts",
+                    ExpressionAttributeNames={"#status": "status"},
+                    ExpressionAttributeValues={
+                        ":status": {"S": before.status},
+                        ":parts": {"N": str(before.parts)},
+                    },
+                )
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                # Ours may have been written, and its reply lost.
+                if self.plan(after.id) != after:
+                    raise Conflict(f"{after.id} was changed meanwhile") from error
+
+    def note_applied(self, plan: str, part: int, applied: Applied, at: datetime) -> None:
+        expiry = {"ttl": items.expires(at, PLAN_FOR)}
+        item = items.to_item({**keys.part(plan, part), **unstructure(applied), **expiry})
+        with translated("dynamodb", f"record part {part} of {plan}"):
+            self._client.put_item(TableName=self._table, Item=item)
+
+    def applied(self, plan: str) -> Iterator[Applied]:
+        for item in self._query(
+            f"read what became of {plan}",
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :part)",
+            ExpressionAttributeValues={
+                ":pk": {"S": keys.plan(plan)["pk"]},
+                ":part": {"S": keys.PART},
+            },
+        ):
+            yield items.from_item(Applied, item)
+
+    # policies
+
+    def note_policies(self, policies: Iterable[str]) -> None:
+        for policy in policies:
+            self._put_new(items.to_item({**keys.policy(policy), "name": policy}), f"note {policy}")
+
+    def noted_policies(self) -> set[str]:
+        found = self._query(
+            "list the policies that were deployed",
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": keys.POLICIES}},
+        )
+        return {item["name"]["S"] for item in found}
+
     def point_of(self, snapshot: str) -> Point | None:
         for item in self._query(
             f"look up {snapshot}",
@@ -430,12 +608,17 @@ class DynamoLedger:
         for item in self._listed(keys.points_of(source)):
             yield items.from_item(Point, item)
 
-    def sources(self, policy: str) -> Iterator[SourceRecord]:
-        for number in range(keys.SHARDS):
+    def sources(self, policy: str, after: str | None = None) -> Iterator[SourceRecord]:
+        first = shard(after, keys.SHARDS) if after else 0
+        for number in range(first, keys.SHARDS):
+            condition, values = "pk = :pk", {":pk": {"S": keys.sources_of(policy, number)}}
+            if after and number == first:
+                condition += " AND sk > :after"
+                values[":after"] = {"S": keys.source(policy, after)["sk"]}
             for item in self._query(
                 f"read the sources of {policy}",
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": {"S": keys.sources_of(policy, number)}},
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues=values,
             ):
                 yield items.from_item(SourceRecord, item)
 
@@ -454,24 +637,9 @@ class DynamoLedger:
                 yield items.from_item(Point, item)
 
     def known(self, points: Iterable[str]) -> set[str]:
-        every = sorted(set(points))
-        found = set()
-        for start in range(0, len(every), MOST_KEYS):
-            wanted = [items.to_item(keys.point(one)) for one in every[start : start + MOST_KEYS]]
-            while wanted:
-                with translated("dynamodb", f"look for {len(wanted)} points"):
-                    reply = self._client.batch_get_item(
-                        RequestItems={
-                            self._table: {
-                                "Keys": wanted,
-                                "ConsistentRead": True,
-                                "ProjectionExpression": "id",
-                            }
-                        }
-                    )
-                found |= {item["id"]["S"] for item in reply["Responses"].get(self._table, [])}
-                wanted = reply["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
-        return found
+        wanted = [keys.point(one) for one in sorted(set(points))]
+        found = self._get_all(wanted, "look for points", ProjectionExpression="id")
+        return {item["id"]["S"] for item in found}
 
     def rebuild(self, point: Point) -> bool:
         """A worker claims what a sweep rebuilds; whoever comes first has it::
@@ -627,6 +795,17 @@ class DynamoLedger:
             )
         item: Item | None = reply.get("Item")
         return item
+
+    def _get_all(self, every: Sequence[keys.Key], what: str, **request: Any) -> Iterator[Item]:
+        """Those that are there, in no order."""
+        for start in range(0, len(every), MOST_KEYS):
+            wanted = [items.to_item(one) for one in every[start : start + MOST_KEYS]]
+            while wanted:
+                asked = {"Keys": wanted, "ConsistentRead": True, **request}
+                with translated("dynamodb", what):
+                    reply = self._client.batch_get_item(RequestItems={self._table: asked})
+                yield from reply["Responses"].get(self._table, [])
+                wanted = reply["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
 
     def _query(self, what: str, **request: Any) -> Iterator[Item]:
         pages = self._client.get_paginator("query").paginate(TableName=self._table, **request)

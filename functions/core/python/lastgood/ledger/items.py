@@ -10,6 +10,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from lastgood.codec import structure, unstructure
 from lastgood.domain.model import Change, Claim, Doubt, Outcome, Point, PointStatus, Run
 from lastgood.domain.names import shard
+from lastgood.domain.pruning import PLAN_FOR, PrunePlan
 from lastgood.ledger import keys
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ LEAD_FOR = timedelta(days=90)
 """A lead is of use until its point is settled."""
 RUN_FOR = timedelta(days=400)
 """A yearly policy's last run can still be seen when the next is due."""
+DELETED_FOR = RUN_FOR
+"""How long one can ask what became of a point, and why."""
 NOTICE_FOR = RUN_FOR
 """As long as a run that people were told of: a policy's newest run is looked at however old."""
 
@@ -116,6 +119,10 @@ def lease_end(claim: Claim) -> datetime:
     return (claim.at + claim.lease).replace(microsecond=0) + timedelta(seconds=1)
 
 
+def plan(one: PrunePlan) -> Item:
+    return to_item({**keys.plan(one.id), **unstructure(one), "ttl": expires(one.made_at, PLAN_FOR)})
+
+
 def settled(outcome: Outcome) -> Change:
     reason = outcome.cause or "every snapshot completed"
     return Change(at=outcome.at, status=outcome.status, reason=reason)
@@ -135,8 +142,11 @@ def run(one: Run) -> Item:
     )
 
 
-def counted_run(items: Iterable[Item], status_of: Callable[[str], PointStatus]) -> Run | None:
-    """A run from its partition: the run itself, its counts, and the points of other runs."""
+def counted_run(items: Iterable[Item], point: Callable[[str], Point | None]) -> Run | None:
+    """A run from its partition: the run itself, its counts, and the points of other runs.
+
+    One that is not on record any more had ended long ago, and is taken to have ended well.
+    """
     found = None
     counts = dict.fromkeys((PointStatus.AVAILABLE, PointStatus.FAILED), 0)
     for item in items:
@@ -144,7 +154,8 @@ def counted_run(items: Iterable[Item], status_of: Callable[[str], PointStatus]) 
         if sort == keys.RUN:
             found = from_item(Run, item)
         elif sort.startswith(keys.ELSEWHERE):
-            status = status_of(sort.removeprefix(keys.ELSEWHERE))
+            other = point(sort.removeprefix(keys.ELSEWHERE))
+            status = other.ended if other else PointStatus.AVAILABLE
             if status in counts:
                 counts[status] += 1
         elif sort.startswith(keys.COUNT):

@@ -13,6 +13,10 @@ partition ``pk``       sort ``sk``               item
 ``SOURCES#<p>#<n>``    ``SOURCE#<source>``       a source of policy p, on one of 16 partitions
 ``LAUNCH#<p>#<id>``    ``LAUNCH``                launch attributes of a source of policy p
 ``NOTICE#<key>``       ``NOTICE``                people were told of this
+``HOLD#<source>``      ``HOLD``                  no point of the source may be deleted
+``PLAN#<plan>``        ``PLAN``                  the head of a plan of what to prune
+``PLAN#<plan>``        ``PART#<number>``         what became of a part of it
+``POLICIES``           ``POLICY#<p>``            a policy that was deployed once
 =====================  ========================  ==============================================
 
 Three sparse indexes: ``listing`` (points of a source, runs of a policy; by slot),
@@ -36,6 +40,11 @@ FAILURE = "FAILURE#"
 DOUBT = "DOUBT"
 LAUNCH = "LAUNCH"
 NOTICE = "NOTICE"
+HOLD = "HOLD"
+PLAN = "PLAN"
+PART = "PART#"
+POLICIES = "POLICIES"
+POLICY = "POLICY#"
 
 LISTING = "listing"
 BY_SNAPSHOT = "by_snapshot"
@@ -78,6 +87,22 @@ def launch(policy: str, source_id: str) -> Key:
 
 def notice(key: str) -> Key:
     return {"pk": f"NOTICE#{key}", "sk": NOTICE}
+
+
+def hold(source_id: str) -> Key:
+    return {"pk": f"HOLD#{source_id}", "sk": HOLD}
+
+
+def plan(plan_id: str) -> Key:
+    return {"pk": f"PLAN#{plan_id}", "sk": PLAN}
+
+
+def part(plan_id: str, number: int) -> Key:
+    return {"pk": f"PLAN#{plan_id}", "sk": f"{PART}{number:06}"}
+
+
+def policy(name: str) -> Key:
+    return {"pk": POLICIES, "sk": f"{POLICY}{name}"}
 
 
 def source(policy: str, source_id: str) -> Key:

@@ -13,6 +13,7 @@ from lastgood.domain.model import (
     Claim,
     Doubt,
     Failure,
+    Hold,
     Member,
     Method,
     Outcome,
@@ -23,9 +24,12 @@ from lastgood.domain.model import (
     Source,
     SourceRecord,
 )
+from lastgood.domain.names import shard
+from lastgood.domain.pruning import Applied, PrunePlan
 from lastgood.domain.taking import anchor
 from lastgood.errors import Conflict
 from lastgood.ledger import items
+from lastgood.ledger.keys import SHARDS
 from lastgood.ports import Settled
 
 
@@ -44,6 +48,10 @@ class MemoryLedger:
         self._elsewhere: dict[str, set[str]] = {}
         self._sources: dict[tuple[str, str], SourceRecord] = {}
         self._launch: dict[tuple[str, str], LaunchAttributes] = {}
+        self._holds: dict[str, Hold] = {}
+        self._plans: dict[str, PrunePlan] = {}
+        self._applied: dict[str, dict[int, Applied]] = {}
+        self._policies: set[str] = set()
 
     def open_run(self, run: Run) -> None:
         if run.id not in self._runs:
@@ -64,7 +72,8 @@ class MemoryLedger:
         if found is None:
             return None
         ended = Counter(self._counts.get(run, {}))
-        ended.update(self._known(one).status for one in self._elsewhere.get(run, ()))
+        others = (self._points.get(one) for one in self._elsewhere.get(run, ()))
+        ended.update(one.ended if one else PointStatus.AVAILABLE for one in others)
         counted = (PointStatus.AVAILABLE, PointStatus.FAILED)
         return replace(found, ended={status: ended[status] for status in counted})
 
@@ -176,6 +185,80 @@ class MemoryLedger:
             raise Conflict(f"{claim.id} is not ours to give up")
         return self._end(known, outcome)
 
+    def expire(self, point: Point, at: datetime, reason: str) -> Point:
+        known = self._known(point.id)
+        if known.status is PointStatus.EXPIRED:
+            return known
+        if known.status is not point.status:
+            raise Conflict(f"{point.id} is {known.status} now")
+        if known.hold or point.source.id in self._holds:
+            raise Conflict(f"{point.id} is {known.hold or 'held with its source'}")
+        change = Change(at=at, status=PointStatus.EXPIRED, reason=reason)
+        expired = replace(known, status=PointStatus.EXPIRED, history=(*known.history, change))
+        self._keep(expired)
+        return expired
+
+    def deleted(self, point: str, at: datetime) -> None:
+        known = self._known(point)
+        if known.status is PointStatus.DELETED:
+            return
+        if known.status is not PointStatus.EXPIRED:
+            raise Conflict(f"{point} is not expired")
+        change = Change(at=at, status=PointStatus.DELETED, reason="its snapshots are deleted")
+        self._keep(
+            replace(
+                known,
+                status=PointStatus.DELETED,
+                manifest=None,
+                history=(*known.history, change),
+            )
+        )
+        del self._points_of[known.source.id][point]
+
+    def hold(self, point: str, hold: Hold) -> None:
+        known = self._known(point)
+        if known.status in (PointStatus.EXPIRED, PointStatus.DELETED):
+            raise Conflict(f"{point} is {known.status}: it cannot be held any more")
+        self._keep(replace(known, hold=hold))
+
+    def release_hold(self, point: str) -> None:
+        if point in self._points:
+            self._keep(replace(self._points[point], hold=None))
+
+    def hold_source(self, source: str, hold: Hold) -> None:
+        self._holds[source] = hold
+
+    def release_source(self, source: str) -> None:
+        self._holds.pop(source, None)
+
+    def source_holds(self, sources: Iterable[str]) -> dict[str, Hold]:
+        return {one: self._holds[one] for one in sources if one in self._holds}
+
+    def open_plan(self, plan: PrunePlan) -> PrunePlan:
+        return self._plans.setdefault(plan.id, plan)
+
+    def plan(self, plan: str) -> PrunePlan | None:
+        return self._plans.get(plan)
+
+    def advance_plan(self, before: PrunePlan, after: PrunePlan) -> None:
+        known = self._plans.get(after.id)
+        as_before = known and (known.status, known.parts) == (before.status, before.parts)
+        if not as_before and known != after:
+            raise Conflict(f"{after.id} was changed meanwhile")
+        self._plans[after.id] = after
+
+    def note_applied(self, plan: str, part: int, applied: Applied, at: datetime) -> None:  # noqa: ARG002
+        self._applied.setdefault(plan, {})[part] = applied
+
+    def applied(self, plan: str) -> Iterator[Applied]:
+        return iter([one for _, one in sorted(self._applied.get(plan, {}).items())])
+
+    def note_policies(self, policies: Iterable[str]) -> None:
+        self._policies |= set(policies)
+
+    def noted_policies(self) -> set[str]:
+        return set(self._policies)
+
     def settle_member(self, point: Point, ended: Ended) -> Point:
         known = self._known(point.id)
         if known.status is not PointStatus.PENDING:
@@ -200,8 +283,10 @@ class MemoryLedger:
         ours = [_listed(self._points[one]) for one in self._points_of.get(source, {})]
         return iter(sorted(ours, key=lambda point: (point.slot, point.id), reverse=True))
 
-    def sources(self, policy: str) -> Iterator[SourceRecord]:
-        return iter([one for (name, _), one in self._sources.items() if name == policy])
+    def sources(self, policy: str, after: str | None = None) -> Iterator[SourceRecord]:
+        ours = [one for (name, _), one in self._sources.items() if name == policy]
+        ours.sort(key=lambda one: _place(one.source.id))
+        return iter([one for one in ours if after is None or _place(one.source.id) > _place(after)])
 
     def launch(self, policy: str, source: Source) -> LaunchAttributes | None:
         return self._launch.get((policy, source.id))
@@ -210,7 +295,7 @@ class MemoryLedger:
         self._launch[policy, source.id] = launch
 
     def in_flight(self) -> Iterator[Point]:
-        return iter([_listed(self._points[one]) for one in self._flying])
+        return iter([_in_flight(self._points[one]) for one in self._flying])
 
     def known(self, points: Iterable[str]) -> set[str]:
         return self._points.keys() & set(points)
@@ -318,4 +403,14 @@ def _listed(point: Point) -> Point:
         claimed_at=point.claimed_at,
         settled_at=point.settled_at,
         cause=point.cause,
+        members=point.members,
+        hold=point.hold,
     )
+
+
+def _in_flight(point: Point) -> Point:
+    return replace(_listed(point), members=(), hold=None, settled_at=None, cause=None)
+
+
+def _place(source: str) -> tuple[int, str]:
+    return shard(source, SHARDS), source

@@ -1,0 +1,190 @@
+"""Apply one part of a plan: delete each of its points whole, if it may go still."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from lastgood.domain.model import Point, PointStatus
+from lastgood.domain.policy import Policy
+from lastgood.domain.pruning import (
+    Applied,
+    Obstacle,
+    PlanStatus,
+    PointPlan,
+    PruneMessage,
+    PrunePlan,
+    SourcePlan,
+    hold_of,
+    newest,
+    retention_text,
+)
+from lastgood.domain.retention import matches
+from lastgood.errors import Conflict, InUse, OutOfTime, Refused, UnknownTarget, UnsafePlan
+from lastgood.judging import in_the_way
+from lastgood.ports import Clock, Compute, Ledger, Plans, Policies, PruneQueue
+
+RESERVE = timedelta(minutes=1)
+"""What one point may take, twice over: with less time left, the rest goes back to the queue."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What became of a part. ``deleted`` and ``gib`` are of this delivery, ``before`` counts points
+    that were deleted earlier. ``left``: by point, for people; ``blocked``: the same, counted."""
+
+    deleted: int = 0
+    gib: int = 0
+    before: int = 0
+    left: dict[str, str] = field(default_factory=dict)
+    blocked: Counter[Obstacle] = field(default_factory=Counter)
+    carried_over: bool = False
+
+    def leave(self, point: str, why: str, obstacle: Obstacle | None = None) -> None:
+        self.left[point] = why
+        if obstacle:
+            self.blocked[obstacle] += 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleter:
+    policies: Policies
+    compute: Callable[[str], Compute]
+    ledger: Ledger
+    plans: Plans
+    queue: PruneQueue
+    clock: Clock
+
+    def apply(self, message: PruneMessage) -> Progress:
+        """Delete what the part says and what may go still; note what became of it.
+
+        A message that comes again, or after a death in the middle, goes on where the other came to.
+
+        Raises:
+            UnknownTarget, UnsafePlan: there is no such plan, or it is not to be applied.
+            OutOfTime: there was not even time for one point.
+        """
+        plan = self.ledger.plan(message.plan)
+        if plan is None:
+            raise UnknownTarget(f"there is no {message.plan} any more")
+        if plan.status is not PlanStatus.APPLYING:
+            raise UnsafePlan(f"{plan.id} is {plan.status}: nobody said to apply it")
+        policy = self.policies.get(plan.policy)
+        progress = Progress()
+        part = self.plans.get(plan.policy, plan.id, message.part)
+        by_region: dict[str, list[SourcePlan]] = defaultdict(list)
+        for source in part.sources:
+            if source.going(approved=plan.approved_by is not None):
+                by_region[source.source.region].append(source)
+        for region, sources in by_region.items():
+            self._apply(region, sources, plan, policy, progress)
+        if progress.carried_over:
+            if not progress.deleted:
+                raise OutOfTime("the function's time is nearly over", timedelta(seconds=1))
+            self.queue.send([message])
+        applied = Applied(deleted=progress.before + progress.deleted, left=progress.left)
+        self.ledger.note_applied(plan.id, message.part, applied, self.clock.now())
+        return progress
+
+    def _apply(
+        self,
+        region: str,
+        sources: list[SourcePlan],
+        plan: PrunePlan,
+        policy: Policy,
+        progress: Progress,
+    ) -> None:
+        going: list[tuple[Point, PointPlan]] = []
+        for source in sources:
+            now_there = {
+                one.id: one
+                for one in self.ledger.points(source.source.id)
+                if one.policy == policy.name
+            }
+            floor = newest(now_there.values(), policy.retention.at_least, self.clock.now())
+            for planned in source.going(approved=plan.approved_by is not None):
+                point = now_there.get(planned.id)
+                if point is None:
+                    progress.before += 1
+                elif why := _changed(planned, point, floor, plan, policy):
+                    progress.leave(point.id, why)
+                else:
+                    going.append((point, planned))
+        points = [point for point, _ in going]
+        compute = self.compute(region)
+        kept = self._kept_by_ec2(compute, points, policy, progress)
+        for point, planned in going:
+            if point.id in kept:
+                continue
+            if self.clock.left() < RESERVE:
+                progress.carried_over = True
+                return
+            self._delete(compute, point, planned, progress)
+
+    def _kept_by_ec2(
+        self, compute: Compute, points: list[Point], policy: Policy, progress: Progress
+    ) -> set[str]:
+        """Those that a tag, a lock, an image or the archive keeps, as EC2 has it now."""
+        if not points:
+            return set()
+        found = compute.snapshots_of_points(one.id for one in points)
+        locked = compute.locked(one for point in points for one in point.snapshots)
+        obstacles = in_the_way(compute, points, self.clock.now())
+        for point in points:
+            tags = [one.tags for one in found.get(point.id, ())]
+            for why in _tagged(tags, policy, point):
+                progress.leave(point.id, why)
+            for snapshot in point.snapshots:
+                if snapshot in locked:
+                    progress.leave(point.id, f"{snapshot} is {locked[snapshot]}", Obstacle.LOCK)
+            for obstacle, text in obstacles.get(point.id, {}).items():
+                progress.leave(point.id, text, obstacle)
+        return set(progress.left)
+
+    def _delete(
+        self, compute: Compute, point: Point, planned: PointPlan, progress: Progress
+    ) -> None:
+        """EXPIRED first, so that nobody restores from what is being deleted, or holds it."""
+        try:
+            expired = self.ledger.expire(point, self.clock.now(), "; ".join(planned.reasons))
+        except Conflict as error:
+            progress.leave(point.id, str(error))
+            return
+        for snapshot in expired.snapshots:
+            try:
+                compute.delete_snapshot(snapshot)
+            except InUse as error:
+                progress.leave(point.id, str(error), Obstacle.IMAGE)
+                return
+            except Refused as error:
+                progress.leave(point.id, str(error), Obstacle.REFUSED)
+                return
+        self.ledger.deleted(point.id, self.clock.now())
+        progress.deleted += 1
+        progress.gib += expired.gib
+
+
+def _changed(
+    planned: PointPlan, point: Point, floor: set[str], plan: PrunePlan, policy: Policy
+) -> str | None:
+    """Why the plan does not hold for the point any more."""
+    if point.status is PointStatus.EXPIRED:
+        return None
+    if point.status is not planned.status:
+        return f"it was {planned.status} when it was planned, and is {point.status} now"
+    if point.hold:
+        return f"it is {point.hold}"
+    if point.id in floor:
+        return f"it is one of the newest {policy.retention.at_least} now"
+    if retention_text(policy.retention) != plan.retention:
+        return "the retention of its policy was changed since it was planned"
+    return None
+
+
+def _tagged(tags: list[Mapping[str, str]], policy: Policy, point: Point) -> Iterator[str]:
+    for one in tags:
+        if held := hold_of(one, point.slot):
+            yield f"it is {held}"
+        for match in policy.retention.keep_tags:
+            if point.status is PointStatus.AVAILABLE and matches(one, match):
+                yield "it bears tags that keep_tags names"

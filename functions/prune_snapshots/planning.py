@@ -1,0 +1,244 @@
+"""Plan what to prune of a policy, part by part; apply it if it is within the cap."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import islice
+
+from lastgood.domain import names, notices
+from lastgood.domain.model import SourceRecord
+from lastgood.domain.notices import Notice
+from lastgood.domain.policy import Policy, source_regions
+from lastgood.domain.pruning import (
+    Obstacle,
+    Part,
+    PlanStatus,
+    PruneMessage,
+    PrunePlan,
+    retention_text,
+)
+from lastgood.errors import Conflict, UnknownTarget, UnsafePlan
+from lastgood.judging import Judging
+from lastgood.ports import Clock, Compute, Ledger, Notices, Plans, Policies, PruneQueue, Pruners
+
+SOURCES_IN_PART = 50
+RESERVE = timedelta(minutes=2)
+"""Several times what one part takes: with less time left, another invocation goes on."""
+
+VALID = timedelta(days=7)
+"""How long a plan may be applied: what it says of its points gets old."""
+
+MOST_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneReport:
+    """Of points, where nothing else is said. ``gib_at_most``: the volumes of those that go, since
+    nobody tells what only they hold. ``deleted``, ``left``: what became of it so far; ``left``
+    names the first twenty, with what is in the way.
+    """
+
+    plan: str
+    policy: str
+    status: PlanStatus
+    stored: str
+    sources: int
+    keep: int
+    delete: int
+    snapshots: int
+    gib_at_most: int
+    blocked: Mapping[Obstacle, int]
+    over_share: int
+    unreachable_sources: int
+    next: str
+    deleted: int = 0
+    left: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DailyReport:
+    """``asked``: policies whose pruning is planned now. ``unmanaged``: how many points there are of
+    each policy that is not deployed any more; ``cut_short``: there may be more."""
+
+    asked: tuple[str, ...]
+    unmanaged: Mapping[str, int]
+    cut_short: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruning:
+    policies: Policies
+    compute: Callable[[str], Compute]
+    ledger: Ledger
+    plans: Plans
+    queue: PruneQueue
+    pruners: Pruners
+    notices: Notices
+    clock: Clock
+    home_region: str
+
+    def ask_for_all(self, slot: datetime | None) -> DailyReport:
+        """Have each policy planned, in an invocation of its own, and count what none manages."""
+        now = self.clock.now()
+        deployed = [one.policy.name for one in self.policies.all()]
+        self.ledger.note_policies(deployed)
+        for name in deployed:
+            self.pruners.ask(name, slot or now)
+        unmanaged, cut_short = {}, False
+        for name in sorted(self.ledger.noted_policies() - set(deployed)):
+            points = sources = 0
+            for record in self.ledger.sources(name):
+                if self.clock.left() < RESERVE:
+                    cut_short = True
+                    break
+                ours = sum(one.policy == name for one in self.ledger.points(record.source.id))
+                points, sources = points + ours, sources + bool(ours)
+            if points:
+                unmanaged[name] = points
+                self._tell_once(notices.unmanaged(name, points, sources, now))
+        return DailyReport(asked=tuple(deployed), unmanaged=unmanaged, cut_short=cut_short)
+
+    def plan(self, name: str, slot: datetime | None, *, dry_run: bool) -> PruneReport:
+        """Plan, or go on with the plan of the slot; the same slot is the same plan."""
+        policy = self.policies.get(name)
+        slot = slot or self.clock.now()
+        plan = self.ledger.open_plan(
+            PrunePlan(
+                id=names.plan_id(name, slot),
+                policy=name,
+                made_at=self.clock.now(),
+                dry_run=dry_run,
+                retention=retention_text(policy.retention),
+            )
+        )
+        if plan.status is PlanStatus.PLANNING:
+            try:
+                plan = self._go_on(plan, policy, slot)
+            except Conflict:
+                # Another invocation is at it, and further.
+                plan = self._known(plan.id)
+        if plan.status is PlanStatus.APPLYING:
+            self._send(plan)
+        if plan.status is PlanStatus.STOPPED or (
+            plan.totals.sources_over_share and plan.status is PlanStatus.APPLYING
+        ):
+            place = self.plans.place(plan.policy, plan.id)
+            self._tell_once(notices.prune_stopped(plan, policy.max_deletes, place))
+        return self.report(plan)
+
+    def apply(self, plan_id: str, by: str | None) -> PruneReport:
+        """Apply a plan because a person says so, over the cap or not.
+
+        Raises:
+            UnknownTarget: there is no such plan.
+            UnsafePlan: it is not done, too old, or its policy's retention was changed since.
+        """
+        plan = self._known(plan_id)
+        if plan.status is PlanStatus.PLANNING:
+            raise UnsafePlan(
+                f"{plan_id} is still being planned, {plan.totals.sources} sources so far: "
+                f'ask {{"plan": "{plan_id}", "dry_run": true}} how far it is'
+            )
+        if self.clock.now() - plan.made_at > VALID:
+            raise UnsafePlan(f"{plan_id} is older than {VALID.days} days: make a new one")
+        policy = self.policies.get(plan.policy)
+        if retention_text(policy.retention) != plan.retention:
+            raise UnsafePlan(
+                f"the retention of {plan.policy} was changed since {plan_id} was made: "
+                "make a new one"
+            )
+        approved = replace(plan, status=PlanStatus.APPLYING, approved_by=by or "whoever invoked it")
+        self.ledger.advance_plan(plan, approved)
+        self._send(approved)
+        return self.report(approved)
+
+    def look(self, plan_id: str) -> PruneReport:
+        """How far a plan is. Raises UnknownTarget: there is no such plan."""
+        return self.report(self._known(plan_id))
+
+    def _known(self, plan_id: str) -> PrunePlan:
+        plan = self.ledger.plan(plan_id)
+        if plan is None:
+            raise UnknownTarget(f"there is no plan {plan_id}: plans are kept for 90 days")
+        return plan
+
+    def _go_on(self, plan: PrunePlan, policy: Policy, slot: datetime) -> PrunePlan:
+        judging = Judging(policy, self.compute, self.ledger, self.clock.now())
+        deployed = (one.policy for one in self.policies.all())
+        regions = source_regions(deployed, self.home_region)
+        for records in _batches(self.ledger.sources(policy.name, after=plan.cursor)):
+            if self.clock.left() < RESERVE:
+                self.pruners.ask(policy.name, slot, dry_run=plan.dry_run)
+                return plan
+            reachable = [one.source for one in records if one.source.region in regions]
+            part = Part(
+                plan=plan.id,
+                policy=policy.name,
+                number=plan.parts,
+                sources=tuple(judging.plan(reachable)),
+            )
+            self.plans.put(part)
+            unreachable = len(records) - len(reachable)
+            plan = self._advance(plan, plan.with_part(part, records[-1].source.id, unreachable))
+        return self._advance(plan, plan.finished(policy.max_deletes))
+
+    def _advance(self, before: PrunePlan, after: PrunePlan) -> PrunePlan:
+        self.ledger.advance_plan(before, after)
+        return after
+
+    def _send(self, plan: PrunePlan) -> None:
+        self.queue.send(
+            PruneMessage(plan=plan.id, policy=plan.policy, part=number) for number in plan.busy
+        )
+
+    def _tell_once(self, notice: Notice) -> None:
+        """Twice if this is killed in between."""
+        if not self.ledger.told(notice.key):
+            self.notices.tell(notice)
+            self.ledger.note_told(notice.key, self.clock.now())
+
+    def report(self, plan: PrunePlan) -> PruneReport:
+        applied = list(self.ledger.applied(plan.id))
+        left = {point: why for one in applied for point, why in one.left.items()}
+        totals = plan.totals
+        return PruneReport(
+            plan=plan.id,
+            policy=plan.policy,
+            status=plan.status,
+            stored=self.plans.place(plan.policy, plan.id),
+            sources=totals.sources,
+            keep=totals.kept,
+            delete=totals.going,
+            snapshots=totals.snapshots,
+            gib_at_most=totals.gib,
+            blocked=totals.blocked,
+            over_share=totals.over_share,
+            unreachable_sources=totals.unreachable,
+            next=_next(plan),
+            deleted=sum(one.deleted for one in applied),
+            left=dict(islice(left.items(), MOST_NAMED)),
+        )
+
+
+def _next(plan: PrunePlan) -> str:
+    ask = f'{{"plan": "{plan.id}"}}'
+    look = f'{{"plan": "{plan.id}", "dry_run": true}}'
+    match plan.status:
+        case PlanStatus.PLANNING:
+            return f"another invocation goes on with it: {look} tells how far it is"
+        case PlanStatus.READY:
+            return f"nothing is deleted unless you apply it within {VALID.days} days: {ask}"
+        case PlanStatus.STOPPED:
+            return f"over max_deletes.count: nothing is deleted unless you approve of it: {ask}"
+        case PlanStatus.APPLYING if plan.totals.over_share and plan.approved_by is None:
+            return (
+                f"{plan.totals.over_share} points stay, of sources over max_deletes.share, unless "
+                f"you approve of it: {ask}; {look} tells how far it is"
+            )
+        case PlanStatus.APPLYING:
+            return f"{look} tells how far it is"
+
+
+def _batches(records: Iterator[SourceRecord]) -> Iterable[list[SourceRecord]]:
+    while batch := list(islice(records, SOURCES_IN_PART)):
+        yield batch

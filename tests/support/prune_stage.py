@@ -1,0 +1,153 @@
+"""A fleet's points on record and in a fake EC2, and both functions that prune them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from delete_snapshots.usecase import Deleter, Progress
+from lastgood.domain import tags
+from lastgood.domain.model import Member, MemberState, Point, PointStatus, Source
+from lastgood.domain.names import point_id
+from lastgood.domain.policy import MaxDeletes, Policy, ResourceKind, Retention, Select
+from lastgood.domain.pruning import PruneMessage
+from lastgood.ledger.memory import MemoryLedger
+from prune_snapshots.explaining import Explaining
+from prune_snapshots.holding import Holding
+from prune_snapshots.planning import Pruning
+from prune_snapshots.usecase import Pruner, PruneRequest
+from tests.support.builders import POLICY, SOURCE, T0, a_member, a_point
+from tests.support.fakes import (
+    FakeClock,
+    FakeCompute,
+    FakeNotices,
+    FakePlans,
+    FakePolicies,
+    FakePruneQueue,
+    FakePruners,
+    Made,
+    Steps,
+)
+
+DAY = timedelta(days=1)
+NOW = T0 + 100 * DAY
+
+
+def a_policy(name: str = POLICY, **given: Any) -> Policy:
+    facts: dict[str, Any] = {
+        "select": Select(resource=ResourceKind.INSTANCE, tags={"backup": ("daily",)}),
+        "retention": Retention(keep_daily=3),
+        "max_deletes": MaxDeletes(count=100, share=1.0),
+    }
+    return Policy(name=name, **facts | given)
+
+
+@dataclass
+class Stage:
+    policy: Policy = field(default_factory=a_policy)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
+    steps: Steps = field(default_factory=Steps)
+
+    def __post_init__(self) -> None:
+        self.ledger = MemoryLedger()
+        self.regions = {one: FakeCompute(self.clock, one) for one in ("eu-west-1", "eu-north-1")}
+        self.ec2 = self.regions["eu-west-1"]
+        self.policies = FakePolicies({self.policy.name: self.policy})
+        self.plans, self.queue, self.pruners = FakePlans(), FakePruneQueue(), FakePruners()
+        self.notices = FakeNotices()
+
+    @property
+    def pruner(self) -> Pruner:
+        ports: dict[str, Any] = {"ledger": self.ledger, "clock": self.clock}
+        looking = {**ports, "policies": self.policies, "compute": self.compute}
+        return Pruner(
+            pruning=Pruning(
+                **looking,
+                plans=self.plans,
+                queue=self.queue,
+                pruners=self.pruners,
+                notices=self.notices,
+                home_region="eu-west-1",
+            ),
+            holding=Holding(**ports, compute=self.compute),
+            explaining=Explaining(**looking, home_region="eu-west-1"),
+        )
+
+    @property
+    def deleter(self) -> Deleter:
+        return Deleter(
+            policies=self.policies,
+            compute=self.compute,
+            ledger=self.steps.watch("ledger", self.ledger),
+            plans=self.plans,
+            queue=self.queue,
+            clock=self.clock,
+        )
+
+    def compute(self, region: str) -> Any:
+        return self.steps.watch("compute", self.regions[region])
+
+    def ask(self, **request: Any) -> Any:
+        return self.pruner.answer(PruneRequest(**request))
+
+    def prune(self, **request: Any) -> Any:
+        """Plan, and apply what was asked for."""
+        report = self.ask(policy=self.policy.name, **request)
+        self.work()
+        return report
+
+    def work(self) -> list[Progress]:
+        done = []
+        while self.queue.messages:
+            done.append(self.deleter.apply(self.queue.messages.pop(0)))
+        return done
+
+    def deliver(self, message: PruneMessage) -> Progress:
+        return self.deleter.apply(message)
+
+    def take(self, *days: int, source: Source = SOURCE, **given: Any) -> list[Point]:
+        """A point of two snapshots of 8 GiB, for each of the days from T0 on."""
+        return [self._take(T0 + day * DAY, source, given) for day in days]
+
+    def _take(self, slot: datetime, source: Source, given: dict[str, Any]) -> Point:
+        facts = {"policy": self.policy.name, "status": PointStatus.AVAILABLE, "settled_at": slot}
+        policy = given.get("policy", self.policy.name)
+        id_ = point_id(policy, slot, source.id)
+        members = tuple(
+            a_member(
+                f"snap-{id_[3:11]}-{number}",
+                f"vol-{number}",
+                started_at=slot,
+                state=MemberState.COMPLETED,
+            )
+            for number in (1, 2)
+        )
+        facts |= {"members": members, **given}
+        point = a_point(id=id_, slot=slot, claimed_at=slot, source=source, **facts)
+        self.ledger.rebuild(point)
+        for member in point.members:
+            self.put(member, point)
+        return point
+
+    def put(self, member: Member, point: Point) -> None:
+        of_point = tags.of_point(
+            point=point.id,
+            policy=point.policy,
+            run=point.run,
+            slot=point.slot,
+            source=point.source.id,
+            method=point.method.value,
+            members=len(point.members),
+        )
+        made = Made(member, of_point, member.started_at)
+        self.regions[point.source.region].made[member.snapshot] = made
+
+    def status(self, points: Iterable[Point]) -> list[str]:
+        return [
+            known.status.value if (known := self.ledger.point(one.id)) else "-" for one in points
+        ]
+
+    def days(self, source: Source = SOURCE) -> list[int]:
+        """The days whose points are available, oldest first."""
+        points = self.ledger.points(source.id)
+        return sorted((one.slot - T0).days for one in points if one.status == "available")

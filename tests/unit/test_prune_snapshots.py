@@ -1,0 +1,559 @@
+"""Planning what to prune, the cap, approving, explaining and holding."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from lastgood.domain.model import Hold, Outcome, PointStatus, Source
+from lastgood.domain.policy import Copy, MaxDeletes, Retention, Schedule
+from lastgood.domain.pruning import Fate, Obstacle, PlanStatus
+from lastgood.domain.tags import HOLD
+from lastgood.errors import Conflict, MalformedMessage, UnknownPolicy, UnknownTarget, UnsafePlan
+from prune_snapshots.planning import RESERVE, SOURCES_IN_PART, VALID
+from tests.support.builders import SOURCE, T0, a_claim
+from tests.support.prune_stage import DAY, NOW, Stage, a_policy
+
+NIGHTLY = Schedule(cron="0 2 * * ? *")
+
+
+def sources(count):
+    return [
+        Source(id=f"i-{number:04}", region="eu-west-1", account=SOURCE.account)
+        for number in range(count)
+    ]
+
+
+def a_stage(**given):
+    return Stage(a_policy(**given))
+
+
+def planned(stage, plan):
+    """By point, what the stored plan says of it."""
+    return {
+        point.id: point
+        for (of, _), part in stage.plans.parts.items()
+        if of == plan
+        for source in part.sources
+        for point in source.points
+    }
+
+
+# planning
+
+
+def test_a_dry_run_stores_the_whole_plan_and_deletes_nothing():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3, 4)
+
+    report = stage.prune(dry_run=True)
+
+    assert (report.status, report.keep, report.delete) == (PlanStatus.READY, 3, 2)
+    assert (report.snapshots, report.gib_at_most) == (4, 32)
+    assert stage.status(points) == ["available"] * 5
+    told = planned(stage, report.plan)
+    assert [told[one.id].fate for one in points] == [Fate.DELETE] * 2 + [Fate.KEEP] * 3
+    assert told[points[0].id].reasons == (
+        "daily 2026-03-01: 3 of 3 used by newer; keep_daily 5 would keep it",
+    )
+    assert told[points[4].id].reasons == ("daily 2026-03-05, 2 of 3 left",)
+
+
+def test_what_the_rules_free_is_deleted_with_all_its_snapshots():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3, 4)
+
+    report = stage.prune()
+
+    assert report.status is PlanStatus.APPLYING
+    assert stage.status(points) == ["deleted", "deleted", "available", "available", "available"]
+    assert len(stage.ec2.made) == 6
+    assert stage.ask(plan=report.plan, dry_run=True).deleted == 2
+
+
+def test_sources_that_are_gone_are_pruned_as_any_other():
+    """Nothing in pruning asks EC2 for the source itself."""
+    stage = Stage()
+    stage.take(0, 1, 2, 3)
+
+    stage.prune()
+
+    assert stage.days() == [1, 2, 3]
+    assert not [one for one in stage.steps.taken if one.startswith("compute.instances")]
+
+
+def test_the_same_slot_is_the_same_plan():
+    stage = Stage()
+    stage.take(0, 1, 2, 3)
+
+    first = stage.ask(policy="web-daily", slot=NOW, dry_run=True)
+    second = stage.ask(policy="web-daily", slot=NOW, dry_run=True)
+
+    assert first == second
+
+
+def test_points_of_another_policy_are_not_judged_with_those_of_this_one():
+    stage = Stage()
+    stage.policies.known["hourly"] = a_policy("hourly")
+    stage.take(0, 1, 2, 3, policy="hourly")
+    stage.take(0, 1)
+
+    report = stage.prune()
+
+    assert (report.keep, report.delete) == (2, 0)
+    assert len(stage.days()) == 6
+
+
+def test_a_policy_that_is_not_deployed_cannot_be_pruned():
+    with pytest.raises(UnknownPolicy):
+        Stage().ask(policy="web-dayly")
+
+
+def test_a_retention_that_keeps_nothing_is_refused_when_it_comes_to_pruning_too():
+    stage = a_stage(retention=Retention())
+    stage.take(0, 1)
+
+    with pytest.raises(UnsafePlan, match="keeps nothing"):
+        stage.prune()
+
+
+def test_failed_points_go_after_their_grace_and_count_for_nothing():
+    stage = Stage()
+    (failed,) = stage.take(90, status=PointStatus.FAILED, cause="the key is disabled")
+    (young,) = stage.take(99, status=PointStatus.FAILED, cause="the key is disabled")
+    (good,) = stage.take(0)
+
+    stage.prune()
+
+    assert stage.status([failed, young, good]) == ["deleted", "failed", "available"]
+
+
+def test_a_failed_point_without_snapshots_is_left_to_its_expiry():
+    stage = Stage()
+    outcome = Outcome(status=PointStatus.FAILED, at=T0, cause="no key")
+    point = stage.ledger.give_up(a_claim(), outcome)
+
+    report = stage.prune()
+
+    assert (report.sources, report.keep, report.delete) == (1, 0, 0)
+    assert stage.status([point]) == ["failed"]
+
+
+def test_a_region_that_no_policy_names_any_more_is_counted_and_left():
+    stage = Stage()
+    north = Source(id="i-north", region="eu-north-1", account=SOURCE.account)
+    stage.take(0, 1, 2, 3, source=north)
+    stage.take(0, 1, 2, 3)
+
+    report = stage.prune()
+
+    assert report.unreachable_sources == 1
+    assert stage.days(north) == [0, 1, 2, 3]
+    assert stage.days() == [1, 2, 3]
+
+
+# parts
+
+
+def test_a_plan_goes_on_where_its_time_was_over():
+    stage = a_stage(max_deletes=MaxDeletes(count=1000, share=1.0))
+    for source in sources(2 * SOURCES_IN_PART + 1):
+        stage.take(0, 1, 2, 3, source=source)
+    stage.clock.time_left = RESERVE - timedelta(seconds=1)
+    begun = stage.ask(policy="web-daily", slot=NOW)
+    assert begun.status is PlanStatus.PLANNING
+    assert stage.pruners.asked == [("web-daily", NOW, False)]
+
+    stage.clock.time_left = timedelta(minutes=15)
+    done = stage.ask(policy="web-daily", slot=NOW)
+
+    assert done.plan == begun.plan
+    assert (done.sources, done.delete) == (2 * SOURCES_IN_PART + 1,) * 2
+    assert [one.part for one in stage.queue.messages] == [0, 1, 2]
+
+
+def test_a_planner_that_meets_another_one_at_the_same_plan_stops():
+    stage = Stage()
+    for source in sources(2):
+        stage.take(0, 1, 2, 3, source=source)
+    other = []
+
+    def overtake():
+        if not other:
+            other.append(stage.ask(policy="web-daily", slot=NOW))
+
+    stage.steps.at("compute.locked", overtake)
+
+    mine = stage.ask(policy="web-daily", slot=NOW)
+
+    assert mine.sources == other[0].sources == 2
+    assert mine.status is PlanStatus.APPLYING
+
+
+# the cap
+
+
+def test_over_the_count_nothing_is_deleted_and_people_are_told_how_to_approve():
+    stage = a_stage(max_deletes=MaxDeletes(count=1, share=1.0))
+    points = stage.take(0, 1, 2, 3, 4)
+
+    report = stage.prune()
+
+    assert report.status is PlanStatus.STOPPED
+    assert stage.status(points) == ["available"] * 5
+    (notice,) = stage.notices.told
+    assert report.plan in notice.text
+    assert "max_deletes.count allows 1" in notice.text
+    assert len(notice.subject) <= 100
+
+
+def test_a_plan_over_the_count_is_applied_once_a_person_approves():
+    stage = a_stage(max_deletes=MaxDeletes(count=1, share=1.0))
+    stage.take(0, 1, 2, 3, 4)
+    report = stage.prune()
+
+    approved = stage.ask(plan=report.plan, by="anna")
+    stage.work()
+
+    assert approved.status is PlanStatus.APPLYING
+    assert stage.days() == [2, 3, 4]
+    assert stage.ledger.plan(report.plan).approved_by == "anna"
+
+
+def test_a_source_over_the_share_keeps_all_while_the_others_are_pruned():
+    stage = a_stage(max_deletes=MaxDeletes(count=100, share=0.5))
+    many, few = sources(2)
+    stage.take(*range(7), source=many)
+    stage.take(*range(4), source=few)
+
+    report = stage.prune()
+
+    assert stage.days(many) == list(range(7))
+    assert stage.days(few) == [1, 2, 3]
+    assert (report.delete, report.over_share) == (1, 4)
+    assert "more than 50%" in stage.notices.told[0].text
+
+    stage.ask(plan=report.plan)
+    stage.work()
+
+    assert stage.days(many) == [4, 5, 6]
+
+
+def test_half_of_the_points_is_not_more_than_half():
+    stage = a_stage(max_deletes=MaxDeletes(count=100, share=0.5))
+    stage.take(*range(6))
+
+    assert stage.prune().over_share == 0
+
+
+def test_people_are_told_once_of_a_plan_that_stopped():
+    stage = a_stage(max_deletes=MaxDeletes(count=1, share=1.0))
+    stage.take(0, 1, 2, 3, 4)
+
+    stage.ask(policy="web-daily", slot=NOW)
+    stage.ask(policy="web-daily", slot=NOW)
+
+    assert len(stage.notices.told) == 1
+
+
+# approving
+
+
+def test_a_plan_that_nobody_knows_is_refused():
+    with pytest.raises(UnknownTarget):
+        Stage().ask(plan="plan-0")
+
+
+def test_an_old_plan_is_refused():
+    stage = Stage()
+    stage.take(0, 1, 2, 3)
+    report = stage.prune(dry_run=True)
+
+    stage.clock.advance(VALID + timedelta(seconds=1))
+
+    with pytest.raises(UnsafePlan, match="older than 7 days"):
+        stage.ask(plan=report.plan)
+
+
+def test_a_plan_of_another_retention_is_refused():
+    stage = Stage()
+    stage.take(0, 1, 2, 3)
+    report = stage.prune(dry_run=True)
+
+    stage.policies.known["web-daily"] = a_policy(retention=Retention(keep_daily=30))
+
+    with pytest.raises(UnsafePlan, match="was changed"):
+        stage.ask(plan=report.plan)
+
+
+def test_a_plan_in_the_making_is_refused():
+    stage = Stage()
+    stage.take(0, 1, 2, 3)
+    stage.clock.time_left = timedelta(0)
+    report = stage.ask(policy="web-daily", slot=NOW)
+
+    with pytest.raises(UnsafePlan, match="still being planned"):
+        stage.ask(plan=report.plan)
+
+
+# what is in the way
+
+
+def test_an_image_a_lock_or_the_archive_blocks_only_its_point():
+    stage = a_stage(retention=Retention(keep_last=1))
+    image, lock, archive, free, _ = points = stage.take(0, 1, 2, 3, 4)
+    stage.ec2.in_use.add(image.snapshots[1])
+    stage.ec2.locks[lock.snapshots[0]] = "locked (governance) until 2027-01-01T00:00:00Z"
+    stage.ec2.archive[archive.snapshots[0]] = NOW - 89 * DAY
+
+    report = stage.prune()
+
+    assert stage.status(points) == ["available", "available", "available", "deleted", "available"]
+    assert report.blocked == {Obstacle.IMAGE: 1, Obstacle.ARCHIVE: 1}
+    told = planned(stage, report.plan)
+    assert told[image.id].blocked_by == {Obstacle.IMAGE: f"{image.snapshots[1]} is used by ami-1"}
+    assert "paid for until 2026-06-10" in told[archive.id].blocked_by[Obstacle.ARCHIVE]
+    assert told[lock.id].reasons == (
+        f"{lock.snapshots[0]} is locked (governance) until 2027-01-01T00:00:00Z",
+    )
+    assert free.id in told
+
+
+def test_what_was_archived_long_ago_goes():
+    stage = a_stage(retention=Retention(keep_last=1))
+    old, _ = stage.take(0, 1)
+    stage.ec2.archive[old.snapshots[0]] = NOW - 90 * DAY
+
+    stage.prune()
+
+    assert stage.days() == [1]
+
+
+def test_nothing_goes_before_its_required_copies_are_there():
+    stage = a_stage(copies=(Copy(region="eu-central-1"),))
+    stage.take(0, 1, 2, 3)
+
+    report = stage.prune()
+
+    assert report.blocked == {Obstacle.COPY: 1}
+    assert stage.days() == [0, 1, 2, 3]
+
+
+# holds
+
+
+def test_a_held_point_stays_and_uses_up_no_count():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3, 4)
+
+    report = stage.ask(hold=points[4].id, by="anna", why="audit")
+    stage.prune()
+
+    assert report.held
+    assert stage.days() == [1, 2, 3, 4]
+    made = [stage.ec2.made[one].tags[HOLD] for one in points[4].snapshots]
+    assert made == ["anna: audit"] * 2
+
+
+def test_a_tag_that_somebody_put_on_one_snapshot_holds_its_point():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3, 4)
+    stage.ec2.made[points[0].snapshots[1]].tags[HOLD] = "legal"
+
+    stage.prune()
+
+    assert stage.days() == [0, 2, 3, 4]
+
+
+def test_a_held_source_loses_no_point_whatever_comes():
+    stage = Stage()
+    stage.take(0, 1, 2, 3)
+    stage.ask(hold=SOURCE.id, by="anna", why="audit")
+    stage.take(4, 5)
+
+    stage.prune()
+
+    assert stage.days() == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_is_released_may_go():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3)
+    stage.ask(hold=points[0].id, by="anna", why="audit")
+
+    report = stage.ask(release=points[0].id)
+    stage.prune()
+
+    assert not report.held
+    assert stage.days() == [1, 2, 3]
+
+
+def test_a_released_source_leaves_points_with_a_hold_of_their_own():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3)
+    stage.ask(hold=points[0].id, by="anna", why="audit")
+    stage.ask(hold=SOURCE.id, by="ben", why="move")
+
+    report = stage.ask(release=SOURCE.id)
+    stage.prune()
+
+    assert report.held
+    assert HOLD in stage.ec2.made[points[0].snapshots[0]].tags
+    assert HOLD not in stage.ec2.made[points[1].snapshots[0]].tags
+    assert stage.days() == [0, 1, 2, 3]
+
+
+def test_a_released_point_of_a_held_source_stays_held():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3)
+    stage.ask(hold=SOURCE.id, by="ben", why="move")
+    stage.ask(hold=points[0].id, by="anna", why="audit")
+
+    report = stage.ask(release=points[0].id)
+
+    assert report.held
+    assert HOLD in stage.ec2.made[points[0].snapshots[0]].tags
+
+
+def test_what_is_being_deleted_cannot_be_held():
+    stage = Stage()
+    (point,) = stage.take(0)
+    stage.ledger.expire(point, NOW, "freed")
+
+    with pytest.raises(Conflict):
+        stage.ask(hold=point.id, by="anna", why="audit")
+
+
+@pytest.mark.parametrize("target", ["pt-0", "i-nobody", "x"])
+def test_what_is_not_on_record_cannot_be_held_or_released(target):
+    with pytest.raises(UnknownTarget):
+        Stage().ask(hold=target, by="anna", why="audit")
+    with pytest.raises(UnknownTarget):
+        Stage().ask(release=target)
+
+
+@pytest.mark.parametrize("given", [{}, {"by": "anna"}, {"why": "audit"}])
+def test_a_hold_needs_to_say_who_and_why(given):
+    with pytest.raises(MalformedMessage, match="by"):
+        Stage().ask(hold="pt-1", **given)
+
+
+def test_only_one_thing_can_be_asked_for():
+    with pytest.raises(MalformedMessage, match="policy and explain"):
+        Stage().ask(policy="web-daily", explain="pt-1")
+
+
+# explaining
+
+
+def test_a_kept_point_is_explained_with_the_slot_after_which_it_goes():
+    stage = a_stage(schedules=(NIGHTLY,))
+    points = stage.take(97, 98, 99)
+
+    told = stage.ask(explain=points[0].id)
+
+    assert told.fate is Fate.KEEP
+    assert told.reasons == ("daily 2026-06-06, 0 of 3 left",)
+    assert told.goes_at == T0 + 101 * DAY
+    assert "It goes after 2026-06-10 02:00 UTC" in told.lines[4]
+
+
+def test_a_point_that_nothing_frees_within_ten_years_says_so():
+    stage = a_stage(schedules=(), retention=Retention(keep_daily=3))
+    points = stage.take(97)
+
+    told = stage.ask(explain=points[0].id)
+
+    assert told.goes_at is None
+    assert told.lines[-1] == "It does not go within ten years, as things are."
+
+
+def test_any_snapshot_of_a_point_leads_to_its_explanation():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3)
+
+    told = [stage.ask(explain=one) for one in points[0].snapshots]
+
+    assert {one.point for one in told} == {points[0].id}
+    assert all(one.fate is Fate.DELETE for one in told)
+    assert told[0].lines[-1] == "It goes at the next prune."
+
+
+def test_a_blocked_point_is_explained_with_what_is_in_the_way():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3)
+    stage.ec2.in_use.add(points[0].snapshots[0])
+
+    told = stage.ask(explain=points[0].id)
+
+    assert told.fate is Fate.BLOCKED
+    assert told.lines[-1] == f"In the way: {points[0].snapshots[0]} is used by ami-1"
+
+
+def test_a_deleted_point_is_explained_by_its_history():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3)
+    stage.prune()
+
+    told = stage.ask(explain=points[0].id)
+
+    assert told.status is PointStatus.DELETED
+    assert "keep_daily 4 would keep it" in told.reasons[-2]
+
+
+def test_a_point_without_a_policy_is_kept_as_unmanaged():
+    stage = Stage()
+    points = stage.take(0, 1, policy="old")
+
+    told = stage.ask(explain=points[0].id)
+
+    assert told.fate is Fate.KEEP
+    assert told.reasons[0].startswith("unmanaged")
+
+
+def test_a_snapshot_of_somebody_else_is_named_as_such():
+    stage = Stage()
+    (point,) = stage.take(0)
+    stage.put(replace(point.members[0], snapshot="snap-other"), point)
+    stage.ec2.made["snap-other"].tags.clear()
+
+    with pytest.raises(UnknownTarget, match="did not make it"):
+        stage.ask(explain="snap-other")
+
+
+def test_a_held_point_is_explained_by_its_hold():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3)
+    stage.ask(hold=points[0].id, by="anna", why="audit")
+
+    told = stage.ask(explain=points[0].id)
+
+    assert told.reasons == (str(Hold(by="anna", why="audit", at=NOW)),)
+
+
+# the daily round
+
+
+def test_the_daily_round_has_each_policy_planned_in_an_invocation_of_its_own():
+    stage = Stage()
+    stage.policies.known["other"] = a_policy("other")
+
+    report = stage.ask(slot=NOW)
+
+    assert report.asked == ("other", "web-daily")
+    assert stage.pruners.asked == [("other", NOW, False), ("web-daily", NOW, False)]
+
+
+def test_points_of_a_policy_that_was_taken_out_stay_and_are_told_of_once_a_month():
+    stage = Stage()
+    stage.take(0, 1, 2, 3)
+    stage.ask(slot=NOW)
+    stage.policies.known["other"] = stage.policies.known.pop("web-daily")
+    stage.policies.known["other"] = a_policy("other")
+
+    reports = [stage.ask(slot=NOW) for _ in range(2)]
+
+    assert [one.unmanaged for one in reports] == [{"web-daily": 4}] * 2
+    (notice,) = stage.notices.told
+    assert "4 recovery points of 1 sources" in notice.text
+    assert stage.days() == [0, 1, 2, 3]
