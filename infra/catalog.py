@@ -56,11 +56,6 @@ class Timed(Scheduled):
     def times(self) -> tuple[Time, ...]:
         raise NotImplementedError
 
-    @property
-    def period(self) -> timedelta:
-        """It runs at least once in each."""
-        raise NotImplementedError
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Every(Timed):
@@ -86,10 +81,6 @@ class Every(Timed):
             ),
         )
 
-    @property
-    def period(self) -> timedelta:
-        return timedelta(minutes=self.minutes)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daily(Timed):
@@ -102,10 +93,6 @@ class Daily(Timed):
     @property
     def times(self) -> tuple[Time, ...]:
         return (Time(often="once a day", expression=f"cron({self.at})", given={"slot": SLOT}),)
-
-    @property
-    def period(self) -> timedelta:
-        return timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

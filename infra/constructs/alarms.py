@@ -18,7 +18,6 @@ from infra.catalog import (
     PRUNER,
     SWEEPER,
     TAKER,
-    Daily,
     Every,
     QueueTrigger,
     Row,
@@ -133,8 +132,6 @@ def watches(inboxes: Mapping[str, Inbox], policies: Mapping[str, Policy]) -> Ite
             yield _old_messages(row, row.trigger)
         if isinstance(row.trigger, Every):
             yield _did_not_run(row, row.trigger)
-        if isinstance(row.trigger, Daily):
-            yield _did_not_run_for_days(row)
     yield _schedules_refused()
     yield _schedules_lost()
     yield _stuck()
@@ -260,26 +257,6 @@ def _did_not_run(row: Row, trigger: Every) -> Watch:
         period=timedelta(minutes=trigger.minutes),
         periods=3,
         of=3,
-        missing=Missing.BREACHING,
-    )
-
-
-def _did_not_run_for_days(row: Row) -> Watch:
-    return Watch(
-        name=f"{row.physical_name}-did-not-run",
-        text=f"{row.physical_name} has not run for two days, and should every day. What it does is "
-        "not done: nothing is lost by that, but snapshots pile up and cost. See that its schedule "
-        f"is there and ENABLED: aws scheduler get-schedule --group-name {GROUP} --name "
-        f"{row.physical_name}. Run it by hand: {_invoke(row.physical_name)}. If the schedule is "
-        "gone, deploy Lastgood again.",
-        namespace="AWS/Lambda",
-        metric="Invocations",
-        dimensions={"FunctionName": row.physical_name},
-        threshold=1,
-        below=True,
-        period=timedelta(days=1),
-        periods=2,
-        of=2,
         missing=Missing.BREACHING,
     )
 

@@ -182,6 +182,7 @@ def _pruned() -> Lines:
     return [
         _searched(Measure.POINTS_KEPT, "Sum", label="kept", summed=True),
         _searched(Measure.POINTS_DELETED, "Sum", label="deleted", summed=True),
+        _searched(Measure.GIB_DELETED, "Sum", label="GiB of their volumes", summed=True),
         _searched(Measure.PRUNES_STOPPED, "Sum", label="plans stopped", summed=True),
     ]
 

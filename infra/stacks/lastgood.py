@@ -32,7 +32,7 @@ from infra.constructs.notices import NoticesTopic
 from infra.constructs.policies import DeployedPolicies
 from infra.constructs.schedules import Schedules
 from infra.grants import Places
-from infra.stacks.state import StateStack
+from infra.stacks.state import StateStack, plans_bucket
 from lastgood.domain.policy import Policy, source_regions
 from lastgood.settings import Settings
 
@@ -86,7 +86,6 @@ class LastgoodStack(Stack):
             self._tell(f"{row.construct_id}Function", functions[row.name].function.function_name)
             self._tell(f"{row.construct_id}DeadLetters", inboxes[row.name].dead_letters.queue_url)
         self._tell("TakeQueue", take_queue.queue_url)
-        self._tell("PlansBucket", state.plans.bucket_name)
         self._tell("AnnouncementBus", self._bus.event_bus_name)
         self._tell("ScheduleGroup", schedules.group.ref)
         self._tell("NoticesTopic", topic.topic_arn)
@@ -136,7 +135,7 @@ class LastgoodStack(Stack):
             prune_queue=prune_queue.queue_arn,
             planner=self._by_name(PLANNER),
             pruner=self._by_name(PRUNER),
-            plans=self._state.plans.bucket_arn,
+            plans=f"arn:{self.partition}:s3:::{plans_bucket(self)}",
             topic=topic.topic_arn,
         )
 
@@ -160,7 +159,7 @@ class LastgoodStack(Stack):
             prune_queue=prune_queue.queue_url,
             planner=BY_NAME[PLANNER].physical_name,
             pruner=BY_NAME[PRUNER].physical_name,
-            plans=self._state.plans.bucket_name,
+            plans=plans_bucket(self),
             topic=topic.topic_arn,
         )
 

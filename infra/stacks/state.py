@@ -40,6 +40,7 @@ class StateStack(Stack):
         self.table = self._table()
         self.plans = self._plans()
         CfnOutput(self, "LedgerTable", value=self.table.table_name)
+        CfnOutput(self, "PlansBucket", value=self.plans.bucket_name)
 
     def _key(self) -> kms.Key:
         key = kms.Key(
@@ -68,7 +69,7 @@ class StateStack(Stack):
         bucket = s3.Bucket(
             self,
             "Plans",
-            bucket_name=f"lastgood-plans-{self.account}-{self.region}",
+            bucket_name=plans_bucket(self),
             encryption=s3.BucketEncryption.KMS,
             encryption_key=self.key,
             bucket_key_enabled=True,
@@ -123,6 +124,11 @@ class StateStack(Stack):
             non_key_attributes=list(IN_FLIGHT),
         )
         return table
+
+
+def plans_bucket(stack: Stack) -> str:
+    """Its name, which all of AWS shares."""
+    return f"lastgood-plans-{stack.account}-{stack.region}"
 
 
 def _text(name: str) -> dynamodb.Attribute:

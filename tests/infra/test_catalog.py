@@ -136,10 +136,13 @@ def test_a_function_is_told_what_its_settings_ask_for(row: Row, bundle: Synthesi
         assert settings.workers == str(row.trigger.concurrency or 1)
 
 
+FOR_SOME = ("TAKE_QUEUE", "PLANNER", "TOPIC", "PRUNE_QUEUE", "PRUNER", "PLANS")
+
+
 def test_a_function_is_told_only_of_what_it_may_use(bundle: Synthesised) -> None:
     told = {
         row.name: bundle.function(row)["Environment"]["Variables"].keys()
-        & {"LASTGOOD_TAKE_QUEUE", "LASTGOOD_PLANNER", "LASTGOOD_TOPIC"}
+        & {f"LASTGOOD_{one}" for one in FOR_SOME}
         for row in CATALOG
     }
 
@@ -148,6 +151,11 @@ def test_a_function_is_told_only_of_what_it_may_use(bundle: Synthesised) -> None
         "create_snapshots": set(),
         "record_snapshot": set(),
         "sweep": {"LASTGOOD_TAKE_QUEUE", "LASTGOOD_PLANNER", "LASTGOOD_TOPIC"},
+        "prune_snapshots": {
+            *("LASTGOOD_PRUNE_QUEUE", "LASTGOOD_PRUNER"),
+            *("LASTGOOD_PLANS", "LASTGOOD_TOPIC"),
+        },
+        "delete_snapshots": {"LASTGOOD_PRUNE_QUEUE", "LASTGOOD_PLANS"},
     }
 
 

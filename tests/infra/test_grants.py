@@ -97,7 +97,7 @@ def test_roles_come_to_no_other_services_than_these(bundle: Synthesised) -> None
     found = {one for _, statement in statements(bundle) for one in listed(statement["Action"])}
 
     assert {one.partition(":")[0] for one in found} == {
-        *("dynamodb", "ec2", "events", "kms", "lambda", "logs", "sns", "sqs", "ssm"),
+        *("dynamodb", "ec2", "events", "kms", "lambda", "logs", "s3", "sns", "sqs", "ssm"),
     }
 
 
@@ -136,19 +136,23 @@ def test_a_snapshot_cannot_be_made_without_the_tag_of_its_point(bundle: Synthesi
     assert needs_tag.items() <= conditions["ec2:CreateSnapshots"].items()
 
 
-def test_tags_are_put_on_snapshots_only_as_they_are_made(bundle: Synthesised) -> None:
-    (statement,) = (
-        one
+def test_tags_are_put_on_snapshots_only_as_they_are_made_but_for_that_of_a_hold(
+    bundle: Synthesised,
+) -> None:
+    tagging = {
+        row.name: one
         for row in CATALOG
         for one in bundle.granted(row)
-        if "ec2:CreateTags" in listed(one["Action"])
-    )
+        if {"ec2:CreateTags", "ec2:DeleteTags"} & set(listed(one["Action"]))
+    }
 
-    assert statement["Resource"] == "arn:aws:ec2:*::snapshot/*"
-    assert statement["Condition"]["StringEquals"]["ec2:CreateAction"] == [
-        "CreateSnapshot",
-        "CreateSnapshots",
-    ]
+    assert {one["Resource"] for one in tagging.values()} == {"arn:aws:ec2:*::snapshot/*"}
+    making = tagging.pop("create_snapshots")["Condition"]["StringEquals"]
+    holding = tagging.pop("prune_snapshots")["Condition"]
+    assert not tagging
+    assert making["ec2:CreateAction"] == ["CreateSnapshot", "CreateSnapshots"]
+    assert holding["ForAllValues:StringEquals"] == {"aws:TagKeys": ["lastgood:hold"]}
+    assert holding["Null"] == {"aws:ResourceTag/lastgood:point": "false"}
 
 
 def ec2_changes(row: Row, bundle: Synthesised) -> set[str]:
@@ -163,6 +167,8 @@ def test_the_function_that_creates_cannot_delete_and_the_one_that_deletes_cannot
     assert changing == {
         "create_snapshots": {"ec2:CreateSnapshot", "ec2:CreateSnapshots", "ec2:CreateTags"},
         "sweep": {"ec2:DeleteSnapshot"},
+        "prune_snapshots": {"ec2:CreateTags", "ec2:DeleteTags"},
+        "delete_snapshots": {"ec2:DeleteSnapshot"},
     }
     assert not [
         one
@@ -171,17 +177,23 @@ def test_the_function_that_creates_cannot_delete_and_the_one_that_deletes_cannot
     ]
 
 
-def test_a_snapshot_is_deleted_only_if_it_has_the_tag_of_a_point(bundle: Synthesised) -> None:
+@pytest.mark.parametrize("name", ["sweep", "delete_snapshots"])
+def test_a_snapshot_is_deleted_only_if_it_has_the_tag_of_a_point_and_none_of_a_hold(
+    name: str, bundle: Synthesised
+) -> None:
     (statement,) = (
-        one for one in bundle.granted(ROW["sweep"]) if "ec2:DeleteSnapshot" in listed(one["Action"])
+        one for one in bundle.granted(ROW[name]) if "ec2:DeleteSnapshot" in listed(one["Action"])
     )
 
     assert statement["Action"] == "ec2:DeleteSnapshot"
     assert statement["Resource"] == "arn:aws:ec2:*::snapshot/*"
-    assert statement["Condition"]["Null"] == {"aws:ResourceTag/lastgood:point": "false"}
+    assert statement["Condition"]["Null"] == {
+        "aws:ResourceTag/lastgood:point": "false",
+        "aws:ResourceTag/lastgood:hold": "true",
+    }
 
 
-def test_the_planner_alone_can_be_asked_for_and_by_its_name(bundle: Synthesised) -> None:
+def test_planners_alone_can_be_asked_for_and_by_their_names(bundle: Synthesised) -> None:
     invokers = {
         row.name: one["Resource"]
         for row in CATALOG
@@ -189,8 +201,11 @@ def test_the_planner_alone_can_be_asked_for_and_by_its_name(bundle: Synthesised)
         if "lambda:InvokeFunction" in listed(one["Action"])
     }
 
-    planner = f"arn:aws:lambda:{HOME}:{ACCOUNT}:function:lastgood-plan-snapshots"
-    assert invokers == {"plan_snapshots": planner, "sweep": planner}
+    planner, pruner = (
+        f"arn:aws:lambda:{HOME}:{ACCOUNT}:function:lastgood-{one}-snapshots"
+        for one in ("plan", "prune")
+    )
+    assert invokers == {"plan_snapshots": planner, "sweep": planner, "prune_snapshots": pruner}
 
 
 # the ledger
@@ -221,6 +236,23 @@ LEDGER = {
         "Query": {"RUN#*", "SOURCES#*"},
         "Query listing": {"RUNS#*"},
         "Query in_flight": {"FLIGHT#*", "DOUBT"},
+    },
+    "prune_snapshots": {
+        "BatchGetItem": {"HOLD#*"},
+        "DeleteItem": {"HOLD#*"},
+        "GetItem": {"POINT#*", "PLAN#*", "NOTICE#*"},
+        "PutItem": {"HOLD#*", "PLAN#*", "NOTICE#*", "POLICIES"},
+        "UpdateItem": {"POINT#*"},
+        "Query": {"SOURCES#*", "PLAN#*", "POLICIES"},
+        "Query listing": {"POINTS#*"},
+        "Query by_snapshot": {"snap-*"},
+    },
+    "delete_snapshots": {
+        "ConditionCheckItem": {"HOLD#*"},
+        "GetItem": {"POINT#*", "PLAN#*"},
+        "PutItem": {"PLAN#*"},
+        "UpdateItem": {"POINT#*"},
+        "Query listing": {"POINTS#*"},
     },
 }
 """By action, and index if there is one: the partitions that each function comes to."""
@@ -263,13 +295,14 @@ def test_the_key_is_used_by_way_of_the_service_whose_data_it_is(bundle: Synthesi
         if any(action.startswith("kms:") for action in listed(statement["Action"]))
     }
 
-    assert through == {f"{one}.{HOME}.amazonaws.com" for one in ("dynamodb", "sns", "sqs")}
+    assert through == {f"{one}.{HOME}.amazonaws.com" for one in ("dynamodb", "s3", "sns", "sqs")}
 
 
 # policies of resources
 
 OF_RESOURCES = {
     "AWS::KMS::Key": "KeyPolicy",
+    "AWS::S3::BucketPolicy": "PolicyDocument",
     "AWS::SNS::TopicPolicy": "PolicyDocument",
     "AWS::SQS::QueuePolicy": "PolicyDocument",
 }
@@ -338,7 +371,8 @@ def test_everybody_is_refused_without_tls(bundle: Synthesised) -> None:
     assert all(one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for one in denied)
     queues = bundle.resources("AWS::SQS::Queue")
     topics = bundle.resources("AWS::SNS::Topic")
-    assert len(denied) == len(queues) + len(topics)
+    buckets = bundle.resources("AWS::S3::Bucket", "LastgoodState")
+    assert len(denied) == len(queues) + len(topics) + len(buckets)
 
 
 def test_a_role_is_there_for_one_service(bundle: Synthesised) -> None:
@@ -368,7 +402,12 @@ def test_functions_are_invoked_under_roles_and_by_no_permission_of_their_own(
 @pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
 def test_a_function_buries_and_logs_in_its_own_places_only(row: Row, bundle: Synthesised) -> None:
     own, _ = bundle.named("AWS::SQS::Queue", "QueueName", f"{row.physical_name}-dead-letters")
-    taken, _ = bundle.named("AWS::SQS::Queue", "QueueName", "lastgood-create-snapshots")
+    asked = {
+        "plan_snapshots": "lastgood-create-snapshots",
+        "sweep": "lastgood-create-snapshots",
+        "prune_snapshots": "lastgood-delete-snapshots",
+        "delete_snapshots": "lastgood-delete-snapshots",
+    }
 
     sends = {
         statement["Resource"]["Fn::GetAtt"][0]
@@ -381,7 +420,12 @@ def test_a_function_buries_and_logs_in_its_own_places_only(row: Row, bundle: Syn
         if "logs:PutLogEvents" in listed(statement["Action"])
     )
 
-    assert sends == ({own, taken} if row.name in ("plan_snapshots", "sweep") else {own})
+    others = {
+        bundle.named("AWS::SQS::Queue", "QueueName", asked[name])[0]
+        for name in (row.name,)
+        if name in asked
+    }
+    assert sends == {own} | others
     assert logs.endswith(f":log-group:/aws/lambda/{row.physical_name}:*")
 
 
@@ -398,6 +442,9 @@ def test_a_grant_says_why_and_why_its_patterns_are_patterns(name: str) -> None:
         policies="/path",
         take_queue="take",
         planner="planner",
+        prune_queue="prune",
+        pruner="pruner",
+        plans="bucket",
         topic="topic",
         queue="queue",
         dead_letters="dead",

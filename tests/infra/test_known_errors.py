@@ -9,8 +9,8 @@ BY_AWS_FOR_US = {
     "sqs:DeleteMessage",
     "sqs:GetQueueAttributes",
     "sqs:ReceiveMessage",
-    # EC2, in a call that tags what it creates
-    "ec2:CreateTags",
+    # DynamoDB, in a transaction
+    "dynamodb:ConditionCheckItem",
     # EC2, in GetLaunchTemplateData
     "ec2:DescribeInstanceAttribute",
     "ec2:DescribeInstanceCreditSpecifications",

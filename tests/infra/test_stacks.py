@@ -17,6 +17,7 @@ from infra.stacks.state import IN_FLIGHT, LISTED
 from lastgood import codec
 from lastgood.domain.model import Point, Run
 from lastgood.domain.policy import Policy
+from lastgood.domain.pruning import PLAN_FOR
 from lastgood.ledger import keys
 from plan_snapshots.usecase import PlanRequest
 from sweep.usecase import SweepRequest
@@ -48,7 +49,7 @@ def test_the_ledger_and_its_key_stay_when_the_stack_goes(bundle: Synthesised) ->
         and one.get("UpdateReplacePolicy") == "Retain"
     }
 
-    assert kept == {"AWS::KMS::Key", "AWS::DynamoDB::Table"}
+    assert kept == {"AWS::KMS::Key", "AWS::DynamoDB::Table", "AWS::S3::Bucket"}
 
 
 def test_the_ledger_can_be_put_back_and_not_be_deleted_by_mistake(bundle: Synthesised) -> None:
@@ -103,7 +104,19 @@ def test_the_indexes_hold_nothing_large_and_nothing_unknown() -> None:
     projected = {*LISTED, *IN_FLIGHT}
 
     assert projected <= known
-    assert not projected & {"members", "manifest", "notes", "history"}
+    assert not projected & {"manifest", "notes", "history"}
+
+
+def test_plans_are_encrypted_private_and_gone_when_their_heads_are(bundle: Synthesised) -> None:
+    made = the(bundle.resources("AWS::S3::Bucket", "LastgoodState"))
+    (rule,) = made["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+
+    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    assert rule["BucketKeyEnabled"] is True
+    assert set(made["PublicAccessBlockConfiguration"].values()) == {True}
+    assert made["LifecycleConfiguration"]["Rules"] == [
+        {"ExpirationInDays": PLAN_FOR.days, "Status": "Enabled"}
+    ]
 
 
 def test_the_key_rotates_and_serves_only_logs_events_and_alarms_of_this_account(

@@ -131,7 +131,7 @@ def test_the_schedules_are_watched_as_a_group(shipped: Synthesised) -> None:
     assert ("AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount", group) in found
 
 
-def test_each_policy_is_watched_for_its_slots_and_its_rpo(shipped: Synthesised) -> None:
+def test_each_policy_is_watched_for_its_slots_its_rpo_and_its_prunes(shipped: Synthesised) -> None:
     ours = {
         name: watched(one) for name, one in alarms(shipped).items() if one["Namespace"] == NAMESPACE
     }
@@ -146,6 +146,14 @@ def test_each_policy_is_watched_for_its_slots_and_its_rpo(shipped: Synthesised) 
         ),
         "lastgood-web-daily-not-started": of_sweep(Measure.SLOTS_CAUGHT_UP, policy="web-daily"),
         "lastgood-web-daily-past-rpo": of_sweep(Measure.SOURCES_PAST_RPO, policy="web-daily"),
+        **{
+            f"lastgood-{policy}-prune-stopped": (
+                NAMESPACE,
+                Measure.PRUNES_STOPPED.value,
+                {"service": "lastgood-prune-snapshots", "policy": policy},
+            )
+            for policy in ("data-volumes", "web-daily")
+        },
     }
 
 

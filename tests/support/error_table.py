@@ -23,6 +23,7 @@ from lastgood import errors  # noqa: E402
 from lastgood.aws.faults import COMMON, MEANINGS, Meaning, Verdict  # noqa: E402
 
 CALLED = {
+    # ConditionCheckItem is the right for a part of TransactWriteItems.
     "dynamodb": [
         "BatchGetItem",
         "DeleteItem",
@@ -34,6 +35,7 @@ CALLED = {
     ],
     "events": ["PutEvents"],
     "lambda": ["Invoke"],
+    "s3": ["GetObject", "PutObject"],
     "sns": ["Publish"],
     "sqs": ["ChangeMessageVisibility", "SendMessage", "SendMessageBatch"],
     "ssm": ["GetParameter", "GetParametersByPath"],
@@ -43,8 +45,13 @@ CALLED = {
 EC2_CALLED = [
     "CreateSnapshot",
     "CreateSnapshots",
+    "CreateTags",
     "DeleteSnapshot",
+    "DeleteTags",
+    "DescribeImages",
     "DescribeInstances",
+    "DescribeLockedSnapshots",
+    "DescribeSnapshotTierStatus",
     "DescribeSnapshots",
     "DescribeVolumes",
     "GetLaunchTemplateData",

@@ -28,6 +28,7 @@ NAMED_BY = {
     "AWS::DynamoDB::Table": ("table", "TableName"),
     "AWS::Events::EventBus": ("bus", "Name"),
     "AWS::Lambda::Function": ("function", "FunctionName"),
+    "AWS::S3::Bucket": ("bucket", "BucketName"),
     "AWS::SNS::Topic": ("topic", "TopicName"),
     "AWS::SQS::Queue": ("queue", "QueueName"),
 }
@@ -43,6 +44,7 @@ OPERATORS = {
     "ArnEquals": "is",
     "ArnLike": "is like",
     "Bool": "is",
+    "ForAllValues:StringEquals": "are all",
     "ForAllValues:StringLike": "are all like",
     "StringEquals": "is",
 }
@@ -63,8 +65,9 @@ none without the tag of its point. `*` stands only where EC2 knows no resources,
 - Rights equal calls: `tests/e2e/test_grants_equal_calls.py` deploys the bundle, lets everything \
 happen, and fails if a right was not used or a call was denied. `tests/infra/test_grants.py` \
 holds the rules of this page.
-- The role that creates snapshots cannot delete any. The one that deletes cannot create, and \
-cannot touch what lacks the tag `lastgood:point`.
+- The role that creates snapshots cannot delete any. Those that delete cannot create, and \
+cannot touch what lacks the tag `lastgood:point`, or bears that of a hold, `lastgood:hold`.
+- The function that people ask about pruning can delete nothing: it plans, and another applies.
 - A condition on `dynamodb:LeadingKeys` says to which partitions of the ledger or of an index a \
 role comes; [architecture](architecture.md#the-ledger) says what is there.
 - No role may touch IAM, change or share a snapshot, start or stop anything, or read what is in a \
@@ -83,6 +86,8 @@ point was taken, but that is code, not policy.
 - User data of instances is read and kept with the point in the ledger, encrypted with the key. \
 Who may read the ledger and use the key by way of DynamoDB can read it, and what secrets people \
 left there.
+- Whoever may put `lastgood:hold` on our snapshots can keep them for ever; whoever may take it \
+away, and invoke `lastgood-prune-snapshots`, can release them.
 - DynamoDB's rights end at the partition: who may write a point may write any point.
 - Whoever may put messages into the queue of take requests has sources taken. Its policy lets in \
 no other service and no other account; identity policies of the account may.
@@ -200,16 +205,20 @@ def _rights(templates: Templates, role: dict[str, Any]) -> Iterator[str]:
 
 
 def _resources(templates: Templates) -> Iterator[str]:
-    """The policies that keys, queues and topics have themselves."""
-    yield "\n## Policies of the key, the queues and the topic\n\n"
+    """The policies that keys, queues, topics and buckets have themselves."""
+    yield "\n## Policies of the key, the queues, the topic and the bucket\n\n"
     yield "Who is not in here is let in by identity policies of the account only. "
     yield "In a key's policy, `*` is the key itself.\n\n"
     yield from _table("of", "effect", "who", "action", "condition", "why")
     for _, id_, key in templates.of_type("AWS::KMS::Key"):
         yield from _let_in(templates.names[id_], key["KeyPolicy"])
-    for type_, of in (("AWS::SQS::QueuePolicy", "Queues"), ("AWS::SNS::TopicPolicy", "Topics")):
+    for type_, of in (
+        ("AWS::S3::BucketPolicy", "Bucket"),
+        ("AWS::SQS::QueuePolicy", "Queues"),
+        ("AWS::SNS::TopicPolicy", "Topics"),
+    ):
         for _, _, policy in templates.of_type(type_):
-            names = ", ".join(map(templates.shown, policy[of]))
+            names = ", ".join(map(templates.shown, _listed(policy[of])))
             yield from _let_in(names, policy["PolicyDocument"])
 
 

@@ -21,6 +21,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lastgood.codec": (*PURE, "cattrs"),
     "lastgood.ports": PURE,
     "lastgood.fleet": (*PURE, "lastgood.ports"),
+    "lastgood.judging": (*PURE, "lastgood.ports"),
     "lastgood.settings": PURE,
     "lastgood.aws": (*PURE, "lastgood.aws", "lastgood.codec", "lastgood.ports", *BOTO),
     "lastgood.ledger": (
@@ -45,7 +46,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "yaml",
     ),
 }
-USECASE = (*PURE, "lastgood.ports", "lastgood.fleet")
+USECASE = (*PURE, "lastgood.ports", "lastgood.fleet", "lastgood.judging")
 HANDLER = ("lastgood.runtime", *USECASE, "aws_lambda_powertools")
 
 

@@ -21,6 +21,9 @@ OPTIONAL = {
     "LASTGOOD_TAKE_QUEUE": "https://sqs/take",
     "LASTGOOD_PLANNER": "lastgood-plan-snapshots",
     "LASTGOOD_TOPIC": "arn:aws:sns:eu-west-1:123456789012:lastgood-notices",
+    "LASTGOOD_PRUNER": "lastgood-prune-snapshots",
+    "LASTGOOD_PRUNE_QUEUE": "https://sqs/prune",
+    "LASTGOOD_PLANS": "lastgood-plans-123456789012-eu-west-1",
     "LASTGOOD_RECEIVES": "12",
     "LASTGOOD_WORKERS": "10",
 }

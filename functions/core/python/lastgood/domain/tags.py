@@ -14,7 +14,7 @@ METHOD = "lastgood:method"
 MEMBERS = "lastgood:members"
 HOLD = "lastgood:hold"
 """On a snapshot that may not be deleted, whoever put it there; its value says who and why."""
-OWN = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD, MEMBERS, HOLD)
+OWN = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD, MEMBERS)
 
 MOST_TAGS = 50
 """Of any EC2 resource (EC2 User Guide, "Tag restrictions"); the aws: ones are not counted."""
@@ -42,7 +42,9 @@ def of_point(
 def copyable(tags: Mapping[str, str]) -> dict[str, str]:
     """A source's own tags, less what AWS reserves and what a restore may have left there."""
     return {
-        key: value for key, value in tags.items() if not key.startswith("aws:") and key not in OWN
+        key: value
+        for key, value in tags.items()
+        if not key.startswith("aws:") and key not in (*OWN, HOLD)
     }
 
 
