@@ -342,3 +342,46 @@ def within_an_hour_of_a_gap(instant: datetime, zone: str) -> bool:
         return one.astimezone(ZoneInfo(zone)).utcoffset()
 
     return offset(instant) > offset(instant - timedelta(hours=1))
+
+
+# -- all slots --------------------------------------------------------------------------------
+
+
+ZONES = ("UTC", "Europe/Berlin", "America/Havana", "Australia/Lord_Howe", "Asia/Kathmandu")
+
+
+@given(
+    text=st.sampled_from(
+        ["30 2 * * ? *", "0 0 * * ? *", "*/20 0,23 * * ? *", "0 12 ? * MON-FRI *", "30 23 L * ? *"]
+    ),
+    zone=st.sampled_from(ZONES),
+    start=st.datetimes(datetime(2024, 1, 1), datetime(2027, 1, 1)),
+    length=st.integers(1, 40 * 24 * 60),
+)
+def test_slots_are_the_newest_and_then_the_newest_before_it_and_so_on(text, zone, start, length):
+    after = start.replace(tzinfo=UTC)
+    until = after + timedelta(minutes=length)
+
+    found = list(cron.slots(text, zone, after=after, until=until))
+
+    expected, end = [], until
+    while (one := cron.latest(text, zone, after=after, until=end)) is not None:
+        expected.append(one)
+        end = one - timedelta(microseconds=1)
+    assert found == expected[::-1]
+
+
+def test_the_slots_of_a_night_with_a_gap_and_one_with_an_hour_that_comes_twice():
+    days = [datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 10, 24, 12, tzinfo=UTC)]
+
+    nights = [
+        [
+            one.isoformat()
+            for one in cron.slots(
+                "30 2 * * ? *", "Europe/Berlin", after=day, until=day + timedelta(days=1)
+            )
+        ]
+        for day in days
+    ]
+
+    assert nights == [["2026-03-29T01:30:00+00:00"], ["2026-10-25T00:30:00+00:00"]]

@@ -65,6 +65,7 @@ class Conditions:
     closed_regions: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
+    disabled_images: set[str] = field(default_factory=set)
     broad_describes: list[BroadDescribe] = field(default_factory=list)
     not_modelled: list[str] = field(default_factory=list)
 

@@ -9,6 +9,7 @@ from tests.cloud.ec2 import filters, instances, paging, tags, visibility
 from tests.cloud.ec2.conditions import World
 from tests.cloud.ec2.errors import refusal
 from tests.cloud.ec2.lifecycle import EbsSnapshot, SnapshotSet, check_limits, remove
+from tests.cloud.ec2.obstacles import is_locked
 from tests.cloud.ec2.request import FILTERS, TAG_SPECIFICATIONS, Operation, Request, check_id
 from tests.cloud.ec2.times import iso
 
@@ -143,6 +144,9 @@ def _check_unused(world: World, backend: Any, snapshot: Any) -> None:
     ]
     if snapshot.from_ami in backend.amis:
         holders.append(snapshot.from_ami)
+    if is_locked(snapshot):
+        # Not seen on an account: the API reference names no code for it.
+        raise refusal("OperationNotPermitted", f"The snapshot {snapshot.id} is locked.")
     if holders:
         raise refusal(
             "InvalidSnapshot.InUse",

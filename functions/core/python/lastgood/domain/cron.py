@@ -7,6 +7,7 @@ and wildcards does not name is refused here, since it would fail only at deploym
 
 import calendar
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
@@ -120,30 +121,58 @@ def latest(cron: str, timezone: str, *, after: datetime, until: datetime) -> dat
     ("Daylight savings time" in "Schedule types on EventBridge Scheduler"), so it is there to be
     caught up. The days of the span are looked at, newest first.
     """
-    minutes, hours, of_month, months, of_week, years = (
-        _read(spec, text) for spec, text in zip(_FIELDS, cron.upper().split(), strict=True)
-    )
-    zone = ZoneInfo(timezone)
-    day = until.astimezone(zone).date()
-    # A skipped time of the evening counts on the next day.
-    first = after.astimezone(zone).date() - timedelta(days=1)
-    while day >= first:
-        if (
-            day.year in years.numbers
-            and day.month in months.numbers
-            and _fits_month(day, of_month)
-            and _fits_week(day, of_week)
-        ):
-            # fold=0 is the first of two, and the offset before a gap.
-            instants = (
-                datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone).astimezone(UTC)
-                for hour, minute in product(hours.numbers, minutes.numbers)
-            )
-            found = max((one for one in instants if after < one <= until), default=None)
-            if found is not None:
-                return found
-        day -= timedelta(days=1)
+    times = _Times(cron, timezone)
+    for day in reversed(times.days(after, until)):
+        found = max((one for one in times.on(day) if after < one <= until), default=None)
+        if found is not None:
+            return found
     return None
+
+
+def slots(cron: str, timezone: str, *, after: datetime, until: datetime) -> Iterator[datetime]:
+    """Every instant of which ``latest`` may be one, oldest first, each once."""
+    times = _Times(cron, timezone)
+    coming: set[datetime] = set()
+    for day in times.days(after, until):
+        next_ones = set(times.on(day))
+        # A time of the evening that is skipped may come after the first of the next day.
+        first = min(next_ones, default=None)
+        due = {one for one in coming if first is None or one < first}
+        yield from sorted(one for one in due if after < one <= until)
+        coming = (coming - due) | next_ones
+    yield from sorted(one for one in coming if after < one <= until)
+
+
+class _Times:
+    """When a cron is due in a zone, day by day."""
+
+    def __init__(self, cron: str, timezone: str) -> None:
+        fields = (
+            _read(spec, text) for spec, text in zip(_FIELDS, cron.upper().split(), strict=True)
+        )
+        minutes, hours, self._of_month, self._months, self._of_week, self._years = fields
+        self._clock = sorted(product(hours.numbers, minutes.numbers))
+        self._zone = ZoneInfo(timezone)
+
+    def days(self, after: datetime, until: datetime) -> list[date]:
+        """Every day on which an instant of the span may count."""
+        # A skipped time of the evening counts on the next day.
+        first = after.astimezone(self._zone).date() - timedelta(days=1)
+        last = until.astimezone(self._zone).date()
+        return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+    def on(self, day: date) -> Iterator[datetime]:
+        """Its instants in UTC, in the order of the clock."""
+        if (
+            day.year in self._years.numbers
+            and day.month in self._months.numbers
+            and _fits_month(day, self._of_month)
+            and _fits_week(day, self._of_week)
+        ):
+            for hour, minute in self._clock:
+                # fold=0 is the first of two, and the offset before a gap.
+                local = datetime(day.year, day.month, day.day, hour, minute, tzinfo=self._zone)
+                yield local.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
