@@ -163,10 +163,7 @@ class Bucket(Kind):
         if ownership := given.get("OwnershipControls"):
             s3.put_bucket_ownership_controls(Bucket=name, OwnershipControls=ownership)
         if lifecycle := given.get("LifecycleConfiguration"):
-            rules = [
-                {"Filter": {"Prefix": ""}, **without(rule, "Id"), "ID": rule["Id"]}
-                for rule in lifecycle["Rules"]
-            ]
+            rules = [_lifecycle(rule, number) for number, rule in enumerate(lifecycle["Rules"])]
             s3.put_bucket_lifecycle_configuration(
                 Bucket=name, LifecycleConfiguration={"Rules": rules}
             )
@@ -175,6 +172,17 @@ class Bucket(Kind):
 
     def delete(self, at: Place, made: Made, given: Properties) -> None:
         at.client("s3").delete_bucket(Bucket=made.physical_id)
+
+
+def _lifecycle(rule: Properties, number: int) -> Properties:
+    """CloudFormation writes some of a rule in another way than the API."""
+    days = rule.get("ExpirationInDays")
+    return {
+        "Filter": {"Prefix": ""},
+        **without(rule, "Id", "ExpirationInDays"),
+        "ID": rule.get("Id") or f"rule-{number}",
+        **({"Expiration": {"Days": days}} if days else {}),
+    }
 
 
 @kind
