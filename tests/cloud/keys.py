@@ -1,4 +1,4 @@
-"""Customer-managed KMS keys: who may use one through SQS, SNS, DynamoDB and CloudWatch Logs.
+"""Customer-managed KMS keys: who may use one through SQS, SNS, S3, DynamoDB and CloudWatch Logs.
 
 Sources: "Key management" of the SQS Developer Guide (a producer needs kms:GenerateDataKey and
 kms:Decrypt, a consumer kms:Decrypt), "DynamoDB encryption at rest" (the caller's own kms:Decrypt,
@@ -13,6 +13,7 @@ from typing import Any
 
 from moto.dynamodb.models import dynamodb_backends
 from moto.kms.models import kms_backends
+from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
@@ -68,10 +69,28 @@ def _table(given: Any, account: str, region: str) -> Use | None:
     return Use(key, DECRYPT, {"aws:dynamodb:tableName": table.name})
 
 
+def _bucket(actions: tuple[str, ...]) -> Callable[[Any, str, str], Use | None]:
+    """Source: "Using server-side encryption with AWS KMS keys", S3 User Guide: an upload in one
+    piece needs kms:GenerateDataKey, a download kms:Decrypt; the context is the bucket's ARN."""
+
+    def used(given: Any, account: str, region: str) -> Use | None:
+        bucket = s3_backends[account]["aws"].buckets.get(given["Bucket"])
+        rule = ((bucket.encryption if bucket else None) or {}).get("Rule", {})
+        default = (rule[0] if isinstance(rule, list) else rule).get(
+            "ApplyServerSideEncryptionByDefault", {}
+        )
+        key = default.get("KMSMasterKeyID")
+        return Use(key, actions, {"aws:s3:arn": f"arn:aws:s3:::{given['Bucket']}"}) if key else None
+
+    return used
+
+
 BY_OPERATION: dict[tuple[str, str], Callable[[Any, str, str], Use | None]] = {
     ("sqs", "SendMessage"): _queue(ENCRYPT),
     ("sqs", "SendMessageBatch"): _queue(ENCRYPT),
     ("sqs", "ReceiveMessage"): _queue(DECRYPT),
+    ("s3", "GetObject"): _bucket(DECRYPT),
+    ("s3", "PutObject"): _bucket(("kms:GenerateDataKey",)),
     ("sns", "Publish"): _topic,
     ("sns", "PublishBatch"): _topic,
     **{
@@ -89,6 +108,10 @@ ERRORS = {
     "sqs": ("KmsAccessDenied", "KmsDisabled", "KmsInvalidState", "KmsNotFound"),
     "sns": ("KMSAccessDenied", "KMSDisabled", "KMSInvalidState", "KMSNotFound"),
     "dynamodb": ("AccessDeniedException",) * 4,
+    "s3": (
+        *("AccessDenied", "KMS.DisabledException"),
+        *("KMS.KMSInvalidStateException", "KMS.NotFoundException"),
+    ),
     "logs": ("AccessDeniedException", *("InvalidParameterException",) * 3),
 }
 DENIED, DISABLED, INVALID, MISSING = range(4)

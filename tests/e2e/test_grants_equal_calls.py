@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,15 @@ from botocore.exceptions import ClientError
 
 from infra.stacks.state import TABLE
 from lastgood.domain import tags
-from lastgood.domain.model import Claim, Method, Point, PointStatus, Source
+from lastgood.domain.model import (
+    Claim,
+    Member,
+    MemberState,
+    Method,
+    Point,
+    PointStatus,
+    Source,
+)
 from lastgood.domain.names import point_id, run_id
 from tests.cloud.driver import ACCOUNT
 from tests.cloud.faults import DROPPED, aws_error
@@ -44,7 +53,7 @@ BY_AWS = {
 
 READS = ("Describe", "Get", "List", "Query")
 
-SCHEDULED = ("plan_snapshots", "sweep")
+SCHEDULED = ("plan_snapshots", "sweep", "prune_snapshots")
 ROLES = (*FUNCTIONS, *(f"schedules of {function}" for function in SCHEDULED), "forwarder")
 
 
@@ -179,6 +188,7 @@ def everything_happens(lastgood: Installation) -> dict[str, Point]:
     an_item_is_lost(lastgood, sources["set"])
     a_planner_short_of_time(lastgood, sources["away"])
     announcements_fail(lastgood, sources["unannounced"])
+    pruned(lastgood, sources["set"])
     found = {
         story: lastgood.ledger.point(
             point_id("data-volumes" if story == "volume" else "web-daily", slots[story], source)
@@ -373,6 +383,128 @@ def announcements_fail(lastgood: Installation, source: str) -> None:
     lastgood.cloud.advance(by=timedelta(minutes=80))
 
 
+OLD = "old-daily"
+
+
+def pruned(lastgood: Installation, source: str) -> None:
+    """All that can be asked about pruning, and daily rounds. The policy is deployed by hand, for
+    points that are made by hand; and taken out in the end."""
+    ssm, name = lastgood.client("ssm"), f"/lastgood/policies/{OLD}"
+    shipped = ssm.get_parameter(Name="/lastgood/policies/web-daily")["Parameter"]["Value"]
+    for days in range(1, 11):
+        an_old_point(lastgood, source, SLOT - timedelta(days=days))
+    member = lastgood.ledger.point(point_id(OLD, SLOT - timedelta(days=10), source))
+    document = json.loads(shipped) | {
+        "name": OLD,
+        "schedules": [],
+        "rpo": None,
+        "retention": {"keep_last": 1, "keep_tags": [{"keep": ["yes"]}]},
+        "max_deletes": {"count": 1, "share": 1.0},
+    }
+    ssm.put_parameter(Name=name, Value=json.dumps(document), Type="String")
+    lastgood.cloud.advance(by=timedelta(minutes=2))
+
+    def ask(**request: Any) -> Any:
+        answer = lastgood.invoke("prune_snapshots", request)
+        assert answer.error is None, answer.payload
+        return answer.payload
+
+    held = ask(hold=source, by="anna", why="audit")
+    ask(hold=member.id, by="ben", why="audit")
+    assert held["held"]
+    assert ask(explain=member.snapshots[0])["fate"] == "keep"
+    ask(release=source)
+    ask(release=member.id)
+    archive(lastgood, source, days=9)
+    stopped = ask(policy=OLD)
+    assert (stopped["status"], stopped["delete"]) == ("stopped", 8)
+    assert stopped["blocked"] == {"archive": 1}
+    archive(lastgood, source, days=8)
+    with short_of_time(lastgood, "delete_snapshots"):
+        ask(plan=stopped["plan"], by="anna")
+        lastgood.cloud.settle()
+        lastgood.cloud.advance(by=timedelta(minutes=2))
+    assert ask(plan=stopped["plan"], dry_run=True)["deleted"] == 7
+    lastgood.send(FUNCTIONS["delete_snapshots"], json.dumps({"plan": "none"}))
+    lastgood.invoke("prune_snapshots", {"hold": "x"}, InvocationType="Event")
+    ask()
+    lastgood.cloud.settle()
+    ssm.delete_parameter(Name=name)
+    a_schedule_is_refused(lastgood, "prune_snapshots")
+    lastgood.skip(SLOT + timedelta(hours=52))
+    letter = {"plan": stopped["plan"], "policy": OLD, "part": 0}
+    lastgood.send(FUNCTIONS["delete_snapshots"], json.dumps(letter))
+    lastgood.cloud.settle()
+
+
+def archive(lastgood: Installation, source: str, days: int) -> None:
+    point = lastgood.ledger.point(point_id(OLD, SLOT - timedelta(days=days), source))
+    (member,) = point.snapshots
+    lastgood.client("ec2").modify_snapshot_tier(SnapshotId=member, StorageTier="archive")
+
+
+@contextmanager
+def short_of_time(lastgood: Installation, function: str) -> Iterator[None]:
+    """Five deletes at once, a wait of three seconds for the sixth, and then no time for another;
+    one delete is answered by a fault of EC2's."""
+    client, name = lastgood.client("lambda"), FUNCTIONS[function]
+    known = client.get_function_configuration(FunctionName=name)
+    variables = {**known["Environment"]["Variables"], "LASTGOOD_WORKERS": "15"}
+    client.update_function_configuration(
+        FunctionName=name, Timeout=63, Environment={"Variables": variables}
+    )
+    # With status 503, as it has on AWS, botocore would try it again, which takes seconds of ours.
+    down = aws_error("ServiceUnavailable", status=400)
+    lastgood.cloud.add_fault("ec2.DeleteSnapshot", down, by=name)
+    try:
+        yield
+    finally:
+        client.update_function_configuration(
+            FunctionName=name, Timeout=known["Timeout"], Environment=known["Environment"]
+        )
+
+
+def an_old_point(lastgood: Installation, source: str, slot: datetime) -> None:
+    """With a snapshot that is there, as an earlier run would have left it."""
+    ec2 = lastgood.client("ec2")
+    volume_id = next(iter(volumes_of(ec2, source).values()))
+    id_ = point_id(OLD, slot, source)
+    of_point = tags.of_point(
+        point=id_,
+        policy=OLD,
+        run=run_id(OLD, slot),
+        slot=slot,
+        source=source,
+        method="set",
+        members=1,
+    )
+    lastgood.cloud.advance(by=timedelta(seconds=20))
+    made = ec2.create_snapshot(VolumeId=volume_id, TagSpecifications=[tagged("snapshot", of_point)])
+    lastgood.ledger.rebuild(
+        Point(
+            id=id_,
+            policy=OLD,
+            run=run_id(OLD, slot),
+            slot=slot,
+            source=Source(id=source, region=HOME, account=ACCOUNT),
+            method=Method.SET,
+            status=PointStatus.AVAILABLE,
+            claimed_at=slot,
+            settled_at=slot,
+            members=(
+                Member(
+                    snapshot=made["SnapshotId"],
+                    volume=volume_id,
+                    size_gib=8,
+                    encrypted=False,
+                    started_at=slot,
+                    state=MemberState.COMPLETED,
+                ),
+            ),
+        )
+    )
+
+
 # -------------------------------------------------------------------------------- the tests
 
 
@@ -420,6 +552,8 @@ def test_people_are_told_once_of_what_did_not_end_well(stories: Stories):
         "Lastgood: web-daily 2026-03-01 02:00Z partial, 1 failed": 1,
         "Lastgood: web-daily 2026-03-01 03:00Z failed, 1 failed": 1,
         "Lastgood: data-volumes was not started at 2026-03-01 02:30 UTC": 1,
+        "Lastgood: pruning of old-daily stopped, 8 points over its cap": 1,
+        "Lastgood: 3 points of old-daily, which is not deployed, stay for ever": 1,
     }
 
 
@@ -440,6 +574,8 @@ def test_dead_letters_are_those_of_the_stories(stories: Stories):
         # EBS tells of a set, and of each of its snapshots.
         "record_snapshot": ["MalformedMessage", "Unavailable", "Unavailable"],
         "sweep": ["MalformedMessage", "ResourceNotFoundException"],
+        "prune_snapshots": ["MalformedMessage", "ResourceNotFoundException"],
+        "delete_snapshots": ["MalformedMessage", "UnknownPolicy"],
     }
 
 
@@ -532,6 +668,7 @@ def denied(call: Any, **request: Any) -> str:
 
 ELSEWHERE = "us-east-1"
 """Where no policy looks."""
+DELETING = ("sweep", "delete_snapshots")
 WITH_POINT = [tagged("snapshot", {tags.POINT: "pt-1", "team": "web"})]
 REFUSED = "UnauthorizedOperation"
 
@@ -590,8 +727,23 @@ def test_the_role_that_creates_cannot_tag_what_is_there_already(stories: Stories
     assert denied(ec2.create_tags, Resources=[member], Tags=tag_list({"hold": "no"})) == REFUSED
 
 
-@pytest.mark.parametrize("function", [one for one in FUNCTIONS if one != "sweep"])
-def test_no_role_but_the_sweeps_can_delete_a_snapshot(stories: Stories, under: Under, function):
+def test_the_role_that_holds_can_touch_no_other_tag_and_nothing_that_is_not_ours(
+    stories: Stories, under: Under
+):
+    member, foreign = stories.points["set"].members[0].snapshot, snapshot(stories)
+    ec2, hold = under("prune_snapshots"), tag_list({tags.HOLD: "anna: audit"})
+
+    ec2.create_tags(Resources=[member], Tags=hold)
+    ec2.delete_tags(Resources=[member], Tags=[{"Key": tags.HOLD}])
+
+    both = [*hold, *tag_list({tags.POINT: "pt-1"})]
+    assert denied(ec2.create_tags, Resources=[member], Tags=both) == REFUSED
+    assert denied(ec2.delete_tags, Resources=[member], Tags=[{"Key": tags.POINT}]) == REFUSED
+    assert denied(ec2.create_tags, Resources=[foreign], Tags=hold) == REFUSED
+
+
+@pytest.mark.parametrize("function", [one for one in FUNCTIONS if one not in DELETING])
+def test_no_role_but_two_can_delete_a_snapshot(stories: Stories, under: Under, function):
     member = stories.points["set"].members[0].snapshot
 
     assert denied(under(function).delete_snapshot, SnapshotId=member) == REFUSED
@@ -610,27 +762,36 @@ def test_no_role_but_the_creators_can_create_a_snapshot(stories: Stories, under:
     assert {alone, together} == {REFUSED}
 
 
-def test_the_role_that_deletes_can_delete_what_has_the_tag_of_a_point(
-    stories: Stories, under: Under
+@pytest.mark.parametrize("function", DELETING)
+def test_a_role_that_deletes_can_delete_what_has_the_tag_of_a_point(
+    stories: Stories, under: Under, function
 ):
     made = snapshot(stories, TagSpecifications=WITH_POINT)
 
-    under("sweep").delete_snapshot(SnapshotId=made)
+    under(function).delete_snapshot(SnapshotId=made)
 
     # EC2 deletes a pending snapshot once it is complete.
     stories.installation.cloud.advance(by=timedelta(minutes=10))
     assert made not in {one["SnapshotId"] for one in stories.installation.snapshots()}
 
 
-@pytest.mark.parametrize("own_tags", [{}, {"team": "web", "lastgood:policy": "web-daily"}])
-def test_the_role_that_deletes_cannot_delete_what_lacks_the_tag_of_a_point(
-    stories: Stories, under: Under, own_tags
+@pytest.mark.parametrize("function", DELETING)
+@pytest.mark.parametrize(
+    "own_tags",
+    [
+        {},
+        {"team": "web", "lastgood:policy": "web-daily"},
+        {tags.POINT: "pt-1", tags.HOLD: "anna: audit"},
+    ],
+)
+def test_a_role_that_deletes_cannot_delete_what_lacks_the_tag_of_a_point_or_is_held(
+    stories: Stories, under: Under, own_tags, function
 ):
     request = {"TagSpecifications": [tagged("snapshot", own_tags)]} if own_tags else {}
 
     made = snapshot(stories, **request)
 
-    assert denied(under("sweep").delete_snapshot, SnapshotId=made) == REFUSED
+    assert denied(under(function).delete_snapshot, SnapshotId=made) == REFUSED
 
 
 def test_the_role_that_deletes_cannot_give_a_snapshot_the_tag_first(stories: Stories, under: Under):
@@ -661,6 +822,8 @@ def item(partition: str) -> dict[str, Any]:
         ("create_snapshots", "NOTICE#run"),
         ("record_snapshot", "LAUNCH#web-daily#i-1"),
         ("sweep", "LAUNCH#web-daily#i-1"),
+        ("prune_snapshots", "POINT#pt-1"),
+        ("delete_snapshots", "HOLD#i-1"),
     ],
 )
 def test_a_role_cannot_write_items_that_are_not_its_business(under: Under, function, partition):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lastgood import codec
 from lastgood.domain.policy import Count, Span, duration, duration_text
+from lastgood.domain.pruning import Obstacle, Totals
 from lastgood.errors import MalformedMessage
 
 
@@ -290,3 +291,17 @@ def test_junk_is_refused_as_malformed_and_never_crashes(junk):
     for field_ in fields(Message):
         result, problems = codec.structure_or_problems({**LEAST, field_.name: junk}, Message)
         assert problems or isinstance(result, Message)
+
+
+def test_a_mapping_by_the_members_of_an_enum_is_read_back_with_them():
+    totals = Totals(blocked={Obstacle.IMAGE: 2})
+
+    found = codec.structure(codec.unstructure(totals), Totals)
+
+    assert [type(one) for one in found.blocked] == [Obstacle]
+    assert codec.unstructure(found) == codec.unstructure(totals)
+
+
+def test_a_key_that_is_no_member_of_the_enum_is_refused():
+    with pytest.raises(MalformedMessage, match="is the text 'imagination', but must be one of"):
+        codec.structure({"blocked": {"imagination": 1}}, Totals)

@@ -322,7 +322,7 @@ def _tuple_hook(type_: Any, converter: Converter) -> Callable[[object, Any], obj
 
 
 def _mapping_hook(type_: Any, converter: Converter) -> Callable[[object, Any], object]:
-    value_type = get_args(type_)[1]
+    key_type, value_type = get_args(type_)
 
     def hook(value: object, _: Any) -> object:
         if not isinstance(value, Mapping):
@@ -333,7 +333,10 @@ def _mapping_hook(type_: Any, converter: Converter) -> Callable[[object, Any], o
                     f"has a key that {describe(key)}, but every key must be a text: "
                     "write it in quotes"
                 )
-        return _each(value.items(), value_type, converter, type_)
+        done = _each(value.items(), value_type, converter, type_)
+        if key_type is str:
+            return done
+        return {converter.structure(key, key_type): one for key, one in done.items()}
 
     return hook
 
