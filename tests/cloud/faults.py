@@ -19,11 +19,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class AwsError:
-    """The call has no effect, and is answered with this, in the format of its service."""
+    """The call is answered with this, in the format of its service. It has no effect; ``done``:
+    what it asks for is so already, as by somebody else."""
 
     code: str
     message: str
     status: int
+    done: bool = False
 
 
 class Ending(StrEnum):
@@ -41,8 +43,10 @@ Effect = AwsError | Ending | Exception
 """An exception is raised in the caller's place: only where both are in one process."""
 
 
-def aws_error(code: str, message: str = "injected by the test", status: int = 400) -> AwsError:
-    return AwsError(code, message, status)
+def aws_error(
+    code: str, message: str = "injected by the test", status: int = 400, *, done: bool = False
+) -> AwsError:
+    return AwsError(code, message, status, done)
 
 
 @dataclass

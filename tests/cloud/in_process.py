@@ -44,7 +44,7 @@ from moto.core.botocore_stubber import BotocoreStubber
 from moto.kms import models as kms_models
 from moto.moto_api._internal import mock_random
 
-from tests.cloud import answers, ec2, transactions
+from tests.cloud import answers, buckets, ec2, transactions
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults
@@ -155,6 +155,7 @@ def in_process_cloud(
         stack.callback(patches.undo)
         transactions.install(patches)
         answers.install(patches)
+        buckets.install(patches)
         _intercept(patches, cloud)
         # The same ids each time: a story can be told again.
         mock_random.seed(0)
@@ -206,12 +207,14 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
         effect = cloud.faults.effect_on(sent.call.name, sent.call.by, sent.attempt)
         if isinstance(effect, Exception):
             raise effect
-        if isinstance(effect, AwsError):
+        if isinstance(effect, AwsError) and not effect.done:
             return _error_response(sent.protocol, effect, request.url)
         if sent.call.name == "lambda.Invoke":
             reply = _taken(cloud, sent.call, request.url)
         else:
             reply = stub(stubber, event_name, request, **kwargs)
+        if isinstance(effect, AwsError):
+            return _error_response(sent.protocol, effect, request.url)
         if effect is LOST_REPLY:
             raise ReadTimeoutError(endpoint_url=request.url)
         if effect is KILL:
@@ -264,6 +267,10 @@ def _query_error(error: AwsError) -> tuple[dict[str, str], str]:
     return {"Content-Type": "text/xml"}, body
 
 
+def _s3_error(error: AwsError) -> tuple[dict[str, str], str]:
+    return {"Content-Type": "application/xml"}, f"<Error>{_xml(error)}</Error>"
+
+
 def _json_error(error: AwsError) -> tuple[dict[str, str], str]:
     headers = {"Content-Type": "application/x-amz-json-1.0", "x-amzn-ErrorType": error.code}
     return headers, json.dumps({"__type": error.code, "message": error.message})
@@ -275,4 +282,5 @@ _ERROR_FORMATS: Final[dict[str, Callable[[AwsError], tuple[dict[str, str], str]]
     "query": _query_error,
     "json": _json_error,
     "rest-json": _json_error,
+    "rest-xml": _s3_error,
 }

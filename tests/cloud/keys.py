@@ -17,7 +17,7 @@ from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from tests.cloud.backbone import Backbone, Operator, Principal, Role, Service
+from tests.cloud.backbone import PARTITION, Backbone, Operator, Principal, Role, Service
 from tests.cloud.policy import Caller, Need, Verdict, judge
 from tests.cloud.wire import Call, Refused
 
@@ -69,28 +69,38 @@ def _table(given: Any, account: str, region: str) -> Use | None:
     return Use(key, DECRYPT, {"aws:dynamodb:tableName": table.name})
 
 
-def _bucket(actions: tuple[str, ...]) -> Callable[[Any, str, str], Use | None]:
-    """Source: "Using server-side encryption with AWS KMS keys", S3 User Guide: an upload in one
-    piece needs kms:GenerateDataKey, a download kms:Decrypt; the context is the bucket's ARN."""
+# Source: "Using server-side encryption with AWS KMS keys" and "Reducing the cost of SSE-KMS with
+# Amazon S3 Bucket Keys", S3 User Guide: an upload in one piece needs kms:GenerateDataKey, a
+# download kms:Decrypt. The context is the object's ARN, or that of its bucket with a bucket key.
 
-    def used(given: Any, account: str, region: str) -> Use | None:
-        bucket = s3_backends[account]["aws"].buckets.get(given["Bucket"])
-        rule = ((bucket.encryption if bucket else None) or {}).get("Rule", {})
-        default = (rule[0] if isinstance(rule, list) else rule).get(
-            "ApplyServerSideEncryptionByDefault", {}
-        )
-        key = default.get("KMSMasterKeyID")
-        return Use(key, actions, {"aws:s3:arn": f"arn:aws:s3:::{given['Bucket']}"}) if key else None
 
-    return used
+def _put_object(given: Any, account: str, region: str) -> Use | None:
+    bucket = s3_backends[account][PARTITION].buckets.get(given["Bucket"])
+    if bucket is None or not bucket.encryption:
+        return None
+    rule = bucket.encryption["Rule"]
+    key = rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID")
+    return _object(given, key, rule.get("BucketKeyEnabled"), "kms:GenerateDataKey")
+
+
+def _get_object(given: Any, account: str, region: str) -> Use | None:
+    bucket = s3_backends[account][PARTITION].buckets.get(given["Bucket"])
+    found = bucket.keys.get(given["Key"]) if bucket else None
+    return _object(given, found.kms_key_id, found.bucket_key_enabled, *DECRYPT) if found else None
+
+
+def _object(given: Any, key: str | None, bucket_key: Any, action: str) -> Use | None:
+    bucket = f"arn:aws:s3:::{given['Bucket']}"
+    arn = bucket if str(bucket_key).lower() == "true" else f"{bucket}/{given['Key']}"
+    return Use(key, (action,), {"aws:s3:arn": arn}) if key else None
 
 
 BY_OPERATION: dict[tuple[str, str], Callable[[Any, str, str], Use | None]] = {
     ("sqs", "SendMessage"): _queue(ENCRYPT),
     ("sqs", "SendMessageBatch"): _queue(ENCRYPT),
     ("sqs", "ReceiveMessage"): _queue(DECRYPT),
-    ("s3", "GetObject"): _bucket(DECRYPT),
-    ("s3", "PutObject"): _bucket(("kms:GenerateDataKey",)),
+    ("s3", "GetObject"): _get_object,
+    ("s3", "PutObject"): _put_object,
     ("sns", "Publish"): _topic,
     ("sns", "PublishBatch"): _topic,
     **{

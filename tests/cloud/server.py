@@ -17,7 +17,6 @@ from typing import Any
 
 import time_machine
 from flask import Flask
-from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from moto.iam.models import get_account_id_from
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
@@ -26,7 +25,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from tests.cloud import ec2, events, lambdas, notices, transactions, wire
+from tests.cloud import buckets, ec2, events, lambdas, notices, transactions, wire
 from tests.cloud.backbone import Backbone, Operator, Principal
 from tests.cloud.cfn import Stacks
 from tests.cloud.clock import Clock
@@ -79,7 +78,8 @@ class Cloud:
         lambdas.install(self._patches)
         transactions.install(self._patches)
         notices.install(self._patches, self.backbone.record.notices.append)
-        _judge_bucket_policies_by_their_conditions(self._patches)
+        buckets.install(self._patches)
+        warnings.filterwarnings("ignore", message=r"Exception\(Refused\)")
         self._faults = CallFaults()
         self._event_faults = EventFaults(clock, self._buses.emit)
         self._conditions = ec2.Conditions()
@@ -317,17 +317,3 @@ def _loud(service: Any) -> Flask:
     app = create_backend_app(service)
     app.config["PROPAGATE_EXCEPTIONS"] = True
     return app
-
-
-def _judge_bucket_policies_by_their_conditions(patches: Patches) -> None:
-    """moto takes every condition but StringEquals for met: "deny unless TLS" denies everything."""
-    stock = IAMPolicyStatement.is_action_permitted
-
-    def is_action_permitted(self: IAMPolicyStatement, *args: Any, **kwargs: Any) -> Any:
-        secure = self._statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")
-        if str(secure).lower() == "false":
-            return PermissionResult.NEUTRAL
-        return stock(self, *args, **kwargs)
-
-    patches.set(IAMPolicyStatement, "is_action_permitted", is_action_permitted)
-    warnings.filterwarnings("ignore", message=r"Exception\(Refused\)")

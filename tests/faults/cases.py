@@ -119,6 +119,7 @@ def told(world: World, story: Story, bound: Bound) -> list[str]:
             world.rest(NIGHT)
         world.advance(GRACE if sweep == 0 else timedelta(hours=1))
         world.sweep()
+        story.again(world)
         world.rest(NIGHT)
         world.advance(LAG)
         broken = promises.broken(world, story, sources, bound)
@@ -149,10 +150,10 @@ def _cases(handler: str, story: Story, tried: set[str]) -> Iterator[Case]:
     for call in {call.name: call for call in calls}.values():
         kills = CallsSpoilt(handler, call.name, KILL, times=FOR_GOOD)
         yield case(KILLS, f"killed after every {call.name}", kills, Bound.PERSON)
-        if call.name not in tried:
+        if call.name not in tried and not story.by_person:
             yield from _codes(handler, story, call)
         tried.add(call.name)
-    for number in range(arrived):
+    for number in range(0 if story.by_person else arrived):
         for fate in _fates(handler, last=number == arrived - 1):
             fault = f"arrival {number + 1} {fate.name.lower()}"
             yield case(EVENTS_SPOILT, fault, ArrivalSpoilt(handler, number, fate))
@@ -173,8 +174,10 @@ def _codes(handler: str, story: Story, call: Call) -> Iterator[Case]:
     case = partial(Case, handler, story, CODES)
     for_good: set[Verdict] = set()
     for error in _errors(call):
-        once = CallsSpoilt(handler, call.name, aws_error(error.code, status=error.status))
         verdict = _verdict(call, error)
+        done = verdict is Verdict.DONE
+        answer = aws_error(error.code, status=error.status, done=done)
+        once = CallsSpoilt(handler, call.name, answer)
         bound = Bound.MENDS if verdict is Verdict.AGAIN else Bound.PERSON
         what = f"{error.code} of {call.name}"
         yield case(what, once, bound)

@@ -25,6 +25,9 @@ CLOSED = (RunStatus.OK, RunStatus.PARTIAL, RunStatus.FAILED)
 
 def broken(world: World, story: Story, sources: set[str], bound: Bound) -> list[str]:
     """A line for each promise that does not hold."""
+    if story.prunes:
+        silence = (*_silence(world, story, bound), *(f"a bug: {one!r}" for one in world.bugs))
+        return [*_pruned(world, sources), *silence]
     points = {point.id: point for point in world.points() if point.slot == SLOT}
     return [
         *_snapshots(world, points),
@@ -88,6 +91,22 @@ def _not_whole(world: World, story: Story, point: Point) -> Iterator[str]:
             yield f"{point.id} is available, but {member.snapshot} is not completed"
     if point.manifest is None and not story.bare:
         yield f"{point.id} is available without a manifest"
+
+
+def _pruned(world: World, gone: set[str]) -> Iterator[str]:
+    """What may go went whole; what may not is as it was, and so is what is not ours."""
+    there = {one["SnapshotId"]: one for one in world.snapshots()}
+    foreign = [one for one in there.values() if not one.get("Tags")]
+    if len(foreign) != 1:
+        yield "the snapshot of somebody else is gone"
+    for point in world.points():
+        left = [one for one in point.snapshots if one in there]
+        if point.id in gone and (point.status is not PointStatus.DELETED or left):
+            yield f"{point.id} is {point.status}, with {len(left)} snapshots left"
+        if point.id not in gone and point.status is not PointStatus.AVAILABLE:
+            yield f"{point.id} of {point.slot:%d %b} is {point.status}, and was to stay"
+        if point.id not in gone and len(left) != len(point.members):
+            yield f"{point.id} of {point.slot:%d %b} has lost snapshots, and was to stay whole"
 
 
 def _runs(world: World) -> Iterator[str]:

@@ -6,12 +6,16 @@ To add a handler, add its line to ``HANDLERS``.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from lastgood.domain.policy import ResourceKind, Select
-from tests.cloud.ec2 import Outcome
+from lastgood.domain.names import plan_id
+from lastgood.domain.policy import MaxDeletes, ResourceKind, Retention, Select
+from lastgood.domain.tags import HOLD
+from tests.cloud.ec2 import Image, Outcome
 from tests.cloud.faults import KILL, LOST_REPLY, aws_error
 from tests.support import table
 from tests.support.fleet import disk, launch, volume, volumes_of
+from tests.support.history import past_point
 from tests.support.world import FED, HOME, POLICIES, SLOT, Fate, World, a_policy
 
 LAG = timedelta(minutes=1)
@@ -26,13 +30,22 @@ class Story:
     are to have a point.
 
     ``fails``: their points need not be good, for somebody must act first. ``buried``: there are
-    dead letters, whatever is done. ``bare``: what is not in tags is lost.
+    dead letters, whatever is done. ``bare``: what is not in tags is lost. ``prunes``: it is about
+    points that go; ``tell`` gives their ids, and all others are to stay. ``by_person``: who asks
+    waits for the answer, and sees what is refused: so only deaths and lost replies count.
     """
 
     tell: Callable[[World], set[str]]
     fails: bool = False
     buried: bool = False
     bare: bool = False
+    prunes: bool = False
+    by_person: bool = False
+
+    def again(self, world: World) -> None:
+        """What a schedule starts every day."""
+        if self.prunes:
+            world.prune_daily()
 
     @property
     def name(self) -> str:
@@ -141,6 +154,50 @@ def a_lost_ledger(world: World) -> set[str]:
     return sources
 
 
+def a_prune(world: World) -> set[str]:
+    points = _history(world)
+    world.prune_daily()
+    return {points[day] for day in (3, 4)}
+
+
+def a_prune_that_a_person_approves(world: World) -> set[str]:
+    points = _history(world, max_deletes=MaxDeletes(count=1, share=1.0))
+    world.invoke_later("prune_snapshots", {"policy": "web-daily", "slot": SLOT.isoformat()})
+    world.settle()
+    plan = {"plan": plan_id("web-daily", SLOT), "by": "anna"}
+    world.advance(timedelta(minutes=10))
+    world.invoke_later("prune_snapshots", plan)
+    world.settle()
+    return {points[day] for day in (3, 4)}
+
+
+def a_hold(world: World) -> set[str]:
+    points = _history(world)
+    hold = {"hold": points[4], "by": "anna", "why": "audit"}
+    world.invoke_later("prune_snapshots", hold)
+    world.advance(timedelta(minutes=10))
+    world.prune_daily()
+    return {points[3]}
+
+
+def _history(world: World, **policy: Any) -> dict[int, str]:
+    """A point for each of six days, by how many days ago: two are kept by the rules, a tag holds
+    the fifth, and an image keeps the sixth."""
+    retention = Retention(keep_daily=2)
+    caps: dict[str, Any] = {"max_deletes": MaxDeletes(count=9, share=1.0)} | policy
+    world.deploy(a_policy(retention=retention, schedules=(), **caps))
+    instance = launch(world.ec2, "web", disk("/dev/sdf", 16))
+    world.cloud.ec2.limits = False
+    points = {day: past_point(world, instance, SLOT - timedelta(days=day)) for day in range(1, 7)}
+    world.ec2.create_snapshot(VolumeId=volumes_of(world.ec2, instance)["/dev/xvda"])
+    held, used = points[5].snapshots[1], points[6].snapshots[0]
+    world.ec2.create_tags(Resources=[held], Tags=[{"Key": HOLD, "Value": "legal"}])
+    world.cloud.ec2.images["ami-0123456789abcdef0"] = Image(snapshot_ids=frozenset({used}))
+    world.cloud.clock.advance_to(SLOT)
+    world.forget_events()
+    return {day: point.id for day, point in points.items()}
+
+
 HANDLERS: dict[str, tuple[Story, ...]] = {
     "plan_snapshots": (Story(a_fleet),),
     "create_snapshots": (
@@ -168,6 +225,12 @@ HANDLERS: dict[str, tuple[Story, ...]] = {
         Story(a_worker_that_dies_and_its_request_with_it),
         Story(a_lost_ledger, bare=True),
     ),
+    "prune_snapshots": (
+        Story(a_prune, prunes=True),
+        Story(a_prune_that_a_person_approves, prunes=True, by_person=True),
+        Story(a_hold, prunes=True, by_person=True),
+    ),
+    "delete_snapshots": (Story(a_prune, prunes=True),),
 }
 
 

@@ -213,6 +213,16 @@ class World:
         self.settle()
         return report
 
+    def forget_events(self) -> None:
+        """Of what has happened so far: none of it comes to a function."""
+        self._seen = len(self.cloud.events)
+
+    def prune_daily(self) -> None:
+        """The schedule of prunes, and what it sets going."""
+        slot = self.cloud.clock.now().replace(microsecond=0)
+        self.invoke_later("prune_snapshots", {"slot": slot.isoformat()})
+        self.settle()
+
     def settle(self) -> None:
         """Until nothing is left to do now: deliver what EBS told, invoke, feed the functions."""
         while True:

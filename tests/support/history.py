@@ -1,0 +1,52 @@
+"""Points of earlier days, as earlier runs would have left them: in the ledger and in EC2."""
+
+from datetime import datetime
+
+from lastgood.domain import tags
+from lastgood.domain.model import Member, MemberState, Method, Point, PointStatus, Source
+from lastgood.domain.names import point_id, run_id
+from tests.support.fleet import tagged, volumes_of
+from tests.support.world import ACCOUNT, HOME, World
+
+
+def past_point(world: World, instance: str, slot: datetime, policy: str = "web-daily") -> Point:
+    """An available point of all volumes of the instance, whose snapshots are made now."""
+    volumes = volumes_of(world.ec2, instance)
+    id_, run = point_id(policy, slot, instance), run_id(policy, slot)
+    of_point = tags.of_point(
+        point=id_,
+        policy=policy,
+        run=run,
+        slot=slot,
+        source=instance,
+        method=Method.SET.value,
+        members=len(volumes),
+    )
+    made = world.ec2.create_snapshots(
+        InstanceSpecification={"InstanceId": instance},
+        TagSpecifications=[tagged("snapshot", of_point)],
+    )["Snapshots"]
+    point = Point(
+        id=id_,
+        policy=policy,
+        run=run,
+        slot=slot,
+        source=Source(id=instance, region=HOME, account=ACCOUNT),
+        method=Method.SET,
+        status=PointStatus.AVAILABLE,
+        claimed_at=slot,
+        settled_at=slot,
+        members=tuple(
+            Member(
+                snapshot=one["SnapshotId"],
+                volume=one["VolumeId"],
+                size_gib=one["VolumeSize"],
+                encrypted=one["Encrypted"],
+                started_at=slot,
+                state=MemberState.COMPLETED,
+            )
+            for one in made
+        ),
+    )
+    world.ledger.rebuild(point)
+    return point
