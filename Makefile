@@ -56,7 +56,8 @@ judge:  ## what would a policy do to these? POINTS=file|- POLICY=name|RETENTION=
 	@$(BIN)/python -m infra.judge "$$POINTS" $${POLICY:+--policy "$$POLICY"} \
 	  $${RETENTION:+--retention "$$RETENTION"} $${NOW:+--now "$$NOW"} $${FORMAT:+--format "$$FORMAT"}
 
-simulate: venv  ## a policy over years: POLICY=name [YEARS= START= OUTAGES= WHATIF= OUT=timeline.svg]
+simulate:  ## what a policy keeps over years: POLICY=name [YEARS= START= OUTAGES= WHATIF= OUT=timeline.svg]
+	@$(MAKE) --no-print-directory venv >&2
 	@$(BIN)/python -m infra.simulate $${POLICY:+--policy "$$POLICY"} $${YEARS:+--years "$$YEARS"} \
 	  $${START:+--start "$$START"} $${OUTAGES:+--outages "$$OUTAGES"} \
 	  $${WHATIF:+--what-if "$$WHATIF"} $${OUT:+--out "$$OUT"}
