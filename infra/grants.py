@@ -143,9 +143,11 @@ def _in_regions_of_a_point_without_hold(places: Places) -> Conditions:
 
 
 def _in_regions_of_a_point_when_holding(places: Places) -> Conditions:
+    named = {f"aws:ResourceTag/{tags.POINT}": "false", "aws:TagKeys": "false"}
     return {
-        **_in_regions_of_a_point(places),
-        # For all values holds for none as well; but no call changes no tag.
+        **_in_regions(places),
+        # For all values holds for none as well, and DeleteTags that names no tag takes all away.
+        "Null": named,
         "ForAllValues:StringEquals": {"aws:TagKeys": [tags.HOLD]},
     }
 

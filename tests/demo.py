@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from infra.policies import load_policies
+from infra.simulate import simulate
 from lastgood.domain.model import Point, PointStatus, Run
 from lastgood.ledger.dynamo import DynamoLedger
 from tests.cloud.driver import CdkFailed, CloudFailed, CloudProcess
@@ -41,6 +43,9 @@ QUARTER = timedelta(minutes=15)
 BAD_NIGHT = timedelta(hours=2)
 """Until the sweeps have nothing left to do."""
 CREATOR, SWEEPER = "lastgood-create-snapshots", "lastgood-sweep"
+PRUNER, DELETER = "lastgood-prune-snapshots", "lastgood-delete-snapshots"
+DAYS, STRIDE = 400, 50
+STAY = ("web-1", "exports")
 
 
 @dataclass
@@ -352,7 +357,92 @@ class Demo:
             "All as it should be after the bad night: every source once, none doubled, "
             "no call denied, nothing in flight"
         )
+        self.long_time(fleet)
+        if problems := [*self.left_right(fleet), *self._complaints()]:
+            return self._not_so(problems)
+        self.show.step(
+            f"All as it should be after {DAYS} days: what retention keeps is there, whole, and "
+            "nothing else; no call denied"
+        )
         return 0
+
+    # ------------------------------------------------------------------ a long time
+
+    def long_time(self, fleet: Fleet) -> None:
+        """Of the fleet one instance and one volume are protected further; the points of the others
+        stay, by the same rules."""
+        self.show.step(
+            f"{DAYS} days pass: slots, events and the daily prune by their schedules. Of the "
+            "fleet, web-1 and the volume exports are protected further; the sweep rests"
+        )
+        switch(self.scheduler, SWEEPER, on=False)
+        for function in (CREATOR, DELETER):
+            self._hurry(function)
+        others = [id_ for id_, name in fleet.names.items() if name not in STAY]
+        self.ec2.delete_tags(Resources=others, Tags=[{"Key": "backup"}])
+        first = self.cloud.now()
+        for day in range(STRIDE, DAYS + 1, STRIDE):
+            self.cloud.advance(to=first + day * DAY)
+            counts = "  ".join(
+                f"{name}: {sum(1 for _ in self.ledger.points(id_))} points"
+                for id_, name in self._staying(fleet)
+            )
+            snapshots = self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+            self.show.line(f"day {day:3}  {counts}  in all {len(snapshots)} snapshots")
+        for id_, name in self._staying(fleet):
+            self._explained(id_, name)
+
+    def _hurry(self, function: str) -> None:
+        """Its pace is that of one worker alone: it waits in real time, which is not the cloud's."""
+        client = self.cloud.client("lambda", REGION)
+        known = client.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        client.update_function_configuration(
+            FunctionName=function, Environment={"Variables": {**known, "LASTGOOD_WORKERS": "1"}}
+        )
+
+    def _staying(self, fleet: Fleet) -> list[tuple[str, str]]:
+        return [(id_, name) for id_, name in fleet.names.items() if name in STAY]
+
+    def _explained(self, source: str, name: str) -> None:
+        """In the words of lastgood-prune-snapshots."""
+        points = list(self.ledger.points(source))
+        self.show.step(f"{name} has {len(points)} points to go back to. Why each is kept:")
+        told = {one.id: self._explain(one.id) for one in points}
+        for one in points:
+            self.show.line(f"{one.slot:%Y-%m-%d %H:%M}  {'; '.join(told[one.id]['reasons'])}")
+        self.show.step(f"explain {points[len(points) // 2].id}:")
+        for line in told[points[len(points) // 2].id]["lines"]:
+            self.show.line(line)
+
+    def _explain(self, point: str) -> Any:
+        reply = self.cloud.client("lambda", REGION).invoke(
+            FunctionName=PRUNER, Payload=json.dumps({"explain": point})
+        )
+        return json.loads(reply["Payload"].read())
+
+    def left_right(self, fleet: Fleet) -> Iterator[str]:
+        """A line for each point that should be there and is not, or is and should not: told by
+        ``make simulate``'s own arithmetic, from the slots alone."""
+        policies = load_policies(REPOSITORY / "policies.yaml")
+        there = {
+            one["SnapshotId"] for one in self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        }
+        taken: set[str] = set()
+        for policy, (source, name) in zip(
+            ("web-daily", "data-volumes"), self._staying(fleet), strict=True
+        ):
+            history = simulate(policies[policy], START, self.cloud.now())
+            wanted = {one.point.taken_at for one in history.kept}
+            points = list(self.ledger.points(source))
+            if (found := {one.slot for one in points}) != wanted:
+                yield f"{name}: too many: {found - wanted}; missing: {wanted - found}"
+        for id_ in fleet.names:
+            for point in self.ledger.points(id_):
+                taken |= set(point.snapshots)
+                if not there >= set(point.snapshots):
+                    yield f"{point.id} is not whole"
+        if there - taken:
+            yield f"snapshots that belong to no point: {', '.join(sorted(there - taken))}"
 
     def _show_runs(self, runs: list[Run], fleet: Fleet) -> None:
         for run in runs:

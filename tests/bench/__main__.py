@@ -1,16 +1,18 @@
-"""What Lastgood costs and how fast it is: ``python -m tests.bench [calls|pace|cold]``.
+"""What Lastgood costs and how fast it is: ``python -m tests.bench [calls|pace|...]``.
 
 ``calls``: EC2 calls and what is left undone, beside other tools, on the same cloud.
 ``pace``: how long 10,000 instances take, against the bound that EC2 sets.
-``cold``: the cold start of each function. Without a word: all three.
+``prune``: how long 10,000 deletions take, against theirs.
+``judge``: how many points a second are judged, beside another tool's check and a plain sort.
+``cold``: the cold start of each function. Without a word: all.
 """
 
 import argparse
 import sys
 
-from tests.bench import calls, cold, pace
+from tests.bench import calls, cold, judging, pace, prune
 
-PARTS = {"calls": calls, "pace": pace, "cold": cold}
+PARTS = {"calls": calls, "pace": pace, "prune": prune, "judge": judging, "cold": cold}
 
 
 def main() -> int:

@@ -35,7 +35,7 @@ from moto.ec2.models import ec2_backends
 from moto.sqs.models import Message, sqs_backends
 
 import lastgood
-from infra.catalog import CATALOG, QueueTrigger
+from infra.catalog import CATALOG, QueueTrigger, Row
 from lastgood import runtime
 from tests.bench import show
 from tests.bench.relay import Relay
@@ -81,7 +81,8 @@ class Latencies:
 
     def of(self, service: str, operation: str) -> float:
         if service == "ec2":
-            return self.create if operation.startswith("Create") else self.describe
+            changes = operation.startswith(("Create", "Delete"))
+            return self.create if changes else self.describe
         return self.dynamodb if service == "dynamodb" else self.other
 
 
@@ -104,31 +105,38 @@ class Output:
 
 @dataclass
 class Run:
-    """One slot of a fleet, taken by workers in virtual time."""
+    """A planner and the workers that its messages go to, in virtual time, from ``slot`` on.
+
+    ``operation``: the call of EC2 that sets the pace; ``last``: when it was last answered.
+    """
 
     world: World
     latencies: Latencies
     slot: datetime
+    planner: Row = PLANNER
+    worker: Row = TAKER
+    operation: str = "CreateSnapshots"
     calls: Counter[str] = field(default_factory=Counter)
-    last_created: datetime | None = None
+    last: datetime | None = None
     too_long: int = 0
     _planning: int = 0
     _requests: Any = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
         self._relay = Relay(self.world.cloud.clock)
-        self._queue = sqs_backends[ACCOUNT][HOME].queues[TAKER.physical_name]
+        assert isinstance(self.worker.trigger, QueueTrigger)
+        self.trigger = self.worker.trigger
+        self._queue = sqs_backends[ACCOUNT][HOME].queues[self.worker.physical_name]
         # moto walks over a queue's messages at every call, so it holds only those on their way.
         self._aside: deque[Message] = deque()
         self._invoked = len(self.world.cloud.invocations)
 
     def take(self) -> None:
-        assert TRIGGER.concurrency is not None
         with self._latent():
             self._plan({"policy": "web-daily", "slot": self.slot.isoformat()})
-            for number in range(TRIGGER.concurrency):
+            for number in range(self.trigger.concurrency or 1):
                 later = max(0, number - AT_FIRST + 1) / GROWTH
-                handler = environment(self.world, TAKER.name)
+                handler = environment(self.world, self.worker.name)
                 self._relay.start(lambda handler=handler: self._poll(handler), later)
             self._relay.run()
 
@@ -148,10 +156,11 @@ class Run:
                 # Nobody reads these, and 10,000 instances make 60,000 of them.
                 self.world.cloud.calls.clear()
                 self.world.cloud.attempts.clear()
-                if operation == "CreateSnapshots":
-                    self.last_created = self._now()
-                    if not self.calls["ec2.CreateSnapshots"] % 1000:
-                        show.doing(f"{self.calls['ec2.CreateSnapshots']} calls of CreateSnapshots")
+                if operation == self.operation:
+                    self.last = self._now()
+                    so_far = self.calls[f"ec2.{operation}"]
+                    if not so_far % 1000:
+                        show.doing(f"{so_far} calls of {operation}")
 
         waits = SimpleNamespace(monotonic=lambda: self._now().timestamp(), sleep=self._relay.sleep)
         patches.set(BaseClient, "_make_api_call", make_api_call)
@@ -172,10 +181,10 @@ class Run:
         return answer
 
     def _plan(self, event: dict[str, Any]) -> None:
-        handler = environment(self.world, PLANNER.name)
+        handler = environment(self.world, self.planner.name)
 
         def plan() -> None:
-            self._invoke(handler, PLANNER.name, PLANNER.timeout, event)
+            self._invoke(handler, self.planner.name, self.planner.timeout, event)
             # It may have asked for another invocation that goes on where it stopped.
             asked = self.world.cloud.invocations[self._invoked :]
             self._invoked += len(asked)
@@ -194,10 +203,10 @@ class Run:
 
     def _receive(self) -> list[Message]:
         back = len(self._queue.messages)
-        for _ in range(min(len(self._aside), TRIGGER.batch - back)):
+        for _ in range(min(len(self._aside), self.trigger.batch - back)):
             self._queue._messages.append(self._aside.popleft())
         received: list[Message] = sqs_backends[ACCOUNT][HOME].receive_message(
-            self._queue.name, TRIGGER.batch, 0, 6 * TAKER.timeout
+            self._queue.name, self.trigger.batch, 0, 6 * self.worker.timeout
         )
         return received
 
@@ -208,12 +217,24 @@ class Run:
             if not messages:
                 self._relay.sleep(REST)
                 continue
-            event = {"Records": [_record(one) for one in messages]}
-            answer = self._invoke(handler, TAKER.name, TAKER.timeout, event)
+            event = {"Records": [self._record(one) for one in messages]}
+            answer = self._invoke(handler, self.worker.name, self.worker.timeout, event)
             failed = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
             for one in messages:
                 if one.id not in failed:
                     self._queue.delete_message(one.receipt_handle)
+
+    def _record(self, message: Message) -> dict[str, Any]:
+        return {
+            "messageId": message.id,
+            "receiptHandle": message.receipt_handle,
+            "body": message.body,
+            "attributes": {"ApproximateReceiveCount": str(message.approximate_receive_count)},
+            "messageAttributes": {},
+            "eventSource": "aws:sqs",
+            "eventSourceARN": f"arn:aws:sqs:{HOME}:{ACCOUNT}:{self.worker.physical_name}",
+            "awsRegion": HOME,
+        }
 
 
 def environment(world: World, function: str) -> Handler:
@@ -243,27 +264,10 @@ def _again(module: ModuleType) -> ModuleType:
     return copied
 
 
-def _record(message: Message) -> dict[str, Any]:
-    return {
-        "messageId": message.id,
-        "receiptHandle": message.receipt_handle,
-        "body": message.body,
-        "attributes": {"ApproximateReceiveCount": str(message.approximate_receive_count)},
-        "messageAttributes": {},
-        "eventSource": "aws:sqs",
-        "eventSourceARN": f"arn:aws:sqs:{HOME}:{ACCOUNT}:{TAKER.physical_name}",
-        "awsRegion": HOME,
-    }
-
-
 def run(given: argparse.Namespace) -> int:
     """Prints what came of it; 1 if the target is missed or anything is left undone."""
     latencies = Latencies(given.create, given.describe, given.dynamodb, given.other)
-    output = Output()
-    # Lines about each point would be much of the work.
-    os.environ["POWERTOOLS_LOG_LEVEL"] = "ERROR"
-    runtime.logger.setLevel("ERROR")
-    runtime.logger.registered_handler.setStream(output)
+    output = quiet()
     good = True
     with a_world(SLOT) as world:
         ids = seed_fleet(HOME, given.instances, given.volumes, tags={"backup": "daily"})
@@ -289,14 +293,23 @@ def run(given: argparse.Namespace) -> int:
     return int(not good)
 
 
+def quiet() -> Output:
+    """Where the functions' output goes: lines about each point would be much of the work."""
+    output = Output()
+    os.environ["POWERTOOLS_LOG_LEVEL"] = "ERROR"
+    runtime.logger.setLevel("ERROR")
+    runtime.logger.registered_handler.setStream(output)
+    return output
+
+
 def _report(this: Run, ids: list[str], volumes: int) -> bool:
-    assert this.last_created is not None
-    took = (this.last_created - this.slot).total_seconds()
+    assert this.last is not None
+    took = (this.last - this.slot).total_seconds()
     bound = max(0.0, (len(ids) - BUCKET.size) / BUCKET.per_second)
     show.line(f"from the slot to the last answer of CreateSnapshots: {took:.1f} s")
     if bound:
         show.line(f"bound: {bound:.0f} s, ratio {took / bound:.3f} (target {TARGET})")
-    for bucket in this.world.cloud.ec2.buckets.described(this.last_created):
+    for bucket in this.world.cloud.ec2.buckets.described(this.last):
         show.line(
             f"bucket of {bucket['operation']}: {bucket['taken']} calls, {bucket['refused']} "
             f"throttled, at least {bucket['lowest']:.0f} of {bucket['size']} tokens left to others"

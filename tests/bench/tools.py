@@ -66,9 +66,9 @@ def others(folder: Path) -> list[Tool]:
     """With their virtual environments, made the first time; ``folder`` is for a policy."""
     policy = folder / "custodian.yml"
     policy.write_text(POLICY)
-    custodian = (str(_installed(CUSTODIAN) / "custodian"), "run", str(policy))
+    custodian = (str(installed(CUSTODIAN) / "custodian"), "run", str(policy))
     options = ("--region", HOME, "--output-dir", str(folder / "out"), "--cache-period", "0")
-    shelvery = str(_installed(SHELVERY) / "shelvery")
+    shelvery = str(installed(SHELVERY) / "shelvery")
     return [
         Tool("plain loop", (sys.executable, str(Path(__file__).with_name("plain_loop.py")))),
         Tool(f"custodian {CUSTODIAN}", (*custodian, *options)),
@@ -76,7 +76,7 @@ def others(folder: Path) -> list[Tool]:
     ]
 
 
-def _installed(package: str) -> Path:
+def installed(package: str) -> Path:
     """The folder of the programs of a virtual environment that holds the package alone."""
     environment = PLACE / package.replace("==", "-")
     programs = environment / "bin"

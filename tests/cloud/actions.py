@@ -11,9 +11,8 @@ from typing import Any
 from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models import ec2_backends
-from moto.s3.models import s3_backends
 
-from tests.cloud.backbone import PARTITION
+from tests.cloud.buckets import bucket_of, object_of
 from tests.cloud.policy import Context, Need, NotTaught
 from tests.cloud.wire import Call
 
@@ -285,16 +284,11 @@ def _s3(call: Call, account: str) -> list[Need]:
     resource = f"{bucket}/{call.parameters['Key']}" if "Key" in call.parameters else bucket
     action = actions.get(call.operation, call.operation)
     needed = [(f"s3:{action}", resource)]
-    if action == "GetObject" and not _is_there(call.parameters, account):
-        # Source: S3 API, GetObject: who may not list a bucket does not learn what is not in it.
+    # Source: S3 API, GetObject: who may not list a bucket does not learn what is not in it.
+    here = bucket_of(call.parameters, account)
+    if here and action == "GetObject" and not object_of(call.parameters, account):
         needed.append(("s3:ListBucket", bucket))
     return [Need(*one, {"aws:ResourceAccount": account}) for one in needed]
-
-
-def _is_there(given: Parameters, account: str) -> bool:
-    """Whether there is such an object; also so in a bucket that is gone, which the call will say."""
-    buckets = s3_backends[account][PARTITION].buckets
-    return given["Bucket"] not in buckets or given["Key"] in buckets[given["Bucket"]].keys
 
 
 def _sts(call: Call, account: str) -> list[Need]:

@@ -1,17 +1,16 @@
-"""S3's bucket policies: moto takes every condition but StringEquals for met.
-
-So "deny unless TLS", as CDK writes it, would deny everything.
-"""
+"""S3 as far as moto does not go: what a bucket's policy denies, and what is in a bucket."""
 
 from typing import Any
 
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
+from moto.s3.models import FakeBucket, FakeKey, s3_backends
 
+from tests.cloud.backbone import PARTITION
 from tests.cloud.ec2.patches import Patches
 
 
 def install(patches: Patches) -> None:
-    """Every call counts as encrypted in transit."""
+    """moto takes every condition but StringEquals for met: "deny unless TLS" denies everything."""
     stock = IAMPolicyStatement.is_action_permitted
 
     def is_action_permitted(self: IAMPolicyStatement, *args: Any, **kwargs: Any) -> Any:
@@ -21,3 +20,15 @@ def install(patches: Patches) -> None:
         return stock(self, *args, **kwargs)
 
     patches.set(IAMPolicyStatement, "is_action_permitted", is_action_permitted)
+
+
+def bucket_of(given: dict[str, Any], account: str) -> FakeBucket | None:
+    """The bucket that the parameters of a call name, if it is there."""
+    return s3_backends[account][PARTITION].buckets.get(given["Bucket"])
+
+
+def object_of(given: dict[str, Any], account: str) -> FakeKey | None:
+    bucket = bucket_of(given, account)
+    found = bucket.keys.get(given["Key"]) if bucket else None
+    # a deleted object leaves a marker
+    return found if isinstance(found, FakeKey) else None

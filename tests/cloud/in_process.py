@@ -47,7 +47,7 @@ from moto.moto_api._internal import mock_random
 from tests.cloud import answers, buckets, ec2, transactions
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
-from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults
+from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults, Effect
 from tests.cloud.killed import Killed
 
 # The environment above is enough, and keeping the session keeps its clients' models loaded.
@@ -213,14 +213,7 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
             reply = _taken(cloud, sent.call, request.url)
         else:
             reply = stub(stubber, event_name, request, **kwargs)
-        if isinstance(effect, AwsError):
-            return _error_response(sent.protocol, effect, request.url)
-        if effect is LOST_REPLY:
-            raise ReadTimeoutError(endpoint_url=request.url)
-        if effect is KILL:
-            cloud._killed = True
-            raise Killed
-        return reply
+        return _told(cloud, sent, effect, reply)
 
     # Between two tries botocore waits for real seconds, which are nobody's here.
     patches.set(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
@@ -229,6 +222,18 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
     patches.set(BaseClient, "_make_api_call", make_api_call)
     patches.set(BotocoreStubber, "process_request", process_one_at_a_time)
     patches.set(BotocoreStubber, "__call__", answer)
+
+
+def _told(cloud: InProcessCloud, sent: _Sent, effect: Effect | None, reply: Any) -> Any:
+    """What the caller learns of a call that had its effect."""
+    if isinstance(effect, AwsError):
+        return _error_response(sent.protocol, effect, reply.url)
+    if effect is LOST_REPLY:
+        raise ReadTimeoutError(endpoint_url=reply.url)
+    if effect is KILL:
+        cloud._killed = True
+        raise Killed
+    return reply
 
 
 _one_key = cache(kms_models.generate_private_key)

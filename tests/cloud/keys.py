@@ -13,11 +13,11 @@ from typing import Any
 
 from moto.dynamodb.models import dynamodb_backends
 from moto.kms.models import kms_backends
-from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from tests.cloud.backbone import PARTITION, Backbone, Operator, Principal, Role, Service
+from tests.cloud.backbone import Backbone, Operator, Principal, Role, Service
+from tests.cloud.buckets import bucket_of, object_of
 from tests.cloud.policy import Caller, Need, Verdict, judge
 from tests.cloud.wire import Call, Refused
 
@@ -75,7 +75,7 @@ def _table(given: Any, account: str, region: str) -> Use | None:
 
 
 def _put_object(given: Any, account: str, region: str) -> Use | None:
-    bucket = s3_backends[account][PARTITION].buckets.get(given["Bucket"])
+    bucket = bucket_of(given, account)
     if bucket is None or not bucket.encryption:
         return None
     rule = bucket.encryption["Rule"]
@@ -84,8 +84,7 @@ def _put_object(given: Any, account: str, region: str) -> Use | None:
 
 
 def _get_object(given: Any, account: str, region: str) -> Use | None:
-    bucket = s3_backends[account][PARTITION].buckets.get(given["Bucket"])
-    found = bucket.keys.get(given["Key"]) if bucket else None
+    found = object_of(given, account)
     return _object(given, found.kms_key_id, found.bucket_key_enabled, *DECRYPT) if found else None
 
 

@@ -122,9 +122,11 @@ class Cloud:
         principal = self.backbone.principal(call.access_key)
         environment = self._functions.caller(call.access_key)
         effect = self._effect_on(call, principal, environment)
-        if isinstance(effect, AwsError):
-            return call.error(Refused(effect.code, effect.message, effect.status))
+        if isinstance(effect, AwsError) and not effect.done:
+            return _told(call, effect)
         reply = self._tried(call, principal, environ)
+        if isinstance(effect, AwsError):
+            return _told(call, effect)
         if effect is not None:
             if effect is KILL and environment is not None:
                 environment.kill()
@@ -295,6 +297,10 @@ class _Handler(MotoRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
+
+
+def _told(call: Call, error: AwsError) -> Reply:
+    return call.error(Refused(error.code, error.message, error.status))
 
 
 def _hang_up(environ: Environ) -> None:

@@ -68,15 +68,16 @@ def _once(transact: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResu
 def _item(table: Table, write: dict[str, Any]) -> Callable[[], None]:
     """Puts the item that ``write`` changes back as it is now, or takes it away if there is none."""
     key = write.get("Key") or write["Item"]
-    partition = DynamoType(key[table.hash_key_attr])
-    sort = DynamoType(key[table.range_key_attr])
-    items = table.items
-    item = copy.deepcopy(items[partition][sort]) if sort in items.get(partition, {}) else None
+    items: Any = table.items
+    name = DynamoType(key[table.hash_key_attr])
+    if table.range_key_attr:
+        items, name = items[name], DynamoType(key[table.range_key_attr])
+    item = copy.deepcopy(items.get(name))
 
     def put_back() -> None:
-        if item is not None:
-            items[partition][sort] = item
-        elif partition in items:
-            items[partition].pop(sort, None)
+        if item is None:
+            items.pop(name, None)
+        else:
+            items[name] = item
 
     return put_back

@@ -475,12 +475,14 @@ def test_a_snapshot_of_an_encrypted_volume_names_its_key(cloud: InProcessCloud, 
 
 
 def test_a_deleted_snapshot_is_gone(cloud: InProcessCloud, ec2: Any) -> None:
-    snapshot_id = ec2.create_snapshot(VolumeId=volume(ec2))["SnapshotId"]
+    made = ec2.create_snapshot(VolumeId=volume(ec2), TagSpecifications=tagged(point="p1"))
+    snapshot_id = made["SnapshotId"]
     cloud.clock.advance(timedelta(minutes=1))
 
     ec2.delete_snapshot(SnapshotId=snapshot_id)
 
     assert own(ec2) == []
+    assert ec2.describe_tags()["Tags"] == []
     with refused("InvalidSnapshot.NotFound"):
         ec2.delete_snapshot(SnapshotId=snapshot_id)
 
@@ -501,10 +503,96 @@ def test_a_snapshot_that_an_image_uses_is_not_deleted(cloud: InProcessCloud, ec2
     cloud.clock.advance(timedelta(minutes=1))
     cloud.ec2.images["ami-0aaaaaaaa"] = Image(snapshot_ids=frozenset({snapshot_id}))
 
-    with refused("InvalidSnapshot.InUse"):
+    with refused("InvalidSnapshot.InUse") as caught:
         ec2.delete_snapshot(SnapshotId=snapshot_id)
 
+    message = f"The snapshot {snapshot_id} is currently in use by ami-0aaaaaaaa"
+    assert caught.value.response["Error"]["Message"] == message
     assert len(own(ec2)) == 1
+
+
+def test_a_deleted_snapshot_is_described_for_the_lag_and_cannot_be_used(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    made = ec2.create_snapshot(VolumeId=volume(ec2), TagSpecifications=tagged(point="p1"))
+    cloud.clock.advance(timedelta(minutes=1))
+    cloud.ec2.lag = timedelta(seconds=5)
+
+    ec2.delete_snapshot(SnapshotId=made["SnapshotId"])
+    at_once = own(ec2, Filters=[{"Name": "tag:point", "Values": ["p1"]}])
+    with refused("InvalidSnapshot.NotFound"):
+        ec2.delete_snapshot(SnapshotId=made["SnapshotId"])
+    with refused("InvalidSnapshot.NotFound"):
+        ec2.create_volume(AvailabilityZone=f"{REGION}a", SnapshotId=made["SnapshotId"])
+    cloud.clock.advance(timedelta(seconds=5))
+
+    assert [(each["SnapshotId"], tags_of(each)) for each in at_once] == [
+        (made["SnapshotId"], {"point": "p1"})
+    ]
+    assert own(ec2) == []
+
+
+# -- tags -------------------------------------------------------------------------------------
+
+
+def tags_in(ec2: Any, snapshot_id: str) -> dict[str, str]:
+    return tags_of(own(ec2, SnapshotIds=[snapshot_id])[0])
+
+
+def test_tags_are_put_on_several_snapshots_and_taken_away_again(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    made = list(snapshots_of(cloud, ec2, 2))
+
+    ec2.create_tags(Resources=made, Tags=[{"Key": "hold", "Value": "a"}, {"Key": "kept"}])
+    put = [tags_in(ec2, each) for each in made]
+    ec2.create_tags(Resources=made[:1], Tags=[{"Key": "hold", "Value": "b"}])
+    ec2.delete_tags(Resources=made, Tags=[{"Key": "hold", "Value": "a"}])
+    of_a_value = [tags_in(ec2, each) for each in made]
+    ec2.delete_tags(Resources=made, Tags=[{"Key": "hold"}])
+
+    assert put == [{"hold": "a", "kept": ""}] * 2
+    assert of_a_value == [{"hold": "b", "kept": ""}, {"kept": ""}]
+    assert [tags_in(ec2, each) for each in made] == [{"kept": ""}] * 2
+
+
+def test_who_names_no_tag_to_delete_deletes_all(cloud: InProcessCloud, ec2: Any) -> None:
+    made = ec2.create_snapshot(VolumeId=volume(ec2), TagSpecifications=tagged(a="1", b="2"))
+
+    ec2.delete_tags(Resources=[made["SnapshotId"]])
+
+    assert tags_in(ec2, made["SnapshotId"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "code"), [("aws:mine", "InvalidParameterValue"), ("k51", "TagLimitExceeded")]
+)
+def test_a_tag_that_one_resource_cannot_have_is_put_on_none(
+    cloud: InProcessCloud, ec2: Any, key: str, code: str
+) -> None:
+    (bare,) = snapshots_of(cloud, ec2, 1)
+    tags = tagged(**{f"k{n}": "" for n in range(50)})
+    full = ec2.create_snapshot(VolumeId=volume(ec2), TagSpecifications=tags)["SnapshotId"]
+
+    with refused(code):
+        ec2.create_tags(Resources=[bare, full], Tags=[{"Key": key, "Value": ""}])
+
+    assert tags_in(ec2, bare) == {}
+
+
+def test_tags_of_a_snapshot_that_is_gone_or_of_more_than_a_thousand_are_refused(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    (made,) = snapshots_of(cloud, ec2, 1)
+    hold = [{"Key": "hold", "Value": ""}]
+
+    for change in (ec2.create_tags, ec2.delete_tags):
+        with refused("InvalidSnapshot.NotFound"):
+            change(Resources=[made, "snap-12345678"], Tags=hold)
+        with refused("InvalidParameterValue"):
+            change(Resources=[made] * 1001, Tags=hold)
+
+    assert tags_in(ec2, made) == {}
 
 
 # -- describing -------------------------------------------------------------------------------
@@ -617,6 +705,26 @@ def test_several_filters_must_all_hold(cloud: InProcessCloud, ec2: Any) -> None:
 
     assert own(ec2, Filters=same_name) == []
     assert [tags_of(each)["b"] for each in own(ec2, Filters=two_names)] == ["2"]
+
+
+def test_a_tag_key_and_one_of_two_hundred_values_of_another_must_both_be_there(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    cloud.ec2.limits = False
+    volume_id = volume(ec2)
+    for tags in ({"point": "1", "source": "i-199"}, {"point": "2", "source": "i-200"}):
+        ec2.create_snapshot(VolumeId=volume_id, TagSpecifications=tagged(**tags))
+    ec2.create_snapshot(VolumeId=volume_id, TagSpecifications=tagged(source="i-1"))
+
+    found = own(
+        ec2,
+        Filters=[
+            {"Name": "tag-key", "Values": ["point"]},
+            {"Name": "tag:source", "Values": [f"i-{n}" for n in range(200)]},
+        ],
+    )
+
+    assert [tags_of(each)["point"] for each in found] == ["1"]
 
 
 def test_an_unknown_filter_is_refused(ec2: Any) -> None:

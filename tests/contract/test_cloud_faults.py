@@ -66,6 +66,7 @@ def bodies(bench: Bench, queue: tuple[str, str]) -> list[str]:
         ("ssm", "get_parameter", {"Name": "p"}),
         ("events", "list_rules", {}),
         ("kms", "list_keys", {}),
+        ("s3", "list_buckets", {}),
     ],
 )
 def test_an_error_is_answered_in_the_services_own_format(
@@ -116,6 +117,16 @@ def test_a_lost_reply_leaves_its_effect_and_breaks_the_connection_at_once(bench:
     bench.cloud.add_fault(SEND, LOST_REPLY)
 
     with pytest.raises(ConnectionClosedError):
+        bench.client("sqs").send_message(QueueUrl=queue[0], MessageBody="x")
+
+    assert bodies(bench, queue) == ["x"]
+
+
+def test_an_error_of_what_is_done_already_leaves_its_effect(bench: Bench) -> None:
+    queue = bench.queue()
+    bench.cloud.add_fault(SEND, aws_error("Known", done=True))
+
+    with refused("Known"):
         bench.client("sqs").send_message(QueueUrl=queue[0], MessageBody="x")
 
     assert bodies(bench, queue) == ["x"]

@@ -41,6 +41,7 @@ def volume(ec2: Any, **options: Any) -> str:
         ("stepfunctions", "list_state_machines", {}),
         ("scheduler", "list_schedules", {}),
         ("cloudwatch", "list_metrics", {}),
+        ("s3", "list_buckets", {}),
     ],
 )
 def test_a_fault_is_read_by_botocore_as_the_services_own_error(
@@ -85,6 +86,17 @@ def test_a_lost_reply_leaves_its_effect(cloud: InProcessCloud, ec2: Any) -> None
     cloud.faults.spoil("ec2.CreateVolume", LOST_REPLY)
 
     with pytest.raises(ReadTimeoutError):
+        volume(ec2)
+
+    assert len(ec2.describe_volumes()["Volumes"]) == 1
+
+
+def test_an_error_of_what_is_done_already_leaves_its_effect(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    cloud.faults.spoil("ec2.CreateVolume", aws_error("Known", done=True))
+
+    with refused("Known"):
         volume(ec2)
 
     assert len(ec2.describe_volumes()["Volumes"]) == 1

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.core import TaggedEC2Resource
+from moto.ec2.responses import EC2Response
 
 from tests.cloud.clock import Clock
 from tests.cloud.in_process import in_process_cloud
@@ -93,6 +94,15 @@ def test_moto_takes_tags_that_aws_refuses(bare: Any) -> None:
     )
 
 
+def test_moto_deletes_no_tag_if_none_is_named(bare: Any) -> None:
+    snapshot_id = bare.create_snapshot(VolumeId=volume(bare))["SnapshotId"]
+    bare.create_tags(Resources=[snapshot_id], Tags=[{"Key": "a", "Value": ""}])
+
+    bare.delete_tags(Resources=[snapshot_id])
+
+    assert bare.describe_snapshots()["Snapshots"][0]["Tags"]
+
+
 def test_moto_has_no_limit_on_the_snapshots_of_a_volume(bare: Any) -> None:
     volume_id = volume(bare)
 
@@ -125,6 +135,29 @@ def test_moto_does_not_refuse_an_unknown_filter_as_aws_does(bare: Any) -> None:
 
     with pytest.raises(NotImplementedError):
         bare.describe_snapshots(Filters=[{"Name": "colour", "Values": ["red"]}])
+
+
+def test_moto_makes_a_snapshot_of_its_own_for_an_image(bare: Any) -> None:
+    snapshot_id = bare.create_snapshot(VolumeId=volume(bare))["SnapshotId"]
+    bare.register_image(
+        Name="image",
+        BlockDeviceMappings=[{"DeviceName": "/dev/sda", "Ebs": {"SnapshotId": snapshot_id}}],
+    )
+
+    bare.delete_snapshot(SnapshotId=snapshot_id)
+
+
+def test_moto_has_no_locks(bare: Any) -> None:
+    for call in ("lock_snapshot", "unlock_snapshot", "describe_locked_snapshots"):
+        assert not hasattr(EC2Response, call)
+
+
+def test_moto_archives_a_snapshot_twice_and_shows_tiers_on_one_page(bare: Any) -> None:
+    made = [bare.create_snapshot(VolumeId=volume(bare))["SnapshotId"] for _ in range(6)]
+    for _ in range(2):
+        bare.modify_snapshot_tier(SnapshotId=made[0], StorageTier="archive")
+
+    assert len(bare.describe_snapshot_tier_status(MaxResults=5)["SnapshotTierStatuses"]) == 6
 
 
 def test_moto_lets_a_snapshot_grow_with_its_volume_and_gives_it_no_key(bare: Any) -> None:

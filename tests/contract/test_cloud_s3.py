@@ -11,7 +11,6 @@ from tests.contract.workbench import ACCOUNT, REGION, Bench
 from tests.support.refusals import refused
 
 UNLESS_TLS = {"Bool": {"aws:SecureTransport": "false"}}
-ONLY_BY_S3 = {"Condition": {"StringEquals": {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}}}
 
 
 def deny_unless_tls(bucket: Any, objects: Any) -> dict[str, Any]:
@@ -33,6 +32,15 @@ def put(bucket: str, key: str = "plans/1.json") -> tuple[str, str, dict[str, Any
 
 def get(bucket: str, key: str = "plans/1.json") -> tuple[str, str, dict[str, Any]]:
     return ("s3", "get_object", {"Bucket": bucket, "Key": key})
+
+
+def only_for(bucket: str) -> dict[str, Any]:
+    """A key's condition: by way of S3, for what is in this bucket."""
+    wanted = {
+        "kms:ViaService": f"s3.{REGION}.amazonaws.com",
+        "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{bucket}",
+    }
+    return {"Condition": {"StringEquals": wanted}}
 
 
 def outcome(bench: Bench, call: tuple[str, str, dict[str, Any]], *allowed: Any) -> str | None:
@@ -93,7 +101,7 @@ def test_calls_of_s3_are_logged_as_those_of_any_service(cloud: InProcessCloud, s
 
 @pytest.fixture
 def bucket(bench: Bench) -> str:
-    """As CDK writes it; its key's ARN is ``key_of`` it."""
+    """As CDK writes it."""
     arn = {"Fn::GetAtt": ["Bucket", "Arn"]}
     by_default = {
         "SSEAlgorithm": "aws:kms",
@@ -187,7 +195,7 @@ def test_a_role_writes_with_the_right_to_the_object_and_to_the_key(
     bench: Bench, bucket: str
 ) -> None:
     writes = ("s3:PutObject", f"arn:aws:s3:::{bucket}/plans/*")
-    encrypts = ("kms:GenerateDataKey", key_of(bench, bucket), ONLY_BY_S3)
+    encrypts = ("kms:GenerateDataKey", key_of(bench, bucket), only_for(bucket))
 
     assert outcome(bench, put(bucket), writes, encrypts) is None
     assert "kms:GenerateDataKey" in str(outcome(bench, put(bucket), writes))
@@ -199,7 +207,7 @@ def test_a_role_reads_with_the_right_to_the_object_and_to_the_key(
     bench: Bench, bucket: str
 ) -> None:
     reads = ("s3:GetObject", f"arn:aws:s3:::{bucket}/plans/*")
-    decrypts = ("kms:Decrypt", key_of(bench, bucket), ONLY_BY_S3)
+    decrypts = ("kms:Decrypt", key_of(bench, bucket), only_for(bucket))
     bench.client("s3").put_object(Bucket=bucket, Key="plans/1.json", Body=b"{}")
 
     assert outcome(bench, get(bucket), reads, decrypts) is None

@@ -190,6 +190,33 @@ def test_a_role_touches_only_the_partitions_of_its_leading_keys(bench: Bench) ->
     assert "dynamodb:GetItem" in reading("POLICY#1")["errorMessage"]
 
 
+def test_a_role_checks_an_item_in_a_transaction_by_the_right_to_check_it(bench: Bench) -> None:
+    table = bench.client("dynamodb").create_table(
+        TableName=bench.name("table"),
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+    )["TableDescription"]["TableArn"]
+    named = {"TableName": bench.name("table")}
+    update = {**named, "Key": {"pk": {"S": "POINT#1"}}, "UpdateExpression": "REMOVE held"}
+    unheld = {**named, "Key": {"pk": {"S": "HOLD#1"}}}
+    unheld["ConditionExpression"] = "attribute_not_exists(pk)"
+    entries = [{"Update": update}, {"ConditionCheck": unheld}]
+    event = {"calls": [("dynamodb", "transact_write_items", {"TransactItems": entries})]}
+
+    def on(action: str, partition: str) -> Any:
+        keys = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [partition]}}
+        return (f"dynamodb:{action}", table, {"Condition": keys})
+
+    def outcome(*allowed: Any) -> Any:
+        role = Bench(bench.cloud)
+        return role.invoke(role.function(on("UpdateItem", "POINT#*"), *allowed), event)
+
+    assert outcome(on("ConditionCheckItem", "HOLD#*")) is None
+    for denied in (outcome(), outcome(on("ConditionCheckItem", "POINT#*"))):
+        assert "dynamodb:ConditionCheckItem" in denied["errorMessage"]
+
+
 def test_a_role_deletes_only_snapshots_that_have_the_tag(bench: Bench) -> None:
     ec2 = bench.client("ec2")
     tags = [{"ResourceType": "snapshot", "Tags": [{"Key": "ours", "Value": "p1"}]}]
@@ -216,6 +243,44 @@ def test_a_role_deletes_only_snapshots_that_have_the_tag(bench: Bench) -> None:
 
     assert deleting(ours) is None
     assert "UnauthorizedOperation" in deleting(theirs)["errorMessage"]
+
+
+def test_a_role_changes_only_the_tags_that_it_may_and_only_where_it_may(bench: Bench) -> None:
+    ec2 = bench.client("ec2")
+    tags = [{"ResourceType": "snapshot", "Tags": [{"Key": "ours", "Value": "p1"}]}]
+    ours, theirs = (
+        ec2.create_snapshot(
+            VolumeId=ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"], **tagged
+        )["SnapshotId"]
+        for tagged in ({"TagSpecifications": tags}, {})
+    )
+    bench.cloud.advance(by=timedelta(minutes=1))
+    only_hold = {
+        "Null": {"aws:ResourceTag/ours": "false"},
+        "ForAllValues:StringEquals": {"aws:TagKeys": ["hold"]},
+    }
+    snapshots = f"arn:aws:ec2:{REGION}::snapshot/*"
+    when = {"Condition": only_hold}
+    function = bench.function(
+        ("ec2:CreateTags", snapshots, when), ("ec2:DeleteTags", snapshots, when)
+    )
+
+    def changing(call: str, *snapshots: str, **given: Any) -> Any:
+        event = {"calls": [("ec2", call, {"Resources": snapshots, **given})]}
+        return bench.invoke(function, event)
+
+    hold, both = [{"Key": "hold"}], [{"Key": "hold"}, {"Key": "ours"}]
+    for call in ("create_tags", "delete_tags"):
+        assert changing(call, ours, Tags=hold) is None
+        for denied in (
+            changing(call, ours, Tags=both),
+            changing(call, theirs, Tags=hold),
+            changing(call, ours, theirs, Tags=hold),
+        ):
+            assert "UnauthorizedOperation" in denied["errorMessage"]
+    # for all values of none: it is for the policy to ask that there is one
+    assert changing("delete_tags", ours) is None
+    assert "Tags" not in ec2.describe_snapshots(SnapshotIds=[ours])["Snapshots"][0]
 
 
 # ----------------------------------------------------------------------------- EventBridge

@@ -65,6 +65,77 @@ def test_a_transaction_whose_last_condition_fails_leaves_all_as_it_was(dynamodb)
     )["Items"]
 
 
+def check(name, condition="attribute_not_exists(pk)"):
+    return {
+        "ConditionCheck": {
+            "TableName": table.NAME,
+            "Key": key(name),
+            "ConditionExpression": condition,
+        }
+    }
+
+
+def reasons(refusal):
+    return [one["Code"] for one in refusal.value.response["CancellationReasons"]]
+
+
+def test_a_check_that_an_item_is_not_there_lets_an_update_beside_it_pass(dynamodb):
+    dynamodb.transact_write_items(TransactItems=[update("point", "1"), check("hold")])
+
+    assert seen(dynamodb, "point") == "1"
+    assert "Item" not in dynamodb.get_item(TableName=table.NAME, Key=key("hold"))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_check_that_fails_leaves_the_item_beside_it_as_it_was(dynamodb, first):
+    dynamodb.transact_write_items(TransactItems=[update("point", "1"), update("hold", "there")])
+    both = [update("point", "2"), check("hold")]
+
+    with pytest.raises(dynamodb.exceptions.TransactionCanceledException) as refusal:
+        dynamodb.transact_write_items(TransactItems=both[::-1] if first else both)
+
+    told = ["None", "ConditionalCheckFailed"]
+    assert reasons(refusal) == (told[::-1] if first else told)
+    assert seen(dynamodb, "point") == "1"
+
+
+def test_a_check_that_holds_changes_nothing_of_its_item(dynamodb):
+    dynamodb.transact_write_items(TransactItems=[update("hold", "there")])
+
+    dynamodb.transact_write_items(
+        TransactItems=[update("point", "1"), check("hold", "attribute_exists(pk)")]
+    )
+
+    assert (seen(dynamodb, "point"), seen(dynamodb, "hold")) == ("1", "there")
+
+
+def test_one_item_cannot_be_checked_and_changed_in_one_transaction(dynamodb):
+    with pytest.raises(dynamodb.exceptions.ClientError, match="ValidationException"):
+        dynamodb.transact_write_items(TransactItems=[check("point"), update("point", "1")])
+
+    assert seen(dynamodb, "point") is None
+
+
+def test_a_transaction_on_a_table_without_a_sort_key_is_undone_as_well(dynamodb):
+    dynamodb.create_table(
+        TableName="plain",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+    )
+    item = {"pk": {"S": "a"}}
+
+    with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
+        dynamodb.transact_write_items(
+            TransactItems=[
+                {"Put": {"TableName": "plain", "Item": item}},
+                check("b", "attribute_exists(pk)"),
+            ]
+        )
+
+    assert "Item" not in dynamodb.get_item(TableName="plain", Key=item)
+
+
 def test_moto_by_itself_still_copies_the_whole_table(monkeypatch):
     copied = []
     monkeypatch.setattr(

@@ -740,6 +740,8 @@ def test_the_role_that_holds_can_touch_no_other_tag_and_nothing_that_is_not_ours
     assert denied(ec2.create_tags, Resources=[member], Tags=both) == REFUSED
     assert denied(ec2.delete_tags, Resources=[member], Tags=[{"Key": tags.POINT}]) == REFUSED
     assert denied(ec2.create_tags, Resources=[foreign], Tags=hold) == REFUSED
+    # Without a list it would take them all away.
+    assert denied(ec2.delete_tags, Resources=[member]) == REFUSED
 
 
 @pytest.mark.parametrize("function", [one for one in FUNCTIONS if one not in DELETING])

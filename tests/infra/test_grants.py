@@ -152,7 +152,10 @@ def test_tags_are_put_on_snapshots_only_as_they_are_made_but_for_that_of_a_hold(
     assert not tagging
     assert making["ec2:CreateAction"] == ["CreateSnapshot", "CreateSnapshots"]
     assert holding["ForAllValues:StringEquals"] == {"aws:TagKeys": ["lastgood:hold"]}
-    assert holding["Null"] == {"aws:ResourceTag/lastgood:point": "false"}
+    assert holding["Null"] == {
+        "aws:ResourceTag/lastgood:point": "false",
+        "aws:TagKeys": "false",
+    }
 
 
 def ec2_changes(row: Row, bundle: Synthesised) -> set[str]:

@@ -220,9 +220,8 @@ class FakeCompute:
     def snapshot(self, snapshot: str) -> Tagged | None:
         return next((one for one in self._shown() if one.member.snapshot == snapshot), None)
 
-    def locked(self, snapshots: Iterable[str] | None = None) -> dict[str, str]:
-        wanted = self.locks.keys() if snapshots is None else set(snapshots)
-        return {one: how for one, how in self.locks.items() if one in wanted}
+    def locked(self) -> dict[str, str]:
+        return dict(self.locks)
 
     def images_of(self, snapshots: Iterable[str]) -> dict[str, str]:
         return {one: "used by ami-1" for one in snapshots if one in self.in_use}

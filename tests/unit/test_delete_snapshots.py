@@ -70,6 +70,18 @@ def test_a_member_that_is_gone_already_counts_as_deleted():
     assert stage.status(points)[0] == "deleted"
 
 
+def test_a_member_that_is_gone_and_that_iam_therefore_refuses_counts_as_deleted():
+    stage, points, message = a_stage()
+    gone = points[0].snapshots[0]
+    del stage.ec2.made[gone]
+    stage.ec2.refused.add(gone)
+
+    progress = stage.deliver(message)
+
+    assert stage.status(points)[:2] == ["deleted", "deleted"]
+    assert progress.left == {}
+
+
 def test_an_image_that_was_made_since_keeps_its_point_whole():
     stage, points, message = a_stage()
     stage.ec2.in_use.add(points[0].snapshots[1])

@@ -3,7 +3,17 @@
 from collections.abc import Callable
 
 from tests.cloud.clock import Clock
-from tests.cloud.ec2 import guard, instances, launches, obstacles, snapshots, tags, volumes
+from tests.cloud.ec2 import (
+    archive,
+    guard,
+    images,
+    instances,
+    launches,
+    locks,
+    snapshots,
+    tags,
+    volumes,
+)
 from tests.cloud.ec2.conditions import Conditions, Emit, Image, Outcome, World
 from tests.cloud.ec2.patches import Patches
 
@@ -14,7 +24,10 @@ OPERATIONS = [
     *volumes.OPERATIONS,
     *instances.OPERATIONS,
     *launches.OPERATIONS,
-    *obstacles.OPERATIONS,
+    *images.OPERATIONS,
+    *locks.OPERATIONS,
+    *archive.OPERATIONS,
+    *tags.OPERATIONS,
 ]
 
 

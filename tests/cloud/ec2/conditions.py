@@ -33,6 +33,7 @@ class Image:
     boot_mode: str = "uefi-preferred"
     ena_support: bool = True
     snapshot_ids: frozenset[str] = frozenset()
+    disabled: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class Conditions:
 
     ``limits``: pending snapshots and spacing per volume are enforced.
     ``throttling``: requests take tokens from ``buckets``, and are refused without one.
-    ``lag``: how long a snapshot, volume or instance made from now on is not seen by describes.
+    ``lag``: how long a snapshot, volume or instance made from now on is not seen by describes, and
+    a snapshot deleted from now on still is.
+    ``archiving``: how long it takes to archive a snapshot from now on.
     ``closed_regions``: Regions that the account did not opt in to.
     ``outcomes``: by volume id. ``images``: by AMI id; any other AMI id is a plain ``Image()``.
     """
@@ -62,10 +65,10 @@ class Conditions:
     throttling: bool = False
     buckets: Buckets = field(default_factory=Buckets)
     lag: timedelta = timedelta(0)
+    archiving: timedelta = timedelta(0)
     closed_regions: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
-    disabled_images: set[str] = field(default_factory=set)
     broad_describes: list[BroadDescribe] = field(default_factory=list)
     not_modelled: list[str] = field(default_factory=list)
 

@@ -23,5 +23,9 @@ def refusal(code: str, message: str) -> EC2ClientError:
     return EC2ClientError(code, message)
 
 
+def no_snapshot(snapshot_id: str) -> EC2ClientError:
+    return refusal("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
+
+
 def http_status(error: EC2ClientError) -> int:
     return 501 if isinstance(error, NotModelled) else _STATUS.get(error.code, 400)

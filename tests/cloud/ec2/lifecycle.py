@@ -164,9 +164,11 @@ class SnapshotSet:
         records(self._backend)[member.volume_id].pending.discard(member.id)
         events.snapshot_over(self._world, member)
         if member.to_be_deleted:
-            remove(member)
+            remove(self._world, member)
 
 
-def remove(snapshot: Any) -> None:
-    snapshot.ec2_backend.snapshots.pop(snapshot.id, None)
-    snapshot.ec2_backend.tags.pop(snapshot.id, None)
+def remove(world: World, snapshot: Any) -> None:
+    """Calls that name it find it no more; describes still see it, and its tags, for the lag."""
+    backend = snapshot.ec2_backend
+    del backend.snapshots[snapshot.id]
+    visibility.linger(world, snapshot, lambda: backend.tags.pop(snapshot.id, None))

@@ -8,7 +8,7 @@ from typing import Any
 from moto.ec2.exceptions import DryRunClientError
 
 from tests.cloud.ec2.conditions import BroadDescribe, World
-from tests.cloud.ec2.errors import NotModelled, refusal
+from tests.cloud.ec2.errors import NotModelled, no_snapshot, refusal
 from tests.cloud.ec2.throttling import is_broad
 
 # What a call may carry: a name leads to None (any value) or to the names allowed below it.
@@ -39,6 +39,18 @@ class Request:
         """
         if self.params.get("DryRun"):
             raise DryRunClientError
+
+    def snapshot(self) -> Any:
+        """The account's own snapshot that the call names, seen by describes or not.
+
+        Raises:
+            MissingParameter, InvalidSnapshotID.Malformed, InvalidSnapshot.NotFound.
+        """
+        snapshot_id = self.params.get("SnapshotId")
+        check_id("snap", snapshot_id)
+        if snapshot_id not in self.backend.snapshots:
+            raise no_snapshot(str(snapshot_id))
+        return self.backend.snapshots[snapshot_id]
 
     def note_if_broad(self, world: World) -> None:
         if is_broad(self.operation, self.params):

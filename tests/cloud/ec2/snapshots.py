@@ -5,11 +5,10 @@ from typing import Any
 
 from moto.ec2.models import ec2_backends
 
-from tests.cloud.ec2 import filters, instances, paging, tags, visibility
+from tests.cloud.ec2 import filters, images, instances, locks, paging, tags, visibility
 from tests.cloud.ec2.conditions import World
-from tests.cloud.ec2.errors import refusal
+from tests.cloud.ec2.errors import no_snapshot, refusal
 from tests.cloud.ec2.lifecycle import EbsSnapshot, SnapshotSet, check_limits, remove
-from tests.cloud.ec2.obstacles import is_locked
 from tests.cloud.ec2.request import FILTERS, TAG_SPECIFICATIONS, Operation, Request, check_id
 from tests.cloud.ec2.times import iso
 
@@ -122,35 +121,27 @@ def handle_delete_snapshot(world: World, request: Request) -> dict[str, Any]:
     Source: EBS User Guide, "Delete an Amazon EBS snapshot": "Although you can delete a snapshot
     that is still in progress, the snapshot must complete before the deletion takes effect."
     """
-    snapshot_id = request.params.get("SnapshotId")
-    check_id("snap", snapshot_id)
-    snapshot = request.backend.snapshots.get(snapshot_id)
-    if snapshot is None:
-        raise _not_found(snapshot_id)
+    snapshot = request.snapshot()
     _check_unused(world, request.backend, snapshot)
     request.end_dry_run()
     if snapshot.status == "pending":
         snapshot.to_be_deleted = True
     else:
-        remove(snapshot)
+        remove(world, snapshot)
     return {}
 
 
 def _check_unused(world: World, backend: Any, snapshot: Any) -> None:
-    holders = [
-        image_id
-        for image_id, image in world.conditions.images.items()
-        if snapshot.id in image.snapshot_ids
-    ]
-    if snapshot.from_ami in backend.amis:
-        holders.append(snapshot.from_ami)
-    if is_locked(snapshot):
-        # Not seen on an account: the API reference names no code for it.
+    """Source: EBS User Guide, "Delete an Amazon EBS snapshot": images, also disabled ones, and
+    locks. The code for a locked one, and which comes first, were not seen on an account."""
+    if locks.is_locked(snapshot):
         raise refusal("OperationNotPermitted", f"The snapshot {snapshot.id} is locked.")
-    if holders:
+    users = images.users_of(world, snapshot)
+    if snapshot.from_ami in backend.amis:
+        users.append(snapshot.from_ami)
+    if users:
         raise refusal(
-            "InvalidSnapshot.InUse",
-            f"The snapshot {snapshot.id} is currently in use by {holders[0]}",
+            "InvalidSnapshot.InUse", f"The snapshot {snapshot.id} is currently in use by {users[0]}"
         )
 
 
@@ -177,7 +168,7 @@ def _candidates(request: Request) -> list[Any]:
     for snapshot_id in ids:
         check_id("snap", snapshot_id)
         if snapshot_id not in seen:
-            raise _not_found(snapshot_id)
+            raise no_snapshot(snapshot_id)
     chosen = [seen[snapshot_id] for snapshot_id in ids] if ids else seen.values()
     # "If you specify a snapshot ID for which you do not have access, it is not included"
     return [snapshot for snapshot in chosen if _may_use(snapshot, request.backend.account_id)]
@@ -186,8 +177,9 @@ def _candidates(request: Request) -> list[Any]:
 def _existing(backend: Any) -> Iterator[Any]:
     for regions in list(ec2_backends.values()):
         if backend.region_name in list(regions):
-            snapshots = regions[backend.region_name].snapshots.values()
-            yield from filter(visibility.is_seen, snapshots)
+            here = regions[backend.region_name]
+            yield from filter(visibility.is_seen, here.snapshots.values())
+            yield from visibility.seen_still(here)
 
 
 def _may_use(snapshot: Any, account: str) -> bool:
@@ -211,10 +203,6 @@ def _restorable(snapshot: Any, params: dict[str, Any], account: str) -> bool:
         else _may_use(snapshot, user)
         for user in users
     )
-
-
-def _not_found(snapshot_id: Any) -> Exception:
-    return refusal("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
 
 
 def _created(snapshot: EbsSnapshot) -> dict[str, Any]:

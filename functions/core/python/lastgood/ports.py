@@ -178,8 +178,8 @@ class Compute(Protocol):
         """One of our account, whoever made it."""
         ...
 
-    def locked(self, snapshots: Iterable[str] | None = None) -> dict[str, str]:
-        """How those that are locked are locked, in words; of all of our account if None."""
+    def locked(self) -> dict[str, str]:
+        """Every locked snapshot of our account, and how it is locked, in words."""
         ...
 
     def images_of(self, snapshots: Iterable[str]) -> dict[str, str]:

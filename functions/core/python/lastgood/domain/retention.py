@@ -434,6 +434,9 @@ class _Case:
         self._ranging = ranging
         self._calendar = calendar
         self._real = newest
+        # Only who reads reasons needs these.
+        self._standings: dict[int, list[tuple[int, int]]] = {}
+        self._positions: dict[int, int] = {}
 
     def keep(
         self,
@@ -455,10 +458,13 @@ class _Case:
 
     def standing(self, period: int, index: int) -> tuple[int, int]:
         """The position of the newest point of the same period, and the rank of that period."""
-        wanted, seen = self._period(index, period), dict[int, int]()
-        for position in range(index + 1):
-            seen.setdefault(self._period(position, period), position)
-        return seen[wanted], list(seen).index(wanted) + 1
+        if period not in self._standings:
+            seen: dict[int, tuple[int, int]] = {}
+            self._standings[period] = [
+                seen.setdefault(self._period(position, period), (position, len(seen) + 1))
+                for position in range(len(self.judged))
+            ]
+        return self._standings[period][index]
 
     def days_before_newest(self, index: int) -> int:
         return self._calendar.days_between(self.judged[index].taken_at, self.newest)
@@ -487,4 +493,6 @@ class _Case:
         return self._calendar.periods(self.judged[index].taken_at)[period]
 
     def _position(self, point: PointFacts) -> int:
-        return next(index for index, one in enumerate(self.judged) if one is point)
+        if not self._positions:
+            self._positions = {id(one): index for index, one in enumerate(self.judged)}
+        return self._positions[id(point)]
