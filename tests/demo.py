@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from infra.policies import load_policies
-from infra.simulate import simulate
+from lastgood.domain import cron
 from lastgood.domain.model import Point, PointStatus, Run
+from lastgood.domain.retention import PointFacts, judge
 from lastgood.ledger.dynamo import DynamoLedger
 from tests.cloud.driver import CdkFailed, CloudFailed, CloudProcess
 from tests.cloud.faults import DROPPED, KILL, LOST_REPLY
 from tests.support import table
 from tests.support.fleet import disk, launch, tag, volume, volumes_of
-from tests.support.schedules import GROUP, switch
+from tests.support.schedules import GROUP, change, switch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REGION = "eu-west-1"
@@ -43,9 +44,10 @@ QUARTER = timedelta(minutes=15)
 BAD_NIGHT = timedelta(hours=2)
 """Until the sweeps have nothing left to do."""
 CREATOR, SWEEPER = "lastgood-create-snapshots", "lastgood-sweep"
-PRUNER, DELETER = "lastgood-prune-snapshots", "lastgood-delete-snapshots"
-DAYS, STRIDE = 400, 50
-STAY = ("web-1", "exports")
+PRUNER = "lastgood-prune-snapshots"
+DAYS, STRIDE = 400, 8 * 7 * DAY
+STAYS = "web-1"
+WEEKLY = "0 3 ? * SUN *"
 
 
 @dataclass
@@ -357,8 +359,8 @@ class Demo:
             "All as it should be after the bad night: every source once, none doubled, "
             "no call denied, nothing in flight"
         )
-        self.long_time(fleet)
-        if problems := [*self.left_right(fleet), *self._complaints()]:
+        wanted = self.long_time(fleet)
+        if problems := [*self.left_right(fleet, wanted), *self._complaints()]:
             return self._not_so(problems)
         self.show.step(
             f"All as it should be after {DAYS} days: what retention keeps is there, whole, and "
@@ -368,51 +370,45 @@ class Demo:
 
     # ------------------------------------------------------------------ a long time
 
-    def long_time(self, fleet: Fleet) -> None:
-        """Of the fleet one instance and one volume are protected further; the points of the others
-        stay, by the same rules."""
+    def long_time(self, fleet: Fleet) -> set[datetime]:
+        """The slots of web-1 whose points are to be there in the end, judged all at once."""
+        web = next(id_ for id_, name in fleet.names.items() if name == STAYS)
         self.show.step(
-            f"{DAYS} days pass: slots, events and the daily prune by their schedules. Of the "
-            "fleet, web-1 and the volume exports are protected further; the sweep rests"
+            f"{DAYS} days pass. So that this takes minutes, the schedules of web-daily and of "
+            f"prunes are weekly now, {STAYS} alone is protected further, and the sweep rests"
         )
-        switch(self.scheduler, SWEEPER, on=False)
-        for function in (CREATOR, DELETER):
-            self._hurry(function)
-        others = [id_ for id_, name in fleet.names.items() if name not in STAY]
+        others = [id_ for id_ in fleet.names if id_ != web]
         self.ec2.delete_tags(Resources=others, Tags=[{"Key": "backup"}])
-        first = self.cloud.now()
-        for day in range(STRIDE, DAYS + 1, STRIDE):
-            self.cloud.advance(to=first + day * DAY)
-            counts = "  ".join(
-                f"{name}: {sum(1 for _ in self.ledger.points(id_))} points"
-                for id_, name in self._staying(fleet)
+        for name in (SWEEPER, self._schedule_of("data-volumes")):
+            switch(self.scheduler, name, on=False)
+        change(self.scheduler, self._schedule_of("web-daily"), f"cron({WEEKLY})")
+        change(self.scheduler, PRUNER, "cron(40 5 ? * SUN *)")
+        began = self.cloud.now()
+        end = (began + DAYS * DAY).replace(hour=6, minute=0, second=0)
+        end += (6 - end.weekday()) * DAY
+        while self.cloud.now() < end:
+            self.cloud.advance(to=min(self.cloud.now() + STRIDE, end))
+            points = list(self.ledger.points(web))
+            there = self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+            self.show.line(
+                f"{self.cloud.now():%Y-%m-%d}  {STAYS} has {len(points):2} points, back to "
+                f"{points[-1].slot:%Y-%m-%d}; {len(there)} snapshots in all"
             )
-            snapshots = self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
-            self.show.line(f"day {day:3}  {counts}  in all {len(snapshots)} snapshots")
-        for id_, name in self._staying(fleet):
-            self._explained(id_, name)
-
-    def _hurry(self, function: str) -> None:
-        """Its pace is that of one worker alone: it waits in real time, which is not the cloud's."""
-        client = self.cloud.client("lambda", REGION)
-        known = client.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-        client.update_function_configuration(
-            FunctionName=function, Environment={"Variables": {**known, "LASTGOOD_WORKERS": "1"}}
-        )
-
-    def _staying(self, fleet: Fleet) -> list[tuple[str, str]]:
-        return [(id_, name) for id_, name in fleet.names.items() if name in STAY]
-
-    def _explained(self, source: str, name: str) -> None:
-        """In the words of lastgood-prune-snapshots."""
-        points = list(self.ledger.points(source))
-        self.show.step(f"{name} has {len(points)} points to go back to. Why each is kept:")
-        told = {one.id: self._explain(one.id) for one in points}
-        for one in points:
-            self.show.line(f"{one.slot:%Y-%m-%d %H:%M}  {'; '.join(told[one.id]['reasons'])}")
-        self.show.step(f"explain {points[len(points) // 2].id}:")
-        for line in told[points[len(points) // 2].id]["lines"]:
-            self.show.line(line)
+        nights = [SLOTS["web-daily"], SLOTS["web-daily"] + DAY]
+        weekly = cron.slots(WEEKLY, "Europe/Berlin", after=began, until=end)
+        facts = [PointFacts(id=f"{one:%Y-%m-%d}", taken_at=one) for one in (*nights, *weekly)]
+        policy = load_policies(REPOSITORY / "policies.yaml")["web-daily"]
+        verdicts = judge(facts, policy.retention, end)
+        kept = [one for one in verdicts if one.keep]
+        self.show.step(f"Of {len(facts)} points of {STAYS}, {len(kept)} stay, and these are why:")
+        for one in kept:
+            self.show.line(f"{one.point.id}  {'; '.join(one.reasons)}")
+        points = list(self.ledger.points(web))
+        for point in (points[0].id, points[len(points) // 2].id, points[-1].id):
+            self.show.step(f'lastgood-prune-snapshots {{"explain": "{point}"}}')
+            for line in self._explain(point)["lines"]:
+                self.show.line(line)
+        return {one.point.taken_at for one in kept}
 
     def _explain(self, point: str) -> Any:
         reply = self.cloud.client("lambda", REGION).invoke(
@@ -420,24 +416,15 @@ class Demo:
         )
         return json.loads(reply["Payload"].read())
 
-    def left_right(self, fleet: Fleet) -> Iterator[str]:
-        """A line for each point that should be there and is not, or is and should not: told by
-        ``make simulate``'s own arithmetic, from the slots alone."""
-        policies = load_policies(REPOSITORY / "policies.yaml")
-        there = {
-            one["SnapshotId"] for one in self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
-        }
-        taken: set[str] = set()
-        for policy, (source, name) in zip(
-            ("web-daily", "data-volumes"), self._staying(fleet), strict=True
-        ):
-            history = simulate(policies[policy], START, self.cloud.now())
-            wanted = {one.point.taken_at for one in history.kept}
-            points = list(self.ledger.points(source))
-            if (found := {one.slot for one in points}) != wanted:
+    def left_right(self, fleet: Fleet, wanted: set[datetime]) -> Iterator[str]:
+        """A line for each point that should be there and is not, or is and should not."""
+        snapshots = self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        there, taken = {one["SnapshotId"] for one in snapshots}, set[str]()
+        for id_, name in fleet.names.items():
+            points = list(self.ledger.points(id_))
+            if name == STAYS and (found := {one.slot for one in points}) != wanted:
                 yield f"{name}: too many: {found - wanted}; missing: {wanted - found}"
-        for id_ in fleet.names:
-            for point in self.ledger.points(id_):
+            for point in points:
                 taken |= set(point.snapshots)
                 if not there >= set(point.snapshots):
                     yield f"{point.id} is not whole"

@@ -471,9 +471,27 @@ BAD: dict[str, tuple[str, list[str]]] = {
         web(retention="{at_least: 3}"),
         [f"policies.web.retention: {NOTHING} (at_least is a floor, not a rule)"],
     ),
-    "retention with tags alone": (
-        web(retention='{keep_tags: [{hold: ["true"]}]}'),
-        [f"policies.web.retention: {NOTHING} (keep_tags alone is not one)"],
+    "retention with tags that nothing can bear": (
+        web(retention="{keep_tags: [{hold: []}]}"),
+        [
+            "policies.web.retention.keep_tags[0].hold: is an empty list, but must name at least "
+            "one value"
+        ],
+    ),
+    "a count that no account has points for": (
+        web(retention="{keep_daily: 100001}"),
+        [
+            "policies.web.retention.keep_daily: is the number 100001, but must be at most "
+            '100000: write "all" for no limit'
+        ],
+    ),
+    "a floor that no account has points for": (
+        web(retention="{keep_daily: 7, at_least: 100001}"),
+        ["policies.web.retention.at_least: is the number 100001, but must be at most 100000"],
+    ),
+    "a span in weeks": (
+        web(retention="{keep_within: 2w}"),
+        [f"policies.web.retention.keep_within: is the text '2w', but must be {SPAN}"],
     ),
     "a negative count": (
         web(retention="{keep_daily: -2}"),
@@ -521,10 +539,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "policies.web.retention.keep_within: is 0h, but must be longer than nothing; "
             "leave the key out to switch it off"
         ],
-    ),
-    "a span of more than a century": (
-        web(retention="{keep_within_yearly: 101y}"),
-        ["policies.web.retention.keep_within_yearly: is 101y, but must be at most 100 years"],
     ),
     "a floor of 0": (
         web(retention="{keep_daily: 7, at_least: 0}"),
