@@ -277,8 +277,9 @@ class Demo:
         return [run for run in self._runs() if run.slot >= first]
 
     def _schedule_of(self, policy: str) -> str:
-        found = self.scheduler.list_schedules(GroupName=GROUP, NamePrefix=policy)
-        return str(found["Schedules"][0]["Name"])
+        # moto passes over NamePrefix.
+        found = self.scheduler.list_schedules(GroupName=GROUP)["Schedules"]
+        return next(str(one["Name"]) for one in found if one["Name"].startswith(policy))
 
     def _sweeps(self) -> list[tuple[datetime, dict[str, Any]]]:
         """When each was, and its report."""
@@ -379,7 +380,8 @@ class Demo:
         )
         others = [id_ for id_ in fleet.names if id_ != web]
         self.ec2.delete_tags(Resources=others, Tags=[{"Key": "backup"}])
-        for name in (SWEEPER, self._schedule_of("data-volumes")):
+        # The daily sweep too: it would start the daily slots that the policy still asks for.
+        for name in (SWEEPER, f"{SWEEPER}-daily", self._schedule_of("data-volumes")):
             switch(self.scheduler, name, on=False)
         change(self.scheduler, self._schedule_of("web-daily"), f"cron({WEEKLY})")
         change(self.scheduler, PRUNER, "cron(40 5 ? * SUN *)")
