@@ -1,7 +1,7 @@
 """Every fault for every call, every message and every handler of a story."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -16,7 +16,9 @@ from tests.support.error_table import WireError, wire_errors
 from tests.support.world import FED, SLOT, Fate, World, a_world
 
 EVERY_CODE = os.environ.get("LASTGOOD_FAULTS") == "every-code"
-"""Else one code stands for all that mean the same: tests/unit/test_faults.py shows that they do."""
+"""Else one code stands for all that mean the same: tests/unit/test_faults.py shows that they do.
+All meanings are tried at the first call of a handler to each service, since the table is by
+service; at its other calls one for each verdict."""
 
 SWEEPS = 6
 """Of an hour each, in which everything is to be settled: most do nothing, and cost our time."""
@@ -151,7 +153,7 @@ def _cases(handler: str, story: Story, tried: set[str]) -> Iterator[Case]:
         kills = CallsSpoilt(handler, call.name, KILL, times=FOR_GOOD)
         yield case(KILLS, f"killed after every {call.name}", kills, Bound.PERSON)
         if call.name not in tried and not story.by_person:
-            yield from _codes(handler, story, call)
+            yield from _codes(handler, story, call, tried)
         tried.add(call.name)
     for number in range(0 if story.by_person else arrived):
         for fate in _fates(handler, last=number == arrived - 1):
@@ -169,11 +171,12 @@ def _worth(calls: list[Call]) -> list[int]:
     ]
 
 
-def _codes(handler: str, story: Story, call: Call) -> Iterator[Case]:
+def _codes(handler: str, story: Story, call: Call, tried: set[str]) -> Iterator[Case]:
     """``for good``: until the sweep comes, which is longer than anything is tried."""
     case = partial(Case, handler, story, CODES)
     for_good: set[Verdict] = set()
-    for error in _errors(call):
+    first = not any(name.startswith(f"{call.service}.") for name in tried)
+    for error in _errors(call, by=_meaning if first else _verdict):
         verdict = _verdict(call, error)
         done = verdict is Verdict.DONE
         answer = aws_error(error.code, status=error.status, done=done)
@@ -189,11 +192,11 @@ def _codes(handler: str, story: Story, call: Call) -> Iterator[Case]:
             yield case(f"{what} for good", replace(once, times=FOR_GOOD), Bound.PERSON)
 
 
-def _errors(call: Call) -> list[WireError]:
+def _errors(call: Call, by: Callable[[Call, WireError], object]) -> list[WireError]:
     errors = wire_errors(call.service, call.operation)
     if EVERY_CODE:
         return errors
-    return list({_meaning(call, error): error for error in errors}.values())
+    return list({by(call, error): error for error in errors}.values())
 
 
 def _meaning(call: Call, error: WireError) -> object:
