@@ -65,7 +65,7 @@ simulate:  ## what a policy keeps over years: POLICY=name [YEARS= START= OUTAGES
 synth: venv  ## the CloudFormation templates, into cdk.out
 	node_modules/.bin/cdk synth --quiet --no-notices
 
-bench: venv  ## EC2 calls beside other tools, pace, cold starts (about an hour)
+bench: venv  ## EC2 calls beside other tools, pace, judging, cold starts (about two hours)
 	$(BIN)/python -m tests.bench
 
 lock: venv  ## renew functions/core/requirements.txt, the layer's lock, from requirements.in

@@ -232,7 +232,7 @@ CATALOG = (
         name="delete_snapshots",
         description="Deletes the points that a part of a prune plan frees",
         # DeleteSnapshot refills at 5 a second (EC2 Developer Guide, "Request throttling"), which
-        # the workers share. One message at a time: it is up to fifty sources.
+        # the workers share. One message at a time: it is up to five sources.
         trigger=QueueTrigger(batch=1, receives=12, concurrency=5, old=timedelta(hours=6)),
         grants=(
             grants.READ_POLICIES,

@@ -1,4 +1,4 @@
-"""Apply one part of a plan: delete each of its points whole, if it may go still."""
+"""Apply one slice of a plan: delete each of its points whole, if it may go still."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -8,6 +8,7 @@ from datetime import timedelta
 from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.policy import Policy
 from lastgood.domain.pruning import (
+    SLICES,
     Applied,
     Obstacle,
     PlanStatus,
@@ -30,8 +31,8 @@ RESERVE = timedelta(minutes=1)
 
 @dataclass(slots=True)
 class Progress:
-    """What became of a part. ``deleted`` and ``gib`` are of this delivery, ``before`` counts points
-    that were deleted earlier. ``left``: by point, for people; ``blocked``: the same, counted."""
+    """What became of a slice. ``deleted`` and ``gib`` are of this delivery, ``before`` counts
+    points that were deleted earlier. ``left``: by point, for people; ``blocked``: the same, counted."""
 
     deleted: int = 0
     gib: int = 0
@@ -56,7 +57,7 @@ class Deleter:
     clock: Clock
 
     def apply(self, message: PruneMessage) -> Progress:
-        """Delete what the part says and what may go still; note what became of it.
+        """Delete what the slice says and what may go still; note what became of it.
 
         A message that comes again, or after a death in the middle, goes on where the other came to.
 
@@ -71,9 +72,10 @@ class Deleter:
             raise UnsafePlan(f"{plan.id} is {plan.status}: nobody said to apply it")
         policy = self.policies.get(plan.policy)
         progress = Progress()
-        part = self.plans.get(plan.policy, plan.id, message.part)
+        part, number = divmod(message.slice, SLICES)
+        stored = self.plans.get(plan.policy, plan.id, part)
         by_region: dict[str, list[SourcePlan]] = defaultdict(list)
-        for source in part.sources:
+        for source in stored.slice(number):
             if source.going(approved=plan.approved_by is not None):
                 by_region[source.source.region].append(source)
         for region, sources in by_region.items():
@@ -83,7 +85,7 @@ class Deleter:
                 raise OutOfTime("the function's time is nearly over", timedelta(seconds=1))
             self.queue.send([message])
         applied = Applied(deleted=progress.before + progress.deleted, left=progress.left)
-        self.ledger.note_applied(plan.id, message.part, applied, self.clock.now())
+        self.ledger.note_applied(plan.id, message.slice, applied, self.clock.now())
         return progress
 
     def _apply(

@@ -10,6 +10,8 @@ from lastgood.domain.model import SourceRecord
 from lastgood.domain.notices import Notice
 from lastgood.domain.policy import Policy, source_regions
 from lastgood.domain.pruning import (
+    SLICES,
+    SOURCES_IN_SLICE,
     Obstacle,
     Part,
     PlanStatus,
@@ -21,7 +23,7 @@ from lastgood.errors import Conflict, UnknownTarget, UnsafePlan
 from lastgood.judging import Judging
 from lastgood.ports import Clock, Compute, Ledger, Notices, Plans, Policies, PruneQueue, Pruners
 
-SOURCES_IN_PART = 50
+SOURCES_IN_PART = SLICES * SOURCES_IN_SLICE
 RESERVE = timedelta(minutes=2)
 """Several times what one part takes: with less time left, another invocation goes on."""
 
@@ -188,7 +190,7 @@ class Pruning:
 
     def _send(self, plan: PrunePlan) -> None:
         self.queue.send(
-            PruneMessage(plan=plan.id, policy=plan.policy, part=number) for number in plan.busy
+            PruneMessage(plan=plan.id, policy=plan.policy, slice=number) for number in plan.busy
         )
 
     def _tell_once(self, notice: Notice) -> None:

@@ -190,7 +190,7 @@ def test_messages_ask_for_parts_of_a_plan(cloud):
     url = client.create_queue(QueueName="prune")["QueueUrl"]
 
     SqsPruneQueue(client, url).send(
-        PruneMessage(plan="plan-1", policy="web-daily", part=number) for number in range(12)
+        PruneMessage(plan="plan-1", policy="web-daily", slice=number) for number in range(12)
     )
 
     depth = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]

@@ -432,7 +432,7 @@ def pruned(lastgood: Installation, source: str) -> None:
     ssm.delete_parameter(Name=name)
     a_schedule_is_refused(lastgood, "prune_snapshots")
     lastgood.skip(SLOT + timedelta(hours=52))
-    letter = {"plan": stopped["plan"], "policy": OLD, "part": 0}
+    letter = {"plan": stopped["plan"], "policy": OLD, "slice": 0}
     lastgood.send(FUNCTIONS["delete_snapshots"], json.dumps(letter))
     lastgood.cloud.settle()
 

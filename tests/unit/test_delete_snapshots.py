@@ -202,9 +202,9 @@ def test_a_plan_that_nobody_applied_is_refused():
     dry = stage.ask(policy="web-daily", dry_run=True, slot=NOW + timedelta(hours=1))
 
     with pytest.raises(UnsafePlan):
-        stage.deliver(PruneMessage(plan=dry.plan, policy="web-daily", part=0))
+        stage.deliver(PruneMessage(plan=dry.plan, policy="web-daily", slice=0))
     with pytest.raises(UnknownTarget):
-        stage.deliver(PruneMessage(plan="plan-0", policy="web-daily", part=0))
+        stage.deliver(PruneMessage(plan="plan-0", policy="web-daily", slice=0))
 
 
 def test_what_is_left_when_time_is_nearly_over_goes_back_to_the_queue():

@@ -7,7 +7,7 @@ import pytest
 
 from lastgood.domain.model import Hold, Outcome, PointStatus, Source
 from lastgood.domain.policy import Copy, MaxDeletes, Retention, Schedule
-from lastgood.domain.pruning import Fate, Obstacle, PlanStatus
+from lastgood.domain.pruning import SLICES, Fate, Obstacle, PlanStatus
 from lastgood.domain.tags import HOLD
 from lastgood.errors import Conflict, MalformedMessage, UnknownPolicy, UnknownTarget, UnsafePlan
 from prune_snapshots.planning import RESERVE, SOURCES_IN_PART, VALID
@@ -169,7 +169,7 @@ def test_a_plan_goes_on_where_its_time_was_over():
 
     assert done.plan == begun.plan
     assert (done.sources, done.delete) == (2 * SOURCES_IN_PART + 1,) * 2
-    assert [one.part for one in stage.queue.messages] == [0, 1, 2]
+    assert [one.slice for one in stage.queue.messages] == list(range(2 * SLICES + 1))
 
 
 def test_a_planner_that_meets_another_one_at_the_same_plan_stops():

@@ -355,12 +355,12 @@ class Ledger(Protocol):
         """Write ``after``. Raises Conflict unless status and parts are those of ``before``."""
         ...
 
-    def note_applied(self, plan: str, part: int, applied: Applied, at: datetime) -> None:
-        """What became of a part; said again, the last word counts."""
+    def note_applied(self, plan: str, slice_: int, applied: Applied, at: datetime) -> None:
+        """What became of a slice; said again, the last word counts."""
         ...
 
     def applied(self, plan: str) -> Iterator[Applied]:
-        """Of each part that was noted, by number."""
+        """Of each slice that was noted, by number."""
         ...
 
     def note_policies(self, policies: Iterable[str]) -> None:

@@ -364,7 +364,7 @@ def about_request(request: TakeRequest) -> dict[str, str]:
 
 
 def about_prune(message: PruneMessage) -> dict[str, Any]:
-    return {"policy": message.policy, "plan": message.plan, "part": message.part}
+    return {"policy": message.policy, "plan": message.plan, "slice": message.slice}
 
 
 def about_point(point: Point) -> dict[str, str]:

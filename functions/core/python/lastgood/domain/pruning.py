@@ -79,14 +79,34 @@ class SourcePlan:
         return tuple(one for one in self.points if one.fate is Fate.DELETE)
 
 
+SOURCES_IN_SLICE = 5
+"""As many as one message asks to apply: few, so that all workers have their share."""
+SLICES = 10
+"""Of a part."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """As much of a plan as one message asks to apply."""
+    """As much of a plan as is judged, and stored, at once: up to ``SLICES`` slices."""
 
     plan: str
     policy: str
     number: int
     sources: tuple[SourcePlan, ...]
+
+    def slice(self, number: int) -> tuple[SourcePlan, ...]:
+        begin = number * SOURCES_IN_SLICE
+        return self.sources[begin : begin + SOURCES_IN_SLICE]
+
+    @property
+    def busy(self) -> tuple[int, ...]:
+        """The slices in which something goes, or would if a person approved, counted through the
+        plan."""
+        return tuple(
+            self.number * SLICES + number
+            for number in range(SLICES)
+            if any(one.going(approved=True) for one in self.slice(number))
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +164,7 @@ class PrunePlan:
     """The head of a plan; its parts are stored apart, as JSON.
 
     ``cursor``: where among the sources of the policy to go on, None at their end. ``parts``: how
-    many are written; ``busy``: the numbers of those in which something goes. ``retention``: that
+    many are written; ``busy``: the slices in which something goes. ``retention``: that
     of the policy when it was planned. ``approved_by``: who applied it, if that was a person.
     """
 
@@ -163,12 +183,11 @@ class PrunePlan:
     def with_part(self, part: Part, cursor: str, unreachable: int = 0) -> "PrunePlan":
         """``cursor``: the last source of the part. ``unreachable``: sources that are not in it."""
         totals = self.totals.with_part(part)
-        busy = any(one.going(approved=True) for one in part.sources)
         return replace(
             self,
             parts=part.number + 1,
             cursor=cursor,
-            busy=(*self.busy, part.number) if busy else self.busy,
+            busy=(*self.busy, *part.busy),
             totals=replace(totals, unreachable=totals.unreachable + unreachable),
         )
 
@@ -185,16 +204,16 @@ class PrunePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneMessage:
-    """Apply one part of a plan."""
+    """Apply one slice of a plan, counted through it."""
 
     plan: str
     policy: str
-    part: int
+    slice: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What became of one part, counted from its points as they are. ``left``: for people."""
+    """What became of one slice, counted from its points as they are. ``left``: for people."""
 
     deleted: int = 0
     left: Mapping[str, str] = field(default_factory=dict)

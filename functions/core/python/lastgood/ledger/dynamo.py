@@ -563,19 +563,19 @@ class DynamoLedger:
                 if self.plan(after.id) != after:
                     raise Conflict(f"{after.id} was changed meanwhile") from error
 
-    def note_applied(self, plan: str, part: int, applied: Applied, at: datetime) -> None:
+    def note_applied(self, plan: str, slice_: int, applied: Applied, at: datetime) -> None:
         expiry = {"ttl": items.expires(at, PLAN_FOR)}
-        item = items.to_item({**keys.part(plan, part), **unstructure(applied), **expiry})
-        with translated("dynamodb", f"record part {part} of {plan}"):
+        item = items.to_item({**keys.slice_of(plan, slice_), **unstructure(applied), **expiry})
+        with translated("dynamodb", f"record slice {slice_} of {plan}"):
             self._client.put_item(TableName=self._table, Item=item)
 
     def applied(self, plan: str) -> Iterator[Applied]:
         for item in self._query(
             f"read what became of {plan}",
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :part)",
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :slice)",
             ExpressionAttributeValues={
                 ":pk": {"S": keys.plan(plan)["pk"]},
-                ":part": {"S": keys.PART},
+                ":slice": {"S": keys.SLICE},
             },
         ):
             yield items.from_item(Applied, item)

@@ -15,7 +15,7 @@ partition ``pk``       sort ``sk``               item
 ``NOTICE#<key>``       ``NOTICE``                people were told of this
 ``HOLD#<source>``      ``HOLD``                  no point of the source may be deleted
 ``PLAN#<plan>``        ``PLAN``                  the head of a plan of what to prune
-``PLAN#<plan>``        ``PART#<number>``         what became of a part of it
+``PLAN#<plan>``        ``SLICE#<number>``        what became of a slice of it
 ``POLICIES``           ``POLICY#<p>``            a policy that was deployed once
 =====================  ========================  ==============================================
 
@@ -42,7 +42,7 @@ LAUNCH = "LAUNCH"
 NOTICE = "NOTICE"
 HOLD = "HOLD"
 PLAN = "PLAN"
-PART = "PART#"
+SLICE = "SLICE#"
 POLICIES = "POLICIES"
 POLICY = "POLICY#"
 
@@ -97,8 +97,8 @@ def plan(plan_id: str) -> Key:
     return {"pk": f"PLAN#{plan_id}", "sk": PLAN}
 
 
-def part(plan_id: str, number: int) -> Key:
-    return {"pk": f"PLAN#{plan_id}", "sk": f"{PART}{number:06}"}
+def slice_of(plan_id: str, number: int) -> Key:
+    return {"pk": f"PLAN#{plan_id}", "sk": f"{SLICE}{number:06}"}
 
 
 def policy(name: str) -> Key:

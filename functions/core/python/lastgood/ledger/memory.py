@@ -247,8 +247,8 @@ class MemoryLedger:
             raise Conflict(f"{after.id} was changed meanwhile")
         self._plans[after.id] = after
 
-    def note_applied(self, plan: str, part: int, applied: Applied, at: datetime) -> None:  # noqa: ARG002
-        self._applied.setdefault(plan, {})[part] = applied
+    def note_applied(self, plan: str, slice_: int, applied: Applied, at: datetime) -> None:  # noqa: ARG002
+        self._applied.setdefault(plan, {})[slice_] = applied
 
     def applied(self, plan: str) -> Iterator[Applied]:
         return iter([one for _, one in sorted(self._applied.get(plan, {}).items())])
