@@ -32,7 +32,8 @@ RESERVE = timedelta(minutes=1)
 @dataclass(slots=True)
 class Progress:
     """What became of a slice. ``deleted`` and ``gib`` are of this delivery, ``before`` counts
-    points that were deleted earlier. ``left``: by point, for people; ``blocked``: the same, counted."""
+    points that were deleted earlier. ``left``: by point, for people; ``blocked``: the same,
+    counted."""
 
     deleted: int = 0
     gib: int = 0
