@@ -115,7 +115,11 @@ def test_a_new_cron_changes_schedule_and_parameter_and_no_function(
     assert codes(deployed) == before
     schedules = deployed.client("scheduler").list_schedules(GroupName="lastgood")["Schedules"]
     starts = Counter(one["Target"]["Arn"].rsplit(":", 1)[-1] for one in schedules)
-    assert starts == {"lastgood-plan-snapshots": 2, "lastgood-sweep": 2}
+    assert starts == {
+        "lastgood-plan-snapshots": 2,
+        "lastgood-sweep": 2,
+        "lastgood-prune-snapshots": 1,
+    }
     deployed.deploy(assembly)
 
 
