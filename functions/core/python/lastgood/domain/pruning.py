@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from lastgood.domain.model import Hold, Point, PointStatus, Source
 from lastgood.domain.policy import MaxDeletes, Policy, Retention
-from lastgood.domain.retention import PointFacts, Verdict
 from lastgood.domain.tags import HOLD
+
+if TYPE_CHECKING:
+    from lastgood.domain.retention import PointFacts, Verdict
 
 AVAILABLE = PointStatus.AVAILABLE
 
@@ -226,9 +229,12 @@ def retention_text(retention: Retention) -> str:
 
 def facts(
     point: Point, *, hold: Hold | None, tags: Mapping[str, str], locked: Mapping[str, str]
-) -> PointFacts:
+) -> "PointFacts":
     """For the judge. ``hold``: of its source. ``tags``: of its snapshots, as EC2 has them now.
     ``locked``: by snapshot, how."""
+    # Every function knows plans; a cold start of those that judge nothing need not pay for this.
+    from lastgood.domain.retention import PointFacts
+
     protections = [f"{one} is {locked[one]}" for one in point.snapshots if one in locked]
     if hold:
         protections.insert(0, f"its source is {hold}")
@@ -273,7 +279,7 @@ def missing_copies(policy: Policy, point: Point) -> Obstacles:
 def plan_source(
     source: Source,
     points: Iterable[Point],
-    verdicts: Sequence[Verdict],
+    verdicts: "Sequence[Verdict]",
     obstacles: Mapping[str, Obstacles],
     cap: MaxDeletes,
 ) -> SourcePlan:
@@ -285,7 +291,7 @@ def plan_source(
     return SourcePlan(source=source, points=planned, over_share=going > cap.share * len(available))
 
 
-def _planned(point: Point, verdict: Verdict, obstacles: Mapping[str, Obstacles]) -> PointPlan:
+def _planned(point: Point, verdict: "Verdict", obstacles: Mapping[str, Obstacles]) -> PointPlan:
     blocked_by = {} if verdict.keep else obstacles.get(point.id, {})
     return PointPlan(
         id=point.id,
