@@ -19,17 +19,15 @@ if __name__ == "__main__":
     # Under pytest and in app.py this is done before.
     sys.path.insert(0, str(ROOT / "functions/core/python"))
 
-from infra.policies import load_policies  # noqa: E402
+from infra.policies import load_policy  # noqa: E402
 from lastgood import codec  # noqa: E402
+from lastgood.domain.mending import OF_A_COPY  # noqa: E402
 from lastgood.domain.model import PointStatus  # noqa: E402
 from lastgood.domain.names import instant  # noqa: E402
 from lastgood.domain.policy import Retention  # noqa: E402
 from lastgood.domain.retention import PointFacts, Verdict, judge  # noqa: E402
 from lastgood.domain.tags import SOURCE  # noqa: E402
-from lastgood.errors import LastgoodError, MalformedMessage, UnknownPolicy  # noqa: E402
-
-OF_A_COPY = "vol-ffff"
-"""The volume of a copied snapshot is no volume (EC2 API Reference, CopySnapshot)."""
+from lastgood.errors import LastgoodError, MalformedMessage  # noqa: E402
 
 STATES = {
     "completed": PointStatus.AVAILABLE,
@@ -93,13 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _retention(given: argparse.Namespace) -> Retention:
     if given.retention is not None:
         return codec.structure(_parsed(given.retention, "RETENTION"), Retention)
-    policies = load_policies(given.policies)
-    if given.policy not in policies:
-        names = ", ".join(sorted(policies)) or "none"
-        raise UnknownPolicy(
-            f"no policy {given.policy!r} in {given.policies.name}; there are: {names}"
-        )
-    return policies[given.policy].retention
+    return load_policy(given.policies, given.policy).retention
 
 
 def _read(place: str) -> Any:

@@ -13,7 +13,7 @@ from lastgood import codec
 from lastgood.domain import policy_checks
 from lastgood.domain.policy import Policy, Schedule
 from lastgood.domain.policy_checks import Problem
-from lastgood.errors import PolicyInvalid
+from lastgood.errors import PolicyInvalid, UnknownPolicy
 
 LARGEST_DOCUMENT = 8_192
 """Bytes in an advanced parameter (AWS Systems Manager quotas, Parameter Store)."""
@@ -45,6 +45,20 @@ def load_policies(path: Path, *, home_region: str | None = None) -> dict[str, Po
         # What is wrong in the defaults is met once for every policy.
         raise PolicyInvalid([f"{path.name}: {problem}" for problem in dict.fromkeys(problems)])
     return policies
+
+
+def load_policy(path: Path, name: str) -> Policy:
+    """One policy of a file, all of which is checked.
+
+    Raises:
+        UnknownPolicy: it is not there; names those that are.
+        PolicyInvalid, OSError: as ``load_policies``.
+    """
+    policies = load_policies(path)
+    if name not in policies:
+        known = ", ".join(sorted(policies)) or "none"
+        raise UnknownPolicy(f"no policy {name!r} in {path.name}; there are: {known}")
+    return policies[name]
 
 
 def policy_document(policy: Policy) -> str:

@@ -19,10 +19,10 @@ if __name__ == "__main__":
     # Under pytest and in app.py this is done before.
     sys.path.insert(0, str(ROOT / "functions/core/python"))
 
-from infra.policies import load_policies  # noqa: E402
-from infra.timeline import svg  # noqa: E402
+from infra.policies import load_policy  # noqa: E402
+from infra.timeline import svg, tier_of  # noqa: E402
 from lastgood import codec  # noqa: E402
-from lastgood.domain import cron  # noqa: E402
+from lastgood.domain.forecast import slots_of  # noqa: E402
 from lastgood.domain.policy import Policy, Retention  # noqa: E402
 from lastgood.domain.retention import Judge, PointFacts, Verdict  # noqa: E402
 from lastgood.errors import LastgoodError, MalformedMessage, UnknownPolicy  # noqa: E402
@@ -75,13 +75,7 @@ def simulate(
 ) -> History:
     """From ``start`` to ``end``, a prune a day. Raises UnsafePlan as the judge does."""
     judge, history = Judge(policy.retention), History()
-    slots = sorted(
-        {
-            slot
-            for one in policy.schedules
-            for slot in cron.slots(one.cron, one.timezone, after=start, until=end)
-        }
-    )
+    slots = slots_of(policy, after=start, until=end)
     points: list[PointFacts] = []
     position = 0
     for now in _prunes(start, end):
@@ -122,7 +116,7 @@ def _month(now: datetime, kept: Sequence[Verdict]) -> Month:
 
 def tiers_of(verdict: Verdict) -> set[str]:
     """The rules that keep a point, each by the first word of its reason."""
-    return {reason.removeprefix("oldest ").split(" ")[0].rstrip(":") for reason in verdict.reasons}
+    return set(map(tier_of, verdict.reasons))
 
 
 def _gap(now: datetime, newest_first: Sequence[datetime], band: timedelta) -> timedelta:
@@ -168,14 +162,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _policy(path: Path, name: str) -> Policy:
-    policies = load_policies(path)
-    if name not in policies:
-        raise UnknownPolicy(
-            f"no policy {name!r} in {path.name}; there are: {', '.join(sorted(policies)) or 'none'}"
-        )
-    if not policies[name].schedules:
+    policy = load_policy(path, name)
+    if not policy.schedules:
         raise UnknownPolicy(f"{name} has no schedule: it takes points only when a person asks")
-    return policies[name]
+    return policy
 
 
 def _changed(policy: Policy, changes: str) -> Policy:

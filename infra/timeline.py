@@ -44,8 +44,7 @@ def svg(
     rows: dict[str, list[datetime]] = {tier: [] for tier in COLOURS}
     for verdict in kept:
         for reason in verdict.reasons:
-            tier = reason.removeprefix("oldest ").split(" ")[0].rstrip(":")
-            rows.setdefault(tier, []).append(verdict.point.taken_at)
+            rows.setdefault(tier_of(reason), []).append(verdict.point.taken_at)
     rows = {tier: sorted(set(times)) for tier, times in rows.items() if times}
     oldest = min((one.point.taken_at for one in kept), default=now - 24 * HOUR)
     scale = _Scale(now, max(now - oldest, 24 * HOUR))
@@ -66,6 +65,11 @@ def svg(
     for number, (tier, times) in enumerate([("all", every), *rows.items()]):
         parts += _row(tier, times, TOP + ROW * number + ROW / 2, scale)
     return "\n".join([*parts, "</svg>", ""])
+
+
+def tier_of(reason: str) -> str:
+    """The rule that a reason for keeping a point speaks of: its first word."""
+    return reason.removeprefix("oldest ").split(" ")[0].rstrip(":")
 
 
 class _Scale:

@@ -5,7 +5,7 @@ from functools import cache
 from delete_snapshots.usecase import Deleter
 from lastgood import runtime
 from lastgood.domain.measures import Measure
-from lastgood.domain.pruning import PruneMessage
+from lastgood.domain.prune_plan import PruneMessage
 from lastgood.ports import Delivery
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.policy import Policy
-from lastgood.domain.pruning import (
+from lastgood.domain.prune_plan import (
     SLICES,
     Applied,
     Obstacle,
@@ -16,10 +16,9 @@ from lastgood.domain.pruning import (
     PruneMessage,
     PrunePlan,
     SourcePlan,
-    hold_of,
-    newest,
     retention_text,
 )
+from lastgood.domain.pruning import hold_of, newest
 from lastgood.domain.retention import matches
 from lastgood.errors import Conflict, InUse, OutOfTime, Refused, UnknownTarget, UnsafePlan
 from lastgood.judging import in_the_way
@@ -132,7 +131,7 @@ class Deleter:
             return set()
         found = compute.snapshots_of_points(one.id for one in points)
         locked = compute.locked()
-        obstacles = in_the_way(compute, points, self.clock.now())
+        obstacles = in_the_way(compute, points, found, self.clock.now())
         for point in points:
             tags = [one.tags for one in found.get(point.id, ())]
             for why in _tagged(tags, policy, point):

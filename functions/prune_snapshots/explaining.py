@@ -7,7 +7,7 @@ from datetime import datetime
 from lastgood.domain import forecast
 from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.policy import Policy, source_regions
-from lastgood.domain.pruning import Fate, PointPlan
+from lastgood.domain.prune_plan import Fate, PointPlan
 from lastgood.domain.retention import PointFacts
 from lastgood.domain.tags import POINT
 from lastgood.errors import UnknownPolicy, UnknownTarget
@@ -53,17 +53,19 @@ class Explaining:
         if point.status is PointStatus.DELETED:
             return _explanation(point, Fate.DELETE, _past(point), None, [])
         judging = Judging(policy, self.compute, self.ledger, self.clock.now())
-        planned = _of(judging, point)
+        judged = judging.judge([point.source])
+        (plan,) = judging.planned(point.source.region, judged)
+        planned = next((one for one in plan.points if one.id == point.id), None)
         if planned is None:
             why = (
-                "it was written a moment ago: ask again"
-                if not point.status.settled
-                else ("it failed without snapshots: there is nothing to delete")
+                "it failed without snapshots: there is nothing to delete"
+                if point.status.settled
+                else "it was written a moment ago: ask again"
             )
             return _explanation(point, Fate.KEEP, (why,), None, [])
         if planned.fate is not Fate.KEEP or point.status is not PointStatus.AVAILABLE:
             return _explanation(point, planned.fate, planned.reasons, None, _now(planned))
-        facts = [one.point for one in judging.judge([point.source])[point.source].verdicts]
+        facts = [one.point for one in judged[point.source].verdicts]
         return self._forecast(point, planned, policy, facts)
 
     def _forecast(
@@ -104,11 +106,6 @@ class Explaining:
                 )
             return self.ledger.point(found.tags[POINT])
         return None
-
-
-def _of(judging: Judging, point: Point) -> PointPlan | None:
-    plans = judging.plan([point.source])
-    return next((one for plan in plans for one in plan.points if one.id == point.id), None)
 
 
 def _now(planned: PointPlan) -> list[str]:

@@ -4,7 +4,7 @@ from functools import cache
 
 from lastgood import runtime
 from lastgood.domain.measures import Measure
-from lastgood.domain.pruning import PlanStatus
+from lastgood.domain.prune_plan import PlanStatus
 from prune_snapshots.explaining import Explaining
 from prune_snapshots.holding import Holding
 from prune_snapshots.planning import DailyReport, PruneReport, Pruning

@@ -63,11 +63,8 @@ class Holding:
         else:
             free = [one for one in points if one.hold is None]
             still = len(points) - len(free)
-            note = (
-                f"released, but for {still} points with a hold of their own"
-                if still
-                else ("released")
-            )
+            but = f", but for {still} points with a hold of their own" if still else ""
+            note = f"released{but}"
         for region, snapshots in _by_region(free).items():
             self.compute(region).untag_snapshots(snapshots, HOLD)
         if target.startswith("pt-"):

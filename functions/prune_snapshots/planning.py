@@ -9,7 +9,7 @@ from lastgood.domain import names, notices
 from lastgood.domain.model import SourceRecord
 from lastgood.domain.notices import Notice
 from lastgood.domain.policy import Policy, source_regions
-from lastgood.domain.pruning import (
+from lastgood.domain.prune_plan import (
     SLICES,
     SOURCES_IN_SLICE,
     Obstacle,
@@ -22,6 +22,7 @@ from lastgood.domain.pruning import (
 from lastgood.errors import Conflict, UnknownTarget, UnsafePlan
 from lastgood.judging import Judging
 from lastgood.ports import Clock, Compute, Ledger, Notices, Plans, Policies, PruneQueue, Pruners
+from lastgood.telling import tell_once
 
 SOURCES_IN_PART = SLICES * SOURCES_IN_SLICE
 RESERVE = timedelta(minutes=2)
@@ -194,10 +195,7 @@ class Pruning:
         )
 
     def _tell_once(self, notice: Notice) -> None:
-        """Twice if this is killed in between."""
-        if not self.ledger.told(notice.key):
-            self.notices.tell(notice)
-            self.ledger.note_told(notice.key, self.clock.now())
+        tell_once(self.ledger, self.notices, notice, self.clock.now())
 
     def report(self, plan: PrunePlan) -> PruneReport:
         applied = list(self.ledger.applied(plan.id))

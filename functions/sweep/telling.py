@@ -10,6 +10,7 @@ from lastgood.domain.model import Run, RunStatus, SourceRecord
 from lastgood.domain.notices import Notice
 from lastgood.domain.policy import Policy
 from lastgood.ports import Ledger, Notices
+from lastgood.telling import tell_once
 from sweep.progress import Progress
 
 LOOK_BACK = timedelta(hours=48)
@@ -57,11 +58,8 @@ class Telling:
             self._tell_of_rpo(policy, policy.rpo, regions, last, progress)
 
     def once(self, notice: Notice, progress: Progress) -> None:
-        """Unless it was told before; twice if this is killed in between."""
-        if not self.ledger.told(notice.key):
-            self.notices.tell(notice)
-            self.ledger.note_told(notice.key, progress.now)
-            progress.done["told"] += 1
+        """Unless it was told before."""
+        progress.done["told"] += tell_once(self.ledger, self.notices, notice, progress.now)
 
     def _tell_of_run(self, run: Run, progress: Progress) -> None:
         if run.status is RunStatus.OK:

@@ -10,7 +10,7 @@ from constructs import Construct
 
 from infra import grants
 from infra.grants import Places
-from lastgood.domain.pruning import PLAN_FOR
+from lastgood.domain.prune_plan import PLAN_FOR
 from lastgood.ledger import keys
 
 TABLE = "lastgood-ledger"

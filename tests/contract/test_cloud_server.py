@@ -217,7 +217,8 @@ def test_a_role_checks_an_item_in_a_transaction_by_the_right_to_check_it(bench: 
         assert "dynamodb:ConditionCheckItem" in denied["errorMessage"]
 
 
-def test_a_role_deletes_only_snapshots_that_have_the_tag(bench: Bench) -> None:
+def two_snapshots(bench: Bench) -> tuple[str, str]:
+    """Complete: one has the tag ``ours``, the other none."""
     ec2 = bench.client("ec2")
     tags = [{"ResourceType": "snapshot", "Tags": [{"Key": "ours", "Value": "p1"}]}]
     ours, theirs = (
@@ -227,6 +228,11 @@ def test_a_role_deletes_only_snapshots_that_have_the_tag(bench: Bench) -> None:
         for tagged in ({"TagSpecifications": tags}, {})
     )
     bench.cloud.advance(by=timedelta(minutes=1))
+    return ours, theirs
+
+
+def test_a_role_deletes_only_snapshots_that_have_the_tag(bench: Bench) -> None:
+    ours, theirs = two_snapshots(bench)
     has_tag = {"Null": {"aws:ResourceTag/ours": "false"}}
     here = {"StringEquals": {"aws:RequestedRegion": REGION}}
     function = bench.function(
@@ -247,14 +253,7 @@ def test_a_role_deletes_only_snapshots_that_have_the_tag(bench: Bench) -> None:
 
 def test_a_role_changes_only_the_tags_that_it_may_and_only_where_it_may(bench: Bench) -> None:
     ec2 = bench.client("ec2")
-    tags = [{"ResourceType": "snapshot", "Tags": [{"Key": "ours", "Value": "p1"}]}]
-    ours, theirs = (
-        ec2.create_snapshot(
-            VolumeId=ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"], **tagged
-        )["SnapshotId"]
-        for tagged in ({"TagSpecifications": tags}, {})
-    )
-    bench.cloud.advance(by=timedelta(minutes=1))
+    ours, theirs = two_snapshots(bench)
     only_hold = {
         "Null": {"aws:ResourceTag/ours": "false"},
         "ForAllValues:StringEquals": {"aws:TagKeys": ["hold"]},

@@ -24,7 +24,7 @@ from lastgood.domain.model import (
     RunStatus,
     Source,
 )
-from lastgood.domain.pruning import (
+from lastgood.domain.prune_plan import (
     Applied,
     Fate,
     Obstacle,

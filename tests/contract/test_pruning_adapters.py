@@ -11,7 +11,7 @@ from lastgood.aws.plans import S3Plans
 from lastgood.aws.queue import SqsPruneQueue
 from lastgood.domain import tags
 from lastgood.domain.model import PointStatus
-from lastgood.domain.pruning import Fate, Part, PointPlan, PruneMessage, SourcePlan
+from lastgood.domain.prune_plan import Fate, Part, PointPlan, PruneMessage, SourcePlan
 from lastgood.errors import AccessDenied, Throttled, UnknownTarget
 from tests.cloud.faults import aws_error
 from tests.support.builders import SOURCE, T0

@@ -17,7 +17,7 @@ from infra.stacks.state import IN_FLIGHT, LISTED
 from lastgood import codec
 from lastgood.domain.model import Point, Run
 from lastgood.domain.policy import Policy
-from lastgood.domain.pruning import PLAN_FOR
+from lastgood.domain.prune_plan import PLAN_FOR
 from lastgood.ledger import keys
 from plan_snapshots.usecase import PlanRequest
 from sweep.usecase import SweepRequest

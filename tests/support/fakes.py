@@ -17,7 +17,7 @@ from lastgood.domain.manifest import Instance, LaunchAttributes, Volume
 from lastgood.domain.model import Member, MemberState, Point, Tagged
 from lastgood.domain.notices import Notice
 from lastgood.domain.policy import Policy
-from lastgood.domain.pruning import Part, PruneMessage
+from lastgood.domain.prune_plan import Part, PruneMessage
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import (
     AccessDenied,

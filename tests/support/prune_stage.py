@@ -10,7 +10,7 @@ from lastgood.domain import tags
 from lastgood.domain.model import Member, MemberState, Point, PointStatus, Source
 from lastgood.domain.names import point_id
 from lastgood.domain.policy import MaxDeletes, Policy, ResourceKind, Retention, Select
-from lastgood.domain.pruning import PruneMessage
+from lastgood.domain.prune_plan import PruneMessage
 from lastgood.ledger.memory import MemoryLedger
 from prune_snapshots.explaining import Explaining
 from prune_snapshots.holding import Holding

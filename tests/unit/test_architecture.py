@@ -22,6 +22,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lastgood.ports": PURE,
     "lastgood.fleet": (*PURE, "lastgood.ports"),
     "lastgood.judging": (*PURE, "lastgood.ports"),
+    "lastgood.telling": (*PURE, "lastgood.ports"),
     "lastgood.settings": PURE,
     "lastgood.aws": (*PURE, "lastgood.aws", "lastgood.codec", "lastgood.ports", *BOTO),
     "lastgood.ledger": (
@@ -46,7 +47,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "yaml",
     ),
 }
-USECASE = (*PURE, "lastgood.ports", "lastgood.fleet", "lastgood.judging")
+USECASE = (
+    *PURE,
+    *("lastgood.ports", "lastgood.fleet", "lastgood.judging", "lastgood.telling"),
+)
 HANDLER = ("lastgood.runtime", *USECASE, "aws_lambda_powertools")
 
 

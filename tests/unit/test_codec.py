@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lastgood import codec
 from lastgood.domain.policy import Count, Span, duration, duration_text
-from lastgood.domain.pruning import Obstacle, Totals
+from lastgood.domain.prune_plan import Obstacle, Totals
 from lastgood.errors import MalformedMessage
 
 

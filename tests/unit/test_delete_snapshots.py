@@ -8,7 +8,7 @@ import pytest
 from delete_snapshots.usecase import RESERVE
 from lastgood.domain.model import PointStatus
 from lastgood.domain.policy import Retention
-from lastgood.domain.pruning import Obstacle, PruneMessage
+from lastgood.domain.prune_plan import Obstacle, PruneMessage
 from lastgood.domain.tags import HOLD
 from lastgood.errors import OutOfTime, Throttled, UnknownTarget, UnsafePlan
 from lastgood.ledger.memory import MemoryLedger

@@ -7,7 +7,7 @@ import pytest
 
 from lastgood.domain.model import Hold, Outcome, PointStatus, Source
 from lastgood.domain.policy import Copy, MaxDeletes, Retention, Schedule
-from lastgood.domain.pruning import SLICES, Fate, Obstacle, PlanStatus
+from lastgood.domain.prune_plan import SLICES, Fate, Obstacle, PlanStatus
 from lastgood.domain.tags import HOLD
 from lastgood.errors import Conflict, MalformedMessage, UnknownPolicy, UnknownTarget, UnsafePlan
 from prune_snapshots.planning import RESERVE, SOURCES_IN_PART, VALID

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from lastgood.domain import pruning
-from lastgood.domain.model import Point, PointStatus, Source
+from lastgood.domain.model import Point, PointStatus, Source, Tagged
 from lastgood.domain.policy import Policy
-from lastgood.domain.pruning import LEAST_ARCHIVED, Obstacle, Obstacles, SourcePlan
+from lastgood.domain.prune_plan import LEAST_ARCHIVED, Obstacle, Obstacles, SourcePlan
 from lastgood.domain.retention import Judge, Verdict
 from lastgood.domain.tags import HOLD, POINT
 from lastgood.ports import Compute, Ledger
@@ -52,7 +52,9 @@ class Judging:
         for source in sources:
             by_region[source.region].append(source)
         return [
-            one for region in sorted(by_region) for one in self._plan(region, by_region[region])
+            one
+            for region in sorted(by_region)
+            for one in self.planned(region, self.judge(by_region[region]))
         ]
 
     def judge(self, sources: Sequence[Source]) -> dict[Source, Judged]:
@@ -79,8 +81,8 @@ class Judging:
         empty = point.status is PointStatus.FAILED and not point.members
         return point.policy == self.policy.name and not empty
 
-    def _plan(self, region: str, sources: Sequence[Source]) -> list[SourcePlan]:
-        judged = self.judge(sources)
+    def planned(self, region: str, judged: Mapping[Source, Judged]) -> list[SourcePlan]:
+        """As ``plan``, of sources in one Region that are judged already."""
         freed: list[Point] = []
         for points, verdicts in judged.values():
             free = {one.point.id for one in verdicts if not one.keep}
@@ -93,7 +95,9 @@ class Judging:
         ]
 
     def _obstacles(self, region: str, freed: Sequence[Point]) -> dict[str, Obstacles]:
-        held = in_the_way(self.compute(region), freed, self.now)
+        compute = self.compute(region)
+        found = compute.snapshots_of_points(one.id for one in freed) if freed else {}
+        held = in_the_way(compute, freed, found, self.now)
         return {
             one.id: {**pruning.missing_copies(self.policy, one), **held.get(one.id, {})}
             for one in freed
@@ -111,19 +115,17 @@ class Judging:
 
 
 def in_the_way(
-    compute: Compute, points: Sequence[Point], now: datetime
+    compute: Compute,
+    points: Sequence[Point],
+    snapshots: Mapping[str, Sequence[Tagged]],
+    now: datetime,
 ) -> dict[str, dict[Obstacle, str]]:
     """By point: images that use its snapshots, and snapshots that are in the archive for less than
-    the minimum. Those without are left out."""
+    the minimum. Those without are left out. ``snapshots``: of the points, as EC2 shows them."""
     if not points:
         return {}
     images = compute.images_of(one for point in points for one in point.snapshots)
-    archived = [
-        one.member.snapshot
-        for found in compute.snapshots_of_points(one.id for one in points).values()
-        for one in found
-        if one.archived
-    ]
+    archived = [one.member.snapshot for some in snapshots.values() for one in some if one.archived]
     young = {
         snapshot: at + LEAST_ARCHIVED
         for snapshot, at in (compute.archived_at(archived) if archived else {}).items()

@@ -23,7 +23,7 @@ from lastgood.domain.model import (
 )
 from lastgood.domain.notices import Notice
 from lastgood.domain.policy import Policy, TagMatch
-from lastgood.domain.pruning import Applied, Part, PruneMessage, PrunePlan
+from lastgood.domain.prune_plan import Applied, Part, PruneMessage, PrunePlan
 from lastgood.domain.requests import TakeRequest
 
 T = TypeVar("T")

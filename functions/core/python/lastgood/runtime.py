@@ -25,7 +25,7 @@ from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.measures import NAMESPACE, Measure
 from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.policy import Policy
-from lastgood.domain.pruning import PruneMessage
+from lastgood.domain.prune_plan import PruneMessage
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import (
     LastgoodError,

@@ -5,7 +5,7 @@ from typing import Any
 
 from lastgood.aws.faults import translated
 from lastgood.codec import structure, unstructure
-from lastgood.domain.pruning import Part
+from lastgood.domain.prune_plan import Part
 from lastgood.errors import AlreadyDone, UnknownTarget
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
 from lastgood.domain.names import instant
-from lastgood.domain.pruning import PruneMessage
+from lastgood.domain.prune_plan import PruneMessage
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import LastgoodError, Unavailable
 

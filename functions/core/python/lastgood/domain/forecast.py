@@ -1,6 +1,6 @@
 """When a point will be free to go, if its policy's schedules go on as they are."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from lastgood.domain import cron
@@ -22,7 +22,7 @@ def freed(policy: Policy, points: Sequence[PointFacts], point: str, now: datetim
     """
     judge = Judge(policy.retention)
     for horizon in HORIZONS:
-        slots = sorted(set(_slots(policy, now, now + horizon)))
+        slots = slots_of(policy, after=now, until=now + horizon)
         coming = [PointFacts(id=f"coming-{one:%Y%m%d%H%M}", taken_at=one) for one in slots]
 
         def verdict(count: int, coming: Sequence[PointFacts] = coming) -> Verdict:
@@ -36,9 +36,15 @@ def freed(policy: Policy, points: Sequence[PointFacts], point: str, now: datetim
     return None
 
 
-def _slots(policy: Policy, after: datetime, until: datetime) -> Iterator[datetime]:
-    for one in policy.schedules:
-        yield from cron.slots(one.cron, one.timezone, after=after, until=until)
+def slots_of(policy: Policy, *, after: datetime, until: datetime) -> list[datetime]:
+    """The slots of all its schedules in (after, until], oldest first, each once."""
+    return sorted(
+        {
+            slot
+            for one in policy.schedules
+            for slot in cron.slots(one.cron, one.timezone, after=after, until=until)
+        }
+    )
 
 
 def _first(last: int, holds: Callable[[int], bool]) -> int:

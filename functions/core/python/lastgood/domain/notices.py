@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from lastgood.domain.model import Failure, PointStatus, Run, SourceRecord
 from lastgood.domain.names import instant
 from lastgood.domain.policy import MaxDeletes, Policy, duration_text
-from lastgood.domain.pruning import PlanStatus, PrunePlan
+from lastgood.domain.prune_plan import PlanStatus, PrunePlan
 
 MOST_NAMED = 20
 """Lines of one notice that name something one by one; beyond that they are counted."""
@@ -141,7 +141,7 @@ def prune_stopped(plan: PrunePlan, cap: MaxDeletes, place: str) -> Notice:
         "What to do: look at the plan, with",
         f"  aws s3 cp --recursive {place} {plan.id}",
         "and if all of it shall go, within a week, approve it, with",
-        _prune({"plan": plan.id, "by": "<your name>"}),
+        _invoke("lastgood-prune-snapshots", {"plan": plan.id, "by": "<your name>"}),
         "or raise max_deletes in policies.yaml and deploy.",
         "Nothing happens if you do nothing: the next prune plans anew.",
     ]
@@ -170,18 +170,15 @@ def unmanaged(policy: str, points: int, sources: int, now: datetime) -> Notice:
     )
 
 
-def _prune(request: Mapping[str, str]) -> str:
-    return (
-        "  aws lambda invoke --function-name lastgood-prune-snapshots --cli-read-timeout 0 "
-        f"--payload fileb://<(echo '{json.dumps(request)}') answer.json"
-    )
-
-
 def _take_again(policy: str) -> str:
+    return _invoke("lastgood-plan-snapshots", {"policy": policy, "source": "<id>"})
+
+
+def _invoke(function: str, request: Mapping[str, str]) -> str:
     """For both versions of the AWS CLI, in bash."""
     return (
-        "  aws lambda invoke --function-name lastgood-plan-snapshots --cli-read-timeout 0 "
-        f"""--payload fileb://<(echo '{{"policy": "{policy}", "source": "<id>"}}') answer.json"""
+        f"  aws lambda invoke --function-name {function} --cli-read-timeout 0 "
+        f"--payload fileb://<(echo '{json.dumps(request)}') answer.json"
     )
 
 

@@ -29,7 +29,7 @@ from lastgood.domain.model import (
     SourceRecord,
 )
 from lastgood.domain.names import instant, shard
-from lastgood.domain.pruning import PLAN_FOR, Applied, PrunePlan
+from lastgood.domain.prune_plan import PLAN_FOR, Applied, PrunePlan
 from lastgood.domain.taking import anchor
 from lastgood.errors import CallRefused, Conflict, Throttled
 from lastgood.ledger import items, keys
@@ -430,8 +430,8 @@ class DynamoLedger:
 
         worker A                      item                          worker B
         deletes the snapshots          EXPIRED                      finds them gone
-        if EXPIRED  ---------------->  DELETED    <---------------- if EXPIRED: refused; it is
-                                                                    as it should be
+        if EXPIRED  ---------------->  DELETED    <---------------- if EXPIRED: refused; it
+                                                                    is as it should be
         """
         change = Change(at=at, status=PointStatus.DELETED, reason="its snapshots are deleted")
         updated = self._update(

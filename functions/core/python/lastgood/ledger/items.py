@@ -10,7 +10,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from lastgood.codec import structure, unstructure
 from lastgood.domain.model import Change, Claim, Doubt, Outcome, Point, PointStatus, Run
 from lastgood.domain.names import shard
-from lastgood.domain.pruning import PLAN_FOR, PrunePlan
+from lastgood.domain.prune_plan import PLAN_FOR, PrunePlan
 from lastgood.ledger import keys
 
 T = TypeVar("T")

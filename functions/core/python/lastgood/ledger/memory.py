@@ -25,7 +25,7 @@ from lastgood.domain.model import (
     SourceRecord,
 )
 from lastgood.domain.names import shard
-from lastgood.domain.pruning import Applied, PrunePlan
+from lastgood.domain.prune_plan import Applied, PrunePlan
 from lastgood.domain.taking import anchor
 from lastgood.errors import Conflict
 from lastgood.ledger import items

@@ -1,0 +1,220 @@
+"""The plan of a prune: what becomes of each point, what is in the way, and how far it is."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from lastgood.domain.model import PointStatus, Source
+from lastgood.domain.policy import MaxDeletes, Retention
+
+
+class Fate(StrEnum):
+    """``blocked``: the rules free the point, but something is in the way."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+    BLOCKED = "blocked"
+
+
+class Obstacle(StrEnum):
+    """What is in the way of a delete, in a word, for counting."""
+
+    COPY = "copy"
+    """A copy that its policy asks for is not available."""
+    IMAGE = "image"
+    """An AMI uses a snapshot of it, enabled or not."""
+    ARCHIVE = "archive"
+    """A snapshot is in the archive tier for less than the minimum that is paid for."""
+    LOCK = "lock"
+    """A snapshot is locked."""
+    REFUSED = "refused"
+    """EC2 refused a delete for another reason."""
+
+
+LEAST_ARCHIVED = timedelta(days=90)
+"""The rest of it is billed when the snapshot is deleted (EBS User Guide, "Archive Amazon EBS
+snapshots")."""
+
+PLAN_FOR = timedelta(days=90)
+"""How long the head of a plan and its parts are kept."""
+
+Obstacles = Mapping[Obstacle, str]
+"""What is in the way of one point, each in words for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointPlan:
+    """``gib``: of all its volumes, so an upper bound of what a delete frees."""
+
+    id: str
+    status: PointStatus
+    taken_at: datetime
+    snapshots: tuple[str, ...]
+    gib: int
+    fate: Fate
+    reasons: tuple[str, ...]
+    blocked_by: Obstacles = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePlan:
+    """All points of one source under one policy, newest first.
+
+    ``over_share``: more than ``max_deletes.share`` of them would go; none does, unless a person
+    approves of it.
+    """
+
+    source: Source
+    points: tuple[PointPlan, ...]
+    over_share: bool = False
+
+    def going(self, *, approved: bool) -> tuple[PointPlan, ...]:
+        if self.over_share and not approved:
+            return ()
+        return tuple(one for one in self.points if one.fate is Fate.DELETE)
+
+
+SOURCES_IN_SLICE = 5
+"""As many as one message asks to apply: few, so that all workers have their share."""
+SLICES = 10
+"""Of a part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """As much of a plan as is judged, and stored, at once: up to ``SLICES`` slices."""
+
+    plan: str
+    policy: str
+    number: int
+    sources: tuple[SourcePlan, ...]
+
+    def slice(self, number: int) -> tuple[SourcePlan, ...]:
+        begin = number * SOURCES_IN_SLICE
+        return self.sources[begin : begin + SOURCES_IN_SLICE]
+
+    @property
+    def busy(self) -> tuple[int, ...]:
+        """The slices in which something goes, or would if a person approved, counted through the
+        plan."""
+        return tuple(
+            self.number * SLICES + number
+            for number in range(SLICES)
+            if any(one.going(approved=True) for one in self.slice(number))
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Of points, but for ``sources``. ``gib`` is of those that go: at most so much is freed.
+
+    ``unreachable``: sources in Regions that no policy names any more, where nothing can be done.
+    """
+
+    sources: int = 0
+    unreachable: int = 0
+    kept: int = 0
+    going: int = 0
+    over_share: int = 0
+    sources_over_share: int = 0
+    blocked: Mapping[Obstacle, int] = field(default_factory=dict)
+    snapshots: int = 0
+    gib: int = 0
+
+    def with_part(self, part: Part) -> "Totals":
+        blocked = dict(self.blocked)
+        for one in _points(part):
+            for obstacle in one.blocked_by:
+                blocked[obstacle] = blocked.get(obstacle, 0) + 1
+        going = [one for source in part.sources for one in source.going(approved=False)]
+        over = [source for source in part.sources if source.over_share]
+        return replace(
+            self,
+            sources=self.sources + len(part.sources),
+            kept=self.kept + sum(one.fate is Fate.KEEP for one in _points(part)),
+            going=self.going + len(going),
+            over_share=self.over_share + sum(len(one.going(approved=True)) for one in over),
+            sources_over_share=self.sources_over_share + len(over),
+            blocked=blocked,
+            snapshots=self.snapshots + sum(len(one.snapshots) for one in going),
+            gib=self.gib + sum(one.gib for one in going),
+        )
+
+
+def _points(part: Part) -> Iterable[PointPlan]:
+    return (one for source in part.sources for one in source.points)
+
+
+class PlanStatus(StrEnum):
+    PLANNING = "planning"
+    READY = "ready"
+    """A dry run: nothing happens until a person applies it."""
+    STOPPED = "stopped"
+    """Over the cap: nothing happens until a person approves of it."""
+    APPLYING = "applying"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunePlan:
+    """The head of a plan; its parts are stored apart, as JSON.
+
+    ``cursor``: where among the sources of the policy to go on, None at their end. ``parts``: how
+    many are written; ``busy``: the slices in which something goes. ``retention``: that
+    of the policy when it was planned. ``approved_by``: who applied it, if that was a person.
+    """
+
+    id: str
+    policy: str
+    made_at: datetime
+    dry_run: bool
+    retention: str
+    status: PlanStatus = PlanStatus.PLANNING
+    cursor: str | None = None
+    parts: int = 0
+    busy: tuple[int, ...] = ()
+    totals: Totals = field(default_factory=Totals)
+    approved_by: str | None = None
+
+    def with_part(self, part: Part, cursor: str, unreachable: int = 0) -> "PrunePlan":
+        """``cursor``: the last source of the part. ``unreachable``: sources that are not in it."""
+        totals = self.totals.with_part(part)
+        return replace(
+            self,
+            parts=part.number + 1,
+            cursor=cursor,
+            busy=(*self.busy, *part.busy),
+            totals=replace(totals, unreachable=totals.unreachable + unreachable),
+        )
+
+    def finished(self, cap: MaxDeletes) -> "PrunePlan":
+        """What becomes of it when all sources are planned."""
+        if self.dry_run:
+            status = PlanStatus.READY
+        elif self.totals.going > cap.count:
+            status = PlanStatus.STOPPED
+        else:
+            status = PlanStatus.APPLYING
+        return replace(self, status=status, cursor=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneMessage:
+    """Apply one slice of a plan, counted through it."""
+
+    plan: str
+    policy: str
+    slice: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What became of one slice, counted from its points as they are. ``left``: for people."""
+
+    deleted: int = 0
+    left: Mapping[str, str] = field(default_factory=dict)
+
+
+def retention_text(retention: Retention) -> str:
+    """Equal for equal retentions, so that a change shows."""
+    return repr(retention)
