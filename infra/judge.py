@@ -25,7 +25,7 @@ from lastgood.domain.mending import OF_A_COPY  # noqa: E402
 from lastgood.domain.model import PointStatus  # noqa: E402
 from lastgood.domain.names import instant  # noqa: E402
 from lastgood.domain.policy import Retention  # noqa: E402
-from lastgood.domain.retention import PointFacts, Verdict, judge  # noqa: E402
+from lastgood.domain.retention import PointFacts, Verdict, judge, newest_first  # noqa: E402
 from lastgood.domain.tags import SOURCE  # noqa: E402
 from lastgood.errors import LastgoodError, MalformedMessage  # noqa: E402
 
@@ -168,15 +168,12 @@ def _snapshot(number: int, given: Any) -> tuple[str, PointFacts]:
     return of, PointFacts(id=id_, taken_at=taken_at, status=state, tags=tags)
 
 
-def _newest_first(judged: Mapping[str, Sequence[Verdict]]) -> list[Verdict]:
-    every = [one for verdicts in judged.values() for one in verdicts]
-    return sorted(every, key=lambda one: (one.point.taken_at, one.point.id), reverse=True)
-
-
 def _json(judged: Mapping[str, Sequence[Verdict]]) -> str:
+    verdicts = {one.point.id: one for group in judged.values() for one in group}
+    ordered = newest_first(one.point for one in verdicts.values())
     plain = [
-        {"id": one.point.id, "keep": one.keep, "reasons": list(one.reasons)}
-        for one in _newest_first(judged)
+        {"id": one.id, "keep": verdicts[one.id].keep, "reasons": list(verdicts[one.id].reasons)}
+        for one in ordered
     ]
     return json.dumps(plain, indent=1) + "\n"
 

@@ -5,6 +5,7 @@ import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from lastgood.domain.model import PointStatus
 from lastgood.domain.policy import Retention, Span
-from lastgood.domain.retention import FAILED_GRACE, PointFacts, judge
+from lastgood.domain.retention import FAILED_GRACE, PointFacts, judge, newest_first
 from lastgood.errors import UnsafePlan
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -54,7 +55,7 @@ def test_verdicts_come_newest_first_and_ties_by_id():
 
     found = judge(points, Retention(keep_last=1), NOW)
 
-    assert [one.point.id for one in found] == ["c", "b", "a", "old"]
+    assert [one.point.id for one in found] == ["a", "b", "c", "old"]
     assert [one.keep for one in found] == [True, False, False, False]
 
 
@@ -102,6 +103,19 @@ def test_an_hour_that_comes_twice_is_one_hour_and_one_that_is_skipped_is_none():
         ("hourly 2026-03-29T03, 7 of 9 left",),
         ("hourly 2026-03-29T01, 6 of 9 left",),
     ]
+
+
+def test_hours_begin_where_the_zone_begins_them():
+    points = [at("2026-11-22T10:15"), at("2026-11-22T10:45"), at("2026-11-22T09:00")]
+
+    assert kept(points, keep_hourly=1) == ["2026-11-22T10:45"]
+    assert reasons(points, keep_hourly=2, timezone="Asia/Kolkata") == {
+        "2026-11-22T10:45": ("hourly 2026-11-22T16, 1 of 2 left",),
+        "2026-11-22T10:15": ("hourly 2026-11-22T15, 0 of 2 left",),
+        "2026-11-22T09:00": (
+            "hourly 2026-11-22T14: 2 of 2 used by newer; keep_hourly 3 would keep it",
+        ),
+    }
 
 
 def test_rules_are_independent_and_a_point_may_use_one_count_of_several():
@@ -168,6 +182,27 @@ def test_years_months_and_days_are_taken_off_on_the_calendar_and_then_hours(newe
     ]
 
 
+@pytest.mark.parametrize(
+    ("newest", "span", "before"),
+    [
+        ("2026-03-29T10:00", "1d", "2026-03-28T11:00"),  # 23 hours: noon to noon in Berlin
+        ("2026-10-25T11:00", "1d", "2026-10-24T10:00"),  # 25
+        ("2026-03-29T06:00", "12h", "2026-03-28T18:00"),
+    ],
+)
+def test_when_clocks_change_days_are_those_of_the_zone_and_hours_are_hours(newest, span, before):
+    edge = at(before).taken_at
+    points = [
+        at(newest),
+        PointFacts(id="in", taken_at=edge + timedelta(seconds=1)),
+        PointFacts(id="out", taken_at=edge),
+    ]
+
+    found = kept(points, keep_within=Span.parse(span), timezone=BERLIN)
+
+    assert found == [newest, "in"]
+
+
 @pytest.mark.parametrize("span", ["9999y", "999999m", "999999d", "2025y11m"])
 def test_a_span_that_reaches_before_the_calendar_begins_has_no_limit(span):
     assert len(kept(daily(400), keep_within=Span.parse(span))) == 400
@@ -229,6 +264,31 @@ def test_protected_points_are_kept_and_use_up_no_count():
     assert reasons(points, keep_last=1)["11-25"] == ("held by anna: audit",)
 
 
+def test_a_held_newest_point_is_what_spans_count_back_from():
+    points = daily(4)
+    points[0] = replace(points[0], protections=("held",))
+
+    assert kept(points, keep_within=Span.parse("2d")) == ["11-25", "11-24"]
+    assert reasons(points, keep_within=Span.parse("2d"))["11-24"] == (
+        "within 2d of 2026-11-25T03:00:00Z",
+    )
+
+
+def test_a_point_taken_at_this_very_moment_is_not_in_the_future():
+    points = [PointFacts(id="now", taken_at=NOW), *daily(3)]
+
+    assert reasons(points, keep_last=1)["now"] == ("last 1, 0 of 1 left",)
+    assert kept(points, keep_last=1) == ["now"]
+    assert kept(points, keep_within=Span.parse("1d10h")) == ["now", "11-25", "11-24"]
+
+
+def test_what_was_deleted_is_gone_whoever_holds_it():
+    gone = replace(daily(2)[1], status=PointStatus.DELETED, protections=("held",))
+
+    assert kept([daily(1)[0], gone], keep_last=9) == ["11-25"]
+    assert reasons([daily(1)[0], gone], keep_last=9)["11-24"] == ("deleted already",)
+
+
 def test_points_in_the_future_are_kept_say_so_and_anchor_nothing():
     future = PointFacts(id="future", taken_at=NOW + 400 * DAY)
     points = [future, *daily(5)]
@@ -267,6 +327,14 @@ def test_neither_failed_nor_future_points_make_up_the_floor():
     assert found == ["future", "11-25", "11-24", "11-23"]
 
 
+def test_a_held_newest_point_is_one_of_the_floor():
+    points = daily(4)
+    points[0] = replace(points[0], protections=("held",))
+
+    assert kept(points, keep_tags=({"a": ("1",)},), at_least=2) == ["11-25", "11-24"]
+    assert kept(points, keep_tags=({"a": ("1",)},)) == ["11-25"]
+
+
 # refusals
 
 
@@ -300,6 +368,21 @@ def test_a_retention_that_cannot_be_meant_is_refused_with_what_is_allowed(retent
             {"keep_weekly": 4, "keep_daily": 2},
             "10-11",
             "weekly 2026-W41: 4 of 4 used by newer; keep_weekly 8 would keep it",
+        ),
+        (
+            {"keep_weekly": 4, "keep_monthly": 1, "keep_yearly": 1},
+            "10-31",
+            "monthly 2026-10: 1 of 1 used by newer; keep_monthly 2 would keep it",
+        ),
+        (
+            {"keep_within": Span.parse("50d"), "keep_last": 9},
+            "10-01",
+            "last 56: 9 of 9 used by newer; keep_last 56 would keep it",
+        ),
+        (
+            {"keep_within": Span.parse("7d"), "keep_within_monthly": Span.parse("1m")},
+            "10-01",
+            "within 7d of 2026-11-25T03:00:00Z: older; keep_within 56d would keep it",
         ),
         ({"keep_last": 3}, "11-20", "last 6: 3 of 3 used by newer; keep_last 6 would keep it"),
         (
@@ -373,8 +456,9 @@ def test_each_point_has_one_verdict_with_a_reason_and_the_order_given_does_not_m
     assert sorted(one.point.id for one in found) == sorted(one.id for one in points)
     assert all(one.reasons and all(one.reasons) for one in found)
     assert told(judge(points[::-1], retention, now)) == told(found)
-    ages = [(one.point.taken_at, one.point.id) for one in found]
-    assert ages == sorted(ages, reverse=True)
+    assert all(
+        (a.taken_at, b.id) > (b.taken_at, a.id) for a, b in pairwise(one.point for one in found)
+    )
 
 
 @given(histories, retentions, nows)
@@ -418,7 +502,7 @@ def test_a_newer_point_never_unkeeps_what_is_protected_or_bears_a_tag(
 @given(histories, retentions, nows)
 def test_the_newest_available_points_stay(points, retention, now):
     real = [one for one in points if one.status is PointStatus.AVAILABLE and one.taken_at <= now]
-    real.sort(key=lambda one: (one.taken_at, one.id), reverse=True)
+    real = newest_first(real)
 
     kept_ids = survivors(judge(points, retention, now))
 
@@ -460,8 +544,8 @@ def restic(points, retention):
     """The ids that ``ApplyPolicy`` of restic keeps (internal/data/snapshot_policy.go): each
     snapshot's zone is the retention's, since restic takes the one that it was recorded with."""
     zone = ZoneInfo(retention.timezone)
-    newest_first = sorted(points, key=lambda one: (one.taken_at, one.id), reverse=True)
-    local = [one.taken_at.astimezone(zone) for one in newest_first]
+    ordered = newest_first(points)
+    local = [one.taken_at.astimezone(zone) for one in ordered]
     keys = {
         "last": lambda number, _: number,
         "hourly": lambda _, t: (t.year, t.month, t.day, t.hour),
@@ -477,8 +561,8 @@ def restic(points, retention):
     last = dict.fromkeys(keys)
     last_within = dict.fromkeys(keys)
     found = set()
-    for number, (point, moment) in enumerate(zip(newest_first, local, strict=True)):
-        is_oldest = number == len(newest_first) - 1
+    for number, (point, moment) in enumerate(zip(ordered, local, strict=True)):
+        is_oldest = number == len(ordered) - 1
         for match in retention.keep_tags:
             if all(point.tags.get(key) in values for key, values in match.items()):
                 found.add(point.id)

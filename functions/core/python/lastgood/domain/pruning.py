@@ -6,7 +6,7 @@ from datetime import datetime
 from lastgood.domain.model import Hold, Point, PointStatus, Source
 from lastgood.domain.policy import MaxDeletes, Policy
 from lastgood.domain.prune_plan import Fate, Obstacle, Obstacles, PointPlan, SourcePlan
-from lastgood.domain.retention import PointFacts, Verdict
+from lastgood.domain.retention import PointFacts, Verdict, floor, newest_first
 from lastgood.domain.tags import HOLD
 
 AVAILABLE = PointStatus.AVAILABLE
@@ -38,11 +38,8 @@ def hold_of(tags: Mapping[str, str], at: datetime) -> Hold | None:
 
 def newest(points: Iterable[Point], at_least: int, now: datetime) -> set[str]:
     """The ids of the points of one source that a plan may never delete: see ``Retention``."""
-    taken = sorted(
-        ((one.taken_at or one.slot, one.id) for one in points if one.status is AVAILABLE),
-        reverse=True,
-    )
-    return {id_ for at, id_ in [one for one in taken if one[0] <= now][:at_least]}
+    plain = (facts(one, hold=None, tags={}, locked={}) for one in points)
+    return {one.id for one in floor(newest_first(plain), at_least, now)}
 
 
 def missing_copies(policy: Policy, point: Point) -> Obstacles:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from lastgood.domain import policy_checks
@@ -54,7 +55,7 @@ class Verdict:
 
 
 def judge(points: Iterable[PointFacts], retention: Retention, now: datetime) -> list[Verdict]:
-    """Give each point of one source in one place a verdict, newest first, ties by id.
+    """Give each point of one source in one place a verdict, in the order of ``newest_first``.
 
     ``now`` tells which points are in the future, and which failed ones had their grace.
 
@@ -88,14 +89,13 @@ class Judge:
 
     def judge(self, points: Iterable[PointFacts], now: datetime) -> list[Verdict]:
         """As the function ``judge``."""
-        ordered = sorted(points, key=_age, reverse=True)
+        ordered = newest_first(points)
         judged = [
             one
             for one in ordered
             if one.status is PointStatus.AVAILABLE and not one.protections and one.taken_at <= now
         ]
-        newest = self._newest(ordered, now)
-        case = self._apply(judged, newest)
+        case = self._apply(judged, floor(ordered, self._retention.at_least, now))
         kept, told, lost = case.kept, case.why_kept, case.why_lost
         verdicts, index = [], 0
         for one in ordered:
@@ -107,13 +107,6 @@ class Judge:
                 verdicts.append(_unjudged(one, now))
         return verdicts
 
-    def _newest(self, ordered: Sequence[PointFacts], now: datetime) -> list[PointFacts]:
-        """The ``at_least`` newest. A held point is real: it counts here, though for no rule."""
-        real = (
-            one for one in ordered if one.status is PointStatus.AVAILABLE and one.taken_at <= now
-        )
-        return list(islice(real, self._retention.at_least))
-
     def _apply(self, judged: Sequence[PointFacts], newest: Sequence[PointFacts]) -> "_Case":
         case = _Case(judged, self._counting, self._ranging, self._calendar, newest)
         if not judged:
@@ -124,10 +117,10 @@ class Judge:
             for index, one in enumerate(judged):
                 if matches(one.tags, match):
                     case.keep(index, tagged)
-        floor = _Floor(self._retention.at_least)
+        standing = _Floor(self._retention.at_least)
         for index, one in enumerate(judged[: len(newest)]):
             if index not in case.kept and any(one is real for real in newest):
-                case.keep(index, floor)
+                case.keep(index, standing)
         return case
 
     def _apply_periods(self, case: "_Case") -> None:
@@ -153,8 +146,15 @@ def _path(path: Sequence[str | int]) -> str:
     return "retention" + "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in path)
 
 
-def _age(point: PointFacts) -> tuple[datetime, str]:
-    return point.taken_at, point.id
+def newest_first(points: Iterable[PointFacts]) -> list[PointFacts]:
+    """By the instant they were taken; those of one instant in the order of their ids."""
+    return sorted(sorted(points, key=attrgetter("id")), key=attrgetter("taken_at"), reverse=True)
+
+
+def floor(ordered: Iterable[PointFacts], at_least: int, now: datetime) -> list[PointFacts]:
+    """The newest that no rule deletes. A held point is real: it counts here, though for no rule."""
+    real = (one for one in ordered if one.status is PointStatus.AVAILABLE and one.taken_at <= now)
+    return list(islice(real, at_least))
 
 
 def matches(tags: Mapping[str, str], match: TagMatch) -> bool:
