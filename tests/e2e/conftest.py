@@ -48,6 +48,10 @@ class Answer:
     payload: Any
 
 
+def _starts(schedule: dict[str, Any], function: str) -> bool:
+    return str(schedule["Target"]["Arn"]).endswith(f":function:{FUNCTIONS[function]}")
+
+
 @dataclass(frozen=True)
 class Installation:
     """A cloud of its own, with a look at what Lastgood did in it."""
@@ -119,6 +123,18 @@ class Installation:
         schedules.switch(self.client("scheduler"), FUNCTIONS["sweep"], on=False)
         self.cloud.advance(to=to)
         schedules.switch(self.client("scheduler"), FUNCTIONS["sweep"], on=True)
+
+    def start_only(self, function: str) -> None:
+        """From now on no other function is started by a schedule."""
+        for name, schedule in self.schedules().items():
+            if not _starts(schedule, function):
+                schedules.switch(self.client("scheduler"), name, on=False)
+
+    def schedules(self) -> dict[str, dict[str, Any]]:
+        """Ours, by name."""
+        scheduler, group = self.client("scheduler"), {"GroupName": schedules.GROUP}
+        listed = scheduler.list_schedules(**group)["Schedules"]
+        return {one["Name"]: scheduler.get_schedule(**group, Name=one["Name"]) for one in listed}
 
     @property
     def ledger(self) -> DynamoLedger:
@@ -203,13 +219,8 @@ class Installation:
 
     def schedule_role(self, function: str = "plan_snapshots") -> str:
         """The ARN of the role of the schedules that start the function."""
-        scheduler = self.client("scheduler")
-        targets = (
-            scheduler.get_schedule(GroupName="lastgood", Name=one["Name"])["Target"]
-            for one in scheduler.list_schedules(GroupName="lastgood")["Schedules"]
-        )
-        ending = f":function:{FUNCTIONS[function]}"
-        return str(next(one["RoleArn"] for one in targets if one["Arn"].endswith(ending)))
+        ours = (one for one in self.schedules().values() if _starts(one, function))
+        return str(next(ours)["Target"]["RoleArn"])
 
     @contextmanager
     def waiting(self, function: str) -> Iterator[None]:

@@ -29,14 +29,10 @@ Trouble = Callable[[CloudProcess], None]
 PRUNING = ("prune_snapshots", "delete_snapshots")
 
 
-def killed(**after: int) -> Trouble:
+def killed(cloud: CloudProcess, **after: int) -> None:
     """Each function dies after its call of that number, for once."""
-
-    def brew(cloud: CloudProcess) -> None:
-        for function, number in after.items():
-            cloud.kill(FUNCTIONS[function], after=number)
-
-    return brew
+    for function, number in after.items():
+        cloud.kill(FUNCTIONS[function], after=number)
 
 
 def throttled(cloud: CloudProcess) -> None:
@@ -69,15 +65,13 @@ def events_go_astray(cloud: CloudProcess) -> None:
 
 
 def all_at_once(cloud: CloudProcess) -> None:
-    killed(plan_snapshots=5, create_snapshots=11, record_snapshot=7, sweep=30)(cloud)
+    killed(cloud, plan_snapshots=5, create_snapshots=11, record_snapshot=7, sweep=30)
     throttled(cloud)
     replies_lost(cloud)
     events_go_astray(cloud)
 
 
 NIGHTS: dict[str, Trouble] = {
-    "killed": killed(plan_snapshots=4, create_snapshots=7, record_snapshot=3, sweep=25),
-    "throttled": throttled,
     "replies lost and describes late": replies_lost_and_describes_late,
     "all at once": all_at_once,
 }
@@ -117,7 +111,7 @@ def test_after_a_bad_night_every_source_has_its_point_once(lastgood: Installatio
     assert broken_promises(lastgood, slot) == []
     assert [one for one in state["decisions"] if not one["allowed"]] == []
     assert (state["notices"], state["lost"]) == ([], [])
-    if "killed" in night or night == "all at once":
+    if night == "all at once":
         ends = state["invocations"][began:]
         dead = {one["function"] for one in ends if "signal: killed" in one["result"]}
         # By morning nothing is to be pruned: deaths of those two are in tests/faults.

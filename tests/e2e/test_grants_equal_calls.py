@@ -431,7 +431,8 @@ def pruned(lastgood: Installation, source: str) -> None:
     lastgood.cloud.settle()
     ssm.delete_parameter(Name=name)
     a_schedule_is_refused(lastgood, "prune_snapshots")
-    lastgood.skip(SLOT + timedelta(hours=52))
+    lastgood.start_only("prune_snapshots")
+    lastgood.cloud.advance(to=SLOT + timedelta(hours=52))
     letter = {"plan": stopped["plan"], "policy": OLD, "slice": 0}
     lastgood.send(FUNCTIONS["delete_snapshots"], json.dumps(letter))
     lastgood.cloud.settle()

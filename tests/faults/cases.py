@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
@@ -15,10 +15,11 @@ from tests.faults.stories import HANDLERS, LAG, Story
 from tests.support.error_table import WireError, wire_errors
 from tests.support.world import FED, SLOT, Fate, World, a_world
 
-EVERY_CODE = os.environ.get("LASTGOOD_FAULTS") == "every-code"
-"""Else one code stands for all that mean the same: tests/unit/test_faults.py shows that they do.
-All meanings are tried at the first call of a handler to each service, since the table is by
-service; at its other calls one for each verdict."""
+EVERY = os.environ.get("LASTGOOD_FAULTS") == "every"
+"""Each code, and each call of each story. Else one code stands for all that mean the same:
+tests/unit/test_faults.py shows that they do. All meanings are tried at the first call of a handler
+to each service, since the table is by service; at its other calls one for each verdict, and one
+that lasts. And of stories that begin alike, the first stands for the others until they part."""
 
 SWEEPS = 6
 """Of an hour each, in which everything is to be settled: most do nothing, and cost our time."""
@@ -93,10 +94,24 @@ class Case:
             return told(world, self.story, self.bound)
 
 
+@dataclass
+class Tried:
+    """What earlier stories of a handler have tried. ``beginnings``: the calls up to one of them;
+    whoever dies there knows no more in the one story than in the other."""
+
+    calls: set[str] = field(default_factory=set)
+    beginnings: set[tuple[str, ...]] = field(default_factory=set)
+
+    def before(self, beginning: tuple[str, ...]) -> bool:
+        known = beginning in self.beginnings
+        self.beginnings.add(beginning)
+        return known and not EVERY
+
+
 def every_case() -> Iterator[Case]:
-    """Error codes are injected in the first story in which a handler makes the call."""
+    """What lasts, and error codes, come in the first story in which a handler makes the call."""
     for handler, stories in HANDLERS.items():
-        tried: set[str] = set()
+        tried = Tried()
         for story in stories:
             yield from _cases(handler, story, tried)
 
@@ -128,42 +143,52 @@ def told(world: World, story: Story, bound: Bound) -> list[str]:
     return broken
 
 
-def _cases(handler: str, story: Story, tried: set[str]) -> Iterator[Case]:
+def _cases(handler: str, story: Story, tried: Tried) -> Iterator[Case]:
     with a_world(SLOT - timedelta(hours=1)) as world:
         told(world, story, Bound.MENDS)
         calls = [call for call in world.cloud.calls if call.by == handler]
         arrived = world.arrived[handler]
+    yield from _calls(handler, story, [call.name for call in calls], tried)
     case = partial(Case, handler, story)
-    lost_before: set[str] = set()
-    for number in _worth(calls):
-        call = calls[number]
-        what = f"{call.name} (call {number + 1})"
-        kill = CallsSpoilt(handler, "*", KILL, number)
-        yield case(KILLS, f"killed after {what}", kill)
-        if call.name in lost_before:
-            continue
-        if call.name.endswith(READS):
-            # Nothing came of it that a second one would not tell: once is enough.
-            lost_before.add(call.name)
-        lost = CallsSpoilt(handler, "*", LOST_REPLY, number)
-        yield case(LOST, f"replies lost of {what}", lost)
-        if call.name not in ONCE and not call.name.endswith(READS):
-            yield case(LOST, f"reply lost of {what}", replace(lost, whole=False))
     for call in {call.name: call for call in calls}.values():
+        if call.name in tried.calls:
+            continue
         kills = CallsSpoilt(handler, call.name, KILL, times=FOR_GOOD)
         yield case(KILLS, f"killed after every {call.name}", kills, Bound.PERSON)
-        if call.name not in tried and not story.by_person:
-            yield from _codes(handler, story, call, tried)
-        tried.add(call.name)
+        if not story.by_person:
+            first = not any(name.startswith(f"{call.service}.") for name in tried.calls)
+            yield from _codes(handler, story, call, first)
+        tried.calls.add(call.name)
     for number in range(0 if story.by_person else arrived):
         for fate in _fates(handler, last=number == arrived - 1):
             fault = f"arrival {number + 1} {fate.name.lower()}"
             yield case(EVENTS_SPOILT, fault, ArrivalSpoilt(handler, number, fate))
 
 
-def _worth(calls: list[Call]) -> list[int]:
+def _calls(handler: str, story: Story, names: list[str], tried: Tried) -> Iterator[Case]:
+    """For each call, that the function dies after it, and that its reply is lost."""
+    case = partial(Case, handler, story)
+    lost_before: set[str] = set()
+    for number in _worth(names):
+        if tried.before(tuple(names[: number + 1])):
+            continue
+        name = names[number]
+        what = f"{name} (call {number + 1})"
+        kill = CallsSpoilt(handler, "*", KILL, number)
+        yield case(KILLS, f"killed after {what}", kill)
+        if name in lost_before:
+            continue
+        if name.endswith(READS):
+            # Nothing came of it that a second one would not tell: once is enough.
+            lost_before.add(name)
+        lost = CallsSpoilt(handler, "*", LOST_REPLY, number)
+        yield case(LOST, f"replies lost of {what}", lost)
+        if name not in ONCE and not name.endswith(READS):
+            yield case(LOST, f"reply lost of {what}", replace(lost, whole=False))
+
+
+def _worth(names: list[str]) -> list[int]:
     """The numbers of all calls; of a row of reads of one kind, those of the first and the last."""
-    names = [call.name for call in calls]
     return [
         number
         for number, name in enumerate(names)
@@ -171,30 +196,30 @@ def _worth(calls: list[Call]) -> list[int]:
     ]
 
 
-def _codes(handler: str, story: Story, call: Call, tried: set[str]) -> Iterator[Case]:
+def _codes(handler: str, story: Story, call: Call, first: bool) -> Iterator[Case]:
     """``for good``: until the sweep comes, which is longer than anything is tried."""
     case = partial(Case, handler, story, CODES)
-    for_good: set[Verdict] = set()
-    first = not any(name.startswith(f"{call.service}.") for name in tried)
+    lasted: set[Verdict] = set()
     for error in _errors(call, by=_meaning if first else _verdict):
         verdict = _verdict(call, error)
         done = verdict is Verdict.DONE
         answer = aws_error(error.code, status=error.status, done=done)
         once = CallsSpoilt(handler, call.name, answer)
-        bound = Bound.MENDS if verdict is Verdict.AGAIN else Bound.PERSON
+        again = verdict is Verdict.AGAIN
+        bound = Bound.MENDS if again else Bound.PERSON
         what = f"{error.code} of {call.name}"
         yield case(what, once, bound)
-        if verdict is Verdict.AGAIN and verdict not in for_good:
+        if again and first and verdict not in lasted:
             times = SEVERAL if handler in FED else SEVERAL - 1
             yield case(f"{what} {times} times", replace(once, times=times), bound)
-        if verdict not in for_good:
-            for_good.add(verdict)
+        if (again or first) and verdict not in lasted:
+            lasted.add(verdict)
             yield case(f"{what} for good", replace(once, times=FOR_GOOD), Bound.PERSON)
 
 
 def _errors(call: Call, by: Callable[[Call, WireError], object]) -> list[WireError]:
     errors = wire_errors(call.service, call.operation)
-    if EVERY_CODE:
+    if EVERY:
         return errors
     return list({by(call, error): error for error in errors}.values())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FAULT
+from tests.conftest import FAULT, spare_the_imported
 from tests.faults.cases import Case
 
 
@@ -26,7 +26,7 @@ def judged(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[list[str
     cases = [one for one in given if isinstance(one, Case)]
     # Not forked: the threads of other tests would be copied half.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), spawn) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), spawn, spare_the_imported) as pool:
         yield {case.id: pool.submit(_judge, case) for case in cases}
         pool.shutdown(cancel_futures=True)
 
