@@ -23,11 +23,14 @@ from typing import Any
 from infra import packages
 from infra.assets import LAYER, TASK, staged
 from infra.catalog import CATALOG, QueueTrigger, Row
+from infra.stacks.state import TABLE
+from lastgood.ledger.dynamo import DynamoLedger
 from tests.bench import show
 from tests.bench.installation import HOME, Installation, installed
 from tests.cloud.driver import REPOSITORY
 from tests.cloud.environment import image
 from tests.support.fleet import disk, launch
+from tests.support.history import past_point
 
 PROCESS = Path(__file__).with_name("cold_process.py")
 SLOT = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
@@ -77,6 +80,7 @@ class Bench:
         self._place = place
         self._folder = folder
         self._variables: dict[str, dict[str, str]] = {}
+        self._ledger = DynamoLedger(place.client("dynamodb"), TABLE)
         for root in (REPOSITORY / "functions/core/python", packages.installed() / "python"):
             layer = staged(root, inside="python", unpacked=LAYER).folder / "python"
             shutil.copytree(layer, folder / "opt", dirs_exist_ok=True)
@@ -140,6 +144,15 @@ class Bench:
             if "Multi-Volume" in json.loads(message["Body"])["detail-type"]:
                 return {"Records": [_record(row, message)]}
 
+    def _to_prune(self, row: Row, number: int) -> dict[str, Any]:
+        """Two points of a day, of which one may go."""
+        self._place.cloud.advance(by=timedelta(minutes=1))
+        for hours in (0, 1):
+            slot = SLOT - timedelta(days=60 - number, hours=hours)
+            past_point(self._place.client("ec2"), self._ledger, self._place.ids[1], slot)
+            self._place.cloud.advance(by=timedelta(minutes=1))
+        return {"policy": "web-daily"}
+
     def _swept(self, row: Row, number: int) -> dict[str, Any]:
         return {}
 
@@ -148,6 +161,8 @@ EVENTS: dict[str, Callable[[Bench, Row, int], dict[str, Any]]] = {
     "plan_snapshots": Bench._plan,
     "create_snapshots": Bench._queued,
     "record_snapshot": Bench._ended,
+    "prune_snapshots": Bench._to_prune,
+    "delete_snapshots": Bench._queued,
     "sweep": Bench._swept,
 }
 
@@ -162,7 +177,9 @@ def run(given: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory() as folder,
     ):
         place.stop_pollers()
-        place.ids = [launch(place.client("ec2"), "web-1", disk("/dev/sdf"))]
+        ec2 = place.client("ec2")
+        # The second has old points only: what is new is the first one's.
+        place.ids = [launch(ec2, "web-1", disk("/dev/sdf")), launch(ec2, "web-2", disk("/dev/sdf"))]
         bench = Bench(place, Path(folder))
         for number in range(given.repetitions + 1):
             for row in rows if given.function is None else CATALOG:

@@ -49,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
             if not number % 100:
                 show.doing(f"points of {number} instances")
             for days in range(1, given.points + KEPT + 1):
-                past_point(world, instance, SLOT - timedelta(days=days))
+                past_point(world.ec2, world.ledger, instance, SLOT - timedelta(days=days))
             world.cloud.calls.clear()
             world.cloud.attempts.clear()
         world.cloud.clock.advance_to(SLOT + timedelta(hours=1))

@@ -17,8 +17,6 @@ from infra.stacks.state import TABLE
 from lastgood.domain import tags
 from lastgood.domain.model import (
     Claim,
-    Member,
-    MemberState,
     Method,
     Point,
     PointStatus,
@@ -31,6 +29,7 @@ from tests.cloud.policy import like, listed
 from tests.e2e.conftest import AWAY, FUNCTIONS, HOME, SLOT, Installation, an_installation
 from tests.support.fleet import disk, launch, tag_list, tagged, volume, volumes_of
 from tests.support.fleet import tag as put_tags
+from tests.support.history import past_point
 
 pytestmark = pytest.mark.slow
 
@@ -188,7 +187,7 @@ def everything_happens(lastgood: Installation) -> dict[str, Point]:
     an_item_is_lost(lastgood, sources["set"])
     a_planner_short_of_time(lastgood, sources["away"])
     announcements_fail(lastgood, sources["unannounced"])
-    pruned(lastgood, sources["set"])
+    pruned(lastgood, sources["died before the call"])
     found = {
         story: lastgood.ledger.point(
             point_id("data-volumes" if story == "volume" else "web-daily", slots[story], source)
@@ -392,8 +391,10 @@ def pruned(lastgood: Installation, source: str) -> None:
     ssm, name = lastgood.client("ssm"), f"/lastgood/policies/{OLD}"
     shipped = ssm.get_parameter(Name="/lastgood/policies/web-daily")["Parameter"]["Value"]
     for days in range(1, 11):
-        an_old_point(lastgood, source, SLOT - timedelta(days=days))
-    member = lastgood.ledger.point(point_id(OLD, SLOT - timedelta(days=10), source))
+        # EC2 wants a while between two snapshots of a volume.
+        lastgood.cloud.advance(by=timedelta(seconds=20))
+        slot = SLOT - timedelta(days=days)
+        member = past_point(lastgood.client("ec2"), lastgood.ledger, source, slot, OLD)
     document = json.loads(shipped) | {
         "name": OLD,
         "schedules": [],
@@ -463,47 +464,6 @@ def short_of_time(lastgood: Installation, function: str) -> Iterator[None]:
         client.update_function_configuration(
             FunctionName=name, Timeout=known["Timeout"], Environment=known["Environment"]
         )
-
-
-def an_old_point(lastgood: Installation, source: str, slot: datetime) -> None:
-    """With a snapshot that is there, as an earlier run would have left it."""
-    ec2 = lastgood.client("ec2")
-    volume_id = next(iter(volumes_of(ec2, source).values()))
-    id_ = point_id(OLD, slot, source)
-    of_point = tags.of_point(
-        point=id_,
-        policy=OLD,
-        run=run_id(OLD, slot),
-        slot=slot,
-        source=source,
-        method="set",
-        members=1,
-    )
-    lastgood.cloud.advance(by=timedelta(seconds=20))
-    made = ec2.create_snapshot(VolumeId=volume_id, TagSpecifications=[tagged("snapshot", of_point)])
-    lastgood.ledger.rebuild(
-        Point(
-            id=id_,
-            policy=OLD,
-            run=run_id(OLD, slot),
-            slot=slot,
-            source=Source(id=source, region=HOME, account=ACCOUNT),
-            method=Method.SET,
-            status=PointStatus.AVAILABLE,
-            claimed_at=slot,
-            settled_at=slot,
-            members=(
-                Member(
-                    snapshot=made["SnapshotId"],
-                    volume=volume_id,
-                    size_gib=8,
-                    encrypted=False,
-                    started_at=slot,
-                    state=MemberState.COMPLETED,
-                ),
-            ),
-        )
-    )
 
 
 # -------------------------------------------------------------------------------- the tests

@@ -188,7 +188,10 @@ def _history(world: World, **policy: Any) -> dict[int, str]:
     world.deploy(a_policy(retention=retention, schedules=(), **caps))
     instance = launch(world.ec2, "web", disk("/dev/sdf", 16))
     world.cloud.ec2.limits = False
-    points = {day: past_point(world, instance, SLOT - timedelta(days=day)) for day in range(1, 7)}
+    points = {
+        day: past_point(world.ec2, world.ledger, instance, SLOT - timedelta(days=day))
+        for day in range(1, 7)
+    }
     world.ec2.create_snapshot(VolumeId=volumes_of(world.ec2, instance)["/dev/xvda"])
     held, used = points[5].snapshots[1], points[6].snapshots[0]
     world.ec2.create_tags(Resources=[held], Tags=[{"Key": HOLD, "Value": "legal"}])

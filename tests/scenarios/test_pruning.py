@@ -31,7 +31,7 @@ def history(world: World, days: int, **policy) -> dict:
     points = {}
     for day in range(days, 0, -1):
         world.cloud.clock.advance(timedelta(minutes=1))
-        points[day] = past_point(world, instance, SLOT - day * DAY)
+        points[day] = past_point(world.ec2, world.ledger, instance, SLOT - day * DAY)
     world.advance(timedelta(hours=1))
     world.forget_events()
     return points

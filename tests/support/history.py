@@ -1,17 +1,21 @@
 """Points of earlier days, as earlier runs would have left them: in the ledger and in EC2."""
 
 from datetime import datetime
+from typing import Any
 
 from lastgood.domain import tags
 from lastgood.domain.model import Member, MemberState, Method, Point, PointStatus, Source
 from lastgood.domain.names import point_id, run_id
+from lastgood.ports import Ledger
+from tests.cloud.driver import ACCOUNT
 from tests.support.fleet import tagged, volumes_of
-from tests.support.world import ACCOUNT, HOME, World
 
 
-def past_point(world: World, instance: str, slot: datetime, policy: str = "web-daily") -> Point:
+def past_point(
+    ec2: Any, ledger: Ledger, instance: str, slot: datetime, policy: str = "web-daily"
+) -> Point:
     """An available point of all volumes of the instance, whose snapshots are made now."""
-    volumes = volumes_of(world.ec2, instance)
+    volumes = volumes_of(ec2, instance)
     id_, run = point_id(policy, slot, instance), run_id(policy, slot)
     of_point = tags.of_point(
         point=id_,
@@ -22,7 +26,7 @@ def past_point(world: World, instance: str, slot: datetime, policy: str = "web-d
         method=Method.SET.value,
         members=len(volumes),
     )
-    made = world.ec2.create_snapshots(
+    made = ec2.create_snapshots(
         InstanceSpecification={"InstanceId": instance},
         TagSpecifications=[tagged("snapshot", of_point)],
     )["Snapshots"]
@@ -31,7 +35,7 @@ def past_point(world: World, instance: str, slot: datetime, policy: str = "web-d
         policy=policy,
         run=run,
         slot=slot,
-        source=Source(id=instance, region=HOME, account=ACCOUNT),
+        source=Source(id=instance, region=ec2.meta.region_name, account=ACCOUNT),
         method=Method.SET,
         status=PointStatus.AVAILABLE,
         claimed_at=slot,
@@ -48,5 +52,5 @@ def past_point(world: World, instance: str, slot: datetime, policy: str = "web-d
             for one in made
         ),
     )
-    world.ledger.rebuild(point)
+    ledger.rebuild(point)
     return point
