@@ -145,9 +145,9 @@ class Bench:
                 return {"Records": [_record(row, message)]}
 
     def _to_prune(self, row: Row, number: int) -> dict[str, Any]:
-        """Three points of a day: the newest stays for it, and one as the oldest of all."""
+        """Six points of a day: three stay as the last, and one as the oldest of all."""
         self._place.cloud.advance(by=timedelta(minutes=1))
-        for hours in range(3):
+        for hours in range(6):
             slot = SLOT - timedelta(days=60 - number, hours=hours)
             past_point(self._place.client("ec2"), self._ledger, self._place.ids[1], slot)
             self._place.cloud.advance(by=timedelta(minutes=1))

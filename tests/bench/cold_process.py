@@ -24,7 +24,7 @@ class Context:
         self.invoked_function_arn = f"arn:aws:lambda:eu-west-1:123456789012:function:{function}"
 
     def get_remaining_time_in_millis(self):
-        return 60_000
+        return 600_000
 
 
 def floor(wanted):
