@@ -145,12 +145,14 @@ class Bench:
                 return {"Records": [_record(row, message)]}
 
     def _to_prune(self, row: Row, number: int) -> dict[str, Any]:
-        """Six points of a day: three stay as the last, and one as the oldest of all."""
-        self._place.cloud.advance(by=timedelta(minutes=1))
-        for hours in range(6):
-            slot = SLOT - timedelta(days=60 - number, hours=hours)
-            past_point(self._place.client("ec2"), self._ledger, self._place.ids[1], slot)
+        """A recent point, from which rules count back, and four of an old day, of which some go:
+        fewer than half of all, above which a prune would ask."""
+        recent = SLOT - timedelta(days=1) + timedelta(hours=number)
+        old = SLOT - timedelta(days=60 - number)
+        for slot in (recent, *(old - timedelta(hours=hours) for hours in range(4))):
             self._place.cloud.advance(by=timedelta(minutes=1))
+            past_point(self._place.client("ec2"), self._ledger, self._place.ids[1], slot)
+        self._place.cloud.advance(by=timedelta(minutes=1))
         return {"policy": "web-daily"}
 
     def _swept(self, row: Row, number: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 ``floor``: import boto3 and make the clients that standard input lists.
 
 Prints a line of JSON: ``whole`` from the first line on, ``imported`` when the handler was there,
-``waited`` while calls were out (seconds), ``cpu`` of the process, and ``clients`` as made.
+``waited`` while calls were out or a pace was kept (seconds), ``cpu`` of the process, and ``clients`` as made.
 """
 
 import time
@@ -51,27 +51,31 @@ def first(handler, function, event):
 
 
 def watched():
-    """How long each call is out from now on, and each client that is made."""
+    """How long each wait is from now on, and each client that is made."""
     # Both are imported by whatever makes a client.
     from botocore.httpsession import URLLib3Session
     from botocore.session import Session
 
     waits, clients = [], []
-    send, create = URLLib3Session.send, Session.create_client
+    create = Session.create_client
 
-    def timed_send(session, request):
-        began = time.perf_counter()
-        try:
-            return send(session, request)
-        finally:
-            waits.append(time.perf_counter() - began)
+    def timed(wait):
+        def waiting(*given):
+            began = time.perf_counter()
+            try:
+                return wait(*given)
+            finally:
+                waits.append(time.perf_counter() - began)
+
+        return waiting
 
     def noted_create(session, service_name, region_name=None, config=None, **others):
         options = config._user_provided_options if config else {}
         clients.append((service_name, region_name, options))
         return create(session, service_name, region_name=region_name, config=config, **others)
 
-    URLLib3Session.send, Session.create_client = timed_send, noted_create
+    URLLib3Session.send, Session.create_client = timed(URLLib3Session.send), noted_create
+    time.sleep = timed(time.sleep)
     return waits, clients
 
 
