@@ -4,7 +4,8 @@
 ``floor``: import boto3 and make the clients that standard input lists.
 
 Prints a line of JSON: ``whole`` from the first line on, ``imported`` when the handler was there,
-``waited`` while calls were out or a pace was kept (seconds), ``cpu`` of the process, and ``clients`` as made.
+``waited`` while calls were out or a pace was kept (seconds), ``cpu`` of the process, and
+``clients`` as made.
 """
 
 import time
