@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tests.cloud.clock import Clock
 from tests.cloud.ec2 import (
     archive,
+    copies,
     guard,
     images,
     instances,
@@ -27,6 +28,7 @@ OPERATIONS = [
     *images.OPERATIONS,
     *locks.OPERATIONS,
     *archive.OPERATIONS,
+    *copies.OPERATIONS,
     *tags.OPERATIONS,
 ]
 

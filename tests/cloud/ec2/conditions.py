@@ -13,7 +13,8 @@ Emit = Callable[[str, str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the next snapshots of a volume end: after how long, and with which error, if any."""
+    """How the next snapshots of a volume, or copies of a snapshot, end: after how long, and with
+    which error, if any."""
 
     duration: timedelta | None = None
     error: str | None = None
@@ -58,7 +59,10 @@ class Conditions:
     a snapshot deleted from now on still is.
     ``archiving``: how long it takes to archive a snapshot from now on.
     ``closed_regions``: Regions that the account did not opt in to.
-    ``outcomes``: by volume id. ``images``: by AMI id; any other AMI id is a plain ``Image()``.
+    ``copy_slots``: copies under way at most in each destination Region, of which others than us
+    take ``foreign_copies``, by Region. Source: aws-facts 1.1.
+    ``outcomes``: by the id of a volume, or of a snapshot that is copied. ``images``: by AMI id; any
+    other AMI id is a plain ``Image()``.
     """
 
     limits: bool = True
@@ -67,6 +71,8 @@ class Conditions:
     lag: timedelta = timedelta(0)
     archiving: timedelta = timedelta(0)
     closed_regions: set[str] = field(default_factory=set)
+    copy_slots: int = 20
+    foreign_copies: dict[str, int] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
     broad_describes: list[BroadDescribe] = field(default_factory=list)

@@ -1,9 +1,10 @@
 """The EventBridge events that EBS sends when snapshots and sets of snapshots are over.
 
 Source: EBS User Guide, "Amazon EventBridge events for Amazon EBS" (ebs-cloud-watch-events), EBS
-snapshot events, createSnapshot and createSnapshots. The ARNs there have no account and the Region
-in the fifth place (``arn:aws:ec2::us-east-1:snapshot/...``); one edition of the page writes those
-of createSnapshot with the Region in the fourth, so readers should rely on what follows the slash.
+snapshot events, createSnapshot, createSnapshots and copySnapshot. The ARNs there have no account
+and the Region in the fifth place (``arn:aws:ec2::us-east-1:snapshot/...``); one edition of the page
+writes those of createSnapshot with the Region in the fourth, so readers should rely on what follows
+the slash.
 """
 
 from collections.abc import Sequence
@@ -63,6 +64,44 @@ def set_over(world: World, started_at: datetime, members: Sequence[Any]) -> None
     }
     arns = [snapshot_arn(region, member.id) for member in members]
     _emit(world, backend, "EBS Multi-Volume Snapshots Completion Status", arns, detail)
+
+
+def copy_over(world: World, made: Any) -> None:
+    """In the Region of the copy."""
+    failed = made.status == "error"
+    detail = {
+        "event": "copySnapshot",
+        "result": "failed" if failed else "succeeded",
+        "cause": (made.state_message or "") if failed else "",
+        "request-id": "",
+        "startTime": event_time(made.start_time),
+        "endTime": event_time(world.clock.now()),
+        "snapshot_id": snapshot_arn(made.ec2_backend.region_name, made.id),
+        "source": made.source_arn,
+        "incremental": str(made.incremental).lower(),
+        "transferType": "time-based" if made.within else "standard",
+    }
+    _emit(world, made.ec2_backend, "EBS Snapshot Notification", [detail["snapshot_id"]], detail)
+
+
+def copy_late(world: World, made: Any) -> None:
+    """As soon as the time is over that was asked for; the copy goes on."""
+    detail = {
+        "event": "copySnapshot",
+        "missedCompletionDurationCause": "Snapshot copy was not able to meet the specified "
+        "completion duration because your snapshot copy operation throughput quota was exceeded.",
+        "snapshot_id": snapshot_arn(made.ec2_backend.region_name, made.id),
+        "source": made.source_arn,
+        "startTime": f"{made.start_time:%a %b %d %H:%M:%S UTC %Y}",
+        "transferType": "time-based",
+    }
+    _emit(
+        world,
+        made.ec2_backend,
+        "EBS Copy Snapshot Missed Completion Duration",
+        [detail["snapshot_id"]],
+        detail,
+    )
 
 
 def _emit(

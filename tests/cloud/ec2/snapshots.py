@@ -7,6 +7,7 @@ from moto.ec2.models import ec2_backends
 
 from tests.cloud.ec2 import filters, images, instances, locks, paging, tags, visibility
 from tests.cloud.ec2.conditions import World
+from tests.cloud.ec2.copies import EbsCopy
 from tests.cloud.ec2.errors import no_snapshot, refusal
 from tests.cloud.ec2.lifecycle import EbsSnapshot, SnapshotSet, check_limits, remove
 from tests.cloud.ec2.request import FILTERS, TAG_SPECIFICATIONS, Operation, Request, check_id
@@ -229,7 +230,7 @@ def rendered(snapshot: Any) -> dict[str, Any]:
         "StorageTier": snapshot.storage_tier,
         "KmsKeyId": snapshot.kms_key_id,
     }
-    if isinstance(snapshot, EbsSnapshot):
+    if isinstance(snapshot, EbsSnapshot | EbsCopy):
         known |= {
             "StateMessage": snapshot.state_message,
             "CompletionTime": snapshot.completed_at if snapshot.status == "completed" else None,
@@ -249,7 +250,7 @@ _FIELDS: filters.Fields = {
     "start-time": lambda s: [iso(s.start_time)],
     "status": lambda s: [s.status],
     "storage-tier": lambda s: [s.storage_tier],
-    "transfer-type": lambda _: [],
+    "transfer-type": lambda s: ["time-based" if vars(s).get("within") else "standard"],
     "volume-id": lambda s: [s.volume_id],
     "volume-size": lambda s: [s.volume_size],
 }

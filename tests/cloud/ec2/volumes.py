@@ -164,10 +164,11 @@ def encryption(
     if not (encrypted or from_encrypted or backend.ebs_encryption_by_default):
         return False, None
     inherited = snapshot.kms_key_id if from_encrypted else None
-    return True, _key_arn(backend, kms_key_id) if kms_key_id else inherited or _default_key(backend)
+    return True, _key_arn(backend, kms_key_id) if kms_key_id else inherited or default_key(backend)
 
 
-def _default_key(backend: Any) -> str:
+def default_key(backend: Any) -> str:
+    """The ARN of the key that EBS takes if none is named."""
     return str(backend.default_kms_key_id or backend._create_default_encryption_key())
 
 
