@@ -18,6 +18,11 @@ from lastgood.errors import PolicyInvalid, UnknownPolicy
 LARGEST_DOCUMENT = 8_192
 """Bytes in an advanced parameter (AWS Systems Manager quotas, Parameter Store)."""
 
+WAITS_FOR_COPIES = (
+    "note: the policy asks for copies, which this release does not make: nothing of it is pruned"
+)
+"""Of a policy with copies, beside what its retention would do."""
+
 _KEYS = [field.name for field in fields(Policy) if field.name != "name"]
 
 

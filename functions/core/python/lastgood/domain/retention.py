@@ -29,6 +29,7 @@ MOST_MINUTES = 50_000
 class PointFacts:
     """What judging needs to know of a point.
 
+    ``taken_at``: with a zone, at least a year from the first and the last year of the calendar.
     ``protections``: why it must stay whatever the rules say (a hold, a lock, a restore under way),
     each in words for people.
     """
@@ -176,7 +177,8 @@ def _unjudged(point: PointFacts, now: datetime) -> Verdict:
         case PointStatus.EXPIRED:
             return Verdict(point, keep=False, _tell=_expired)
         case PointStatus.FAILED:
-            return Verdict(point, keep=now - point.taken_at < FAILED_GRACE, _tell=_failed)
+            keep = now - point.taken_at < FAILED_GRACE
+            return Verdict(point, keep, _failed if keep else _failed_before)
         case _:
             return Verdict(point, keep=True, _tell=_in_the_future)
 
@@ -200,6 +202,10 @@ def _expired(_: PointFacts) -> tuple[str, ...]:
 def _failed(point: PointFacts) -> tuple[str, ...]:
     until = instant(point.taken_at + FAILED_GRACE)
     return (f"failed: it counts for no rule, and stays until {until} to be looked at",)
+
+
+def _failed_before(_: PointFacts) -> tuple[str, ...]:
+    return (f"failed more than {FAILED_GRACE.days} days ago: it counts for no rule",)
 
 
 def _in_the_future(point: PointFacts) -> tuple[str, ...]:
@@ -335,7 +341,7 @@ class _Counting:
             which = _label(self.period, case.of(self, index))
             first, rank = case.standing(self.period, index)
             if first != index:
-                return _Miss(_taken(case, name, which, first))
+                return _Miss(_taken(case, name, which, first, index))
         needs = f"{self.key} {rank} would keep it"
         return _Miss(
             f"{name} {which}: {self.count} of {self.count} used by newer; {needs}",
@@ -379,7 +385,7 @@ class _Ranging:
             first, _ = case.standing(self.period, index)
             if first != index:
                 which = _label(self.period, case.of(self, index))
-                return _Miss(_taken(case, NAMES[self.period], which, first))
+                return _Miss(_taken(case, NAMES[self.period], which, first, index))
         days = case.days_before_newest(index) + 1
         return _Miss(
             f"{name.replace('_', ' ')} {self.span} of {instant(case.newest)}: older; "
@@ -413,8 +419,10 @@ class _Miss:
     distance: int | None = None
 
 
-def _taken(case: "_Case", name: str, which: str, by: int) -> str:
-    return f"{name} {which}: {case.judged[by].id} is newer and stands for it"
+def _taken(case: "_Case", name: str, which: str, by: int, index: int) -> str:
+    first = case.judged[by]
+    how = "newer" if first.taken_at > case.judged[index].taken_at else "as new"
+    return f"{name} {which}: {first.id} is {how} and stands for it"
 
 
 class _Case:
