@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from lastgood import codec
-from lastgood.domain import policy_checks
+from lastgood.domain import forecast, policy_checks
 from lastgood.domain.policy import Policy, Schedule
 from lastgood.domain.policy_checks import Problem
 from lastgood.errors import PolicyInvalid, UnknownPolicy
@@ -198,6 +198,8 @@ def _policy(
         found += policy_checks.problems(policy)
         if home_region is not None:
             found += policy_checks.home_problems(policy, home_region)
+        # What a policy does can be tried only if it makes sense.
+        found = found or list(forecast.problems(policy))
     if not found:
         try:
             policy_document(policy)

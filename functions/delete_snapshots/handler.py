@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from delete_snapshots.usecase import Deleter
+from delete_snapshots.usecase import Deleter, Progress
 from lastgood import runtime
 from lastgood.domain.measures import Measure
 from lastgood.domain.prune_plan import PruneMessage
@@ -23,7 +23,15 @@ def deleter() -> Deleter:
 
 @runtime.batch(runtime.message_of(PruneMessage), about=runtime.about_prune)
 def handler(message: PruneMessage, _: Delivery) -> None:
-    progress = deleter().apply(message)
+    progress = Progress()
+    try:
+        deleter().apply(message, progress)
+    finally:
+        # What was deleted is deleted, also if the rest comes again.
+        _tell(message, progress)
+
+
+def _tell(message: PruneMessage, progress: Progress) -> None:
     runtime.measure(Measure.POINTS_DELETED, progress.deleted, policy=message.policy)
     runtime.measure(Measure.GIB_DELETED, progress.gib, policy=message.policy)
     for obstacle, count in progress.blocked.items():

@@ -1,11 +1,11 @@
 """Apply one slice of a plan: delete each of its points whole, if it may go still."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from lastgood.domain.model import Point, PointStatus
+from lastgood.domain.model import Point, PointStatus, Tagged
 from lastgood.domain.policy import Policy
 from lastgood.domain.prune_plan import (
     SLICES,
@@ -18,7 +18,7 @@ from lastgood.domain.prune_plan import (
     SourcePlan,
     retention_text,
 )
-from lastgood.domain.pruning import hold_of, newest
+from lastgood.domain.pruning import hold_of, lost, missing_copies, newest
 from lastgood.domain.retention import matches
 from lastgood.errors import Conflict, InUse, OutOfTime, Refused, UnknownTarget, UnsafePlan
 from lastgood.judging import in_the_way
@@ -56,10 +56,12 @@ class Deleter:
     queue: PruneQueue
     clock: Clock
 
-    def apply(self, message: PruneMessage) -> Progress:
-        """Delete what the slice says and what may go still; note what became of it.
+    def apply(self, message: PruneMessage, progress: Progress) -> None:
+        """Delete what the slice says and what may go still; note what became of it, in ``progress``
+        also if it ends with an error.
 
         A message that comes again, or after a death in the middle, goes on where the other came to.
+        Of a plan that is stopped, only what is expired goes: its deletion had begun.
 
         Raises:
             UnknownTarget, UnsafePlan: there is no such plan, or it is not to be applied.
@@ -68,15 +70,14 @@ class Deleter:
         plan = self.ledger.plan(message.plan)
         if plan is None:
             raise UnknownTarget(f"there is no {message.plan} any more")
-        if plan.status is not PlanStatus.APPLYING:
+        if plan.status not in (PlanStatus.APPLYING, PlanStatus.STOPPED):
             raise UnsafePlan(f"{plan.id} is {plan.status}: nobody said to apply it")
         policy = self.policies.get(plan.policy)
-        progress = Progress()
         part, number = divmod(message.slice, SLICES)
         stored = self.plans.get(plan.policy, plan.id, part)
         by_region: dict[str, list[SourcePlan]] = defaultdict(list)
         for source in stored.slice(number):
-            if source.going(approved=plan.approved_by is not None):
+            if _going(source, plan):
                 by_region[source.source.region].append(source)
         for region, sources in by_region.items():
             self._apply(region, sources, plan, policy, progress)
@@ -86,7 +87,6 @@ class Deleter:
             self.queue.send([message])
         applied = Applied(deleted=progress.before + progress.deleted, left=progress.left)
         self.ledger.note_applied(plan.id, message.slice, applied, self.clock.now())
-        return progress
 
     def _apply(
         self,
@@ -96,25 +96,30 @@ class Deleter:
         policy: Policy,
         progress: Progress,
     ) -> None:
-        going: list[tuple[Point, PointPlan]] = []
-        for source in sources:
-            now_there = {
+        compute, now = self.compute(region), self.clock.now()
+        there = {
+            source.source: {
                 one.id: one
                 for one in self.ledger.points(source.source.id)
                 if one.policy == policy.name
             }
-            floor = newest(now_there.values(), policy.retention.at_least, self.clock.now())
-            for planned in source.going(approved=plan.approved_by is not None):
-                point = now_there.get(planned.id)
+            for source in sources
+        }
+        found = compute.snapshots_of_points(id_ for points in there.values() for id_ in points)
+        going: list[tuple[Point, PointPlan]] = []
+        for source in sources:
+            points = there[source.source]
+            real = [one for one in points.values() if not lost(one, found.get(one.id, ()), now)]
+            floor = newest(real, policy.retention.at_least, now)
+            for planned in _going(source, plan):
+                point = points.get(planned.id)
                 if point is None:
                     progress.before += 1
                 elif why := _changed(planned, point, floor, plan, policy):
                     progress.leave(point.id, why)
                 else:
                     going.append((point, planned))
-        points = [point for point, _ in going]
-        compute = self.compute(region)
-        kept = self._kept_by_ec2(compute, points, policy, progress)
+        kept = self._kept_by_ec2(compute, [point for point, _ in going], found, policy, progress)
         for point, planned in going:
             if point.id in kept:
                 continue
@@ -124,12 +129,16 @@ class Deleter:
             self._delete(compute, point, planned, progress)
 
     def _kept_by_ec2(
-        self, compute: Compute, points: list[Point], policy: Policy, progress: Progress
+        self,
+        compute: Compute,
+        points: list[Point],
+        found: Mapping[str, Sequence[Tagged]],
+        policy: Policy,
+        progress: Progress,
     ) -> set[str]:
         """Those that a tag, a lock, an image or the archive keeps, as EC2 has it now."""
         if not points:
             return set()
-        found = compute.snapshots_of_points(one.id for one in points)
         locked = compute.locked()
         obstacles = in_the_way(compute, points, found, self.clock.now())
         for point in points:
@@ -169,6 +178,12 @@ class Deleter:
         progress.gib += expired.gib
 
 
+def _going(source: SourcePlan, plan: PrunePlan) -> tuple[PointPlan, ...]:
+    if plan.status is PlanStatus.STOPPED:
+        return source.finishing
+    return source.going(approved=plan.approved_by is not None)
+
+
 def _changed(
     planned: PointPlan, point: Point, floor: set[str], plan: PrunePlan, policy: Policy
 ) -> str | None:
@@ -183,7 +198,7 @@ def _changed(
         return f"it is one of the newest {policy.retention.at_least} now"
     if retention_text(policy.retention) != plan.retention:
         return "the retention of its policy was changed since it was planned"
-    return None
+    return next(iter(missing_copies(policy, point).values()), None)
 
 
 def _tagged(tags: list[Mapping[str, str]], policy: Policy, point: Point) -> Iterator[str]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from lastgood.domain import forecast
 from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.policy import Policy, source_regions
-from lastgood.domain.prune_plan import Fate, PointPlan
+from lastgood.domain.prune_plan import Fate, PointPlan, SourcePlan
 from lastgood.domain.retention import PointFacts
 from lastgood.domain.tags import POINT
 from lastgood.errors import UnknownPolicy, UnknownTarget
@@ -45,16 +45,16 @@ class Explaining:
             UnknownTarget: it is none of ours, or not on record.
         """
         point = self._find(target)
+        if point.status is PointStatus.DELETED:
+            return _explanation(point, Fate.DELETE, _past(point), None, [])
         try:
             policy = self.policies.get(point.policy)
         except UnknownPolicy:
             why = f"unmanaged: the policy {point.policy} is not deployed any more; it stays"
             return _explanation(point, Fate.KEEP, (why,), None, [])
-        if point.status is PointStatus.DELETED:
-            return _explanation(point, Fate.DELETE, _past(point), None, [])
         judging = Judging(policy, self.compute, self.ledger, self.clock.now())
-        judged = judging.judge([point.source])
-        (plan,) = judging.planned(point.source.region, judged)
+        judged, found = judging.judge(point.source.region, [point.source])
+        (plan,) = judging.planned(point.source.region, judged, found)
         planned = next((one for one in plan.points if one.id == point.id), None)
         if planned is None:
             why = (
@@ -64,23 +64,24 @@ class Explaining:
             )
             return _explanation(point, Fate.KEEP, (why,), None, [])
         if planned.fate is not Fate.KEEP or point.status is not PointStatus.AVAILABLE:
-            return _explanation(point, planned.fate, planned.reasons, None, _now(planned))
+            lines = _now(planned, plan, policy)
+            return _explanation(point, planned.fate, planned.reasons, None, lines)
         facts = [one.point for one in judged[point.source].verdicts]
         return self._forecast(point, planned, policy, facts)
 
     def _forecast(
         self, point: Point, planned: PointPlan, policy: Policy, facts: Sequence[PointFacts]
     ) -> Explanation:
-        found = forecast.freed(policy, facts, point.id, self.clock.now())
-        if found is None:
-            lines = ["It does not go within ten years, as things are."]
+        coming = forecast.freed(policy, facts, point.id, self.clock.now())
+        if coming.verdict is None:
+            lines = [f"It does not go before {coming.at:%Y-%m-%d}, as things are."]
             return _explanation(point, planned.fate, planned.reasons, None, lines)
-        at, verdict = found
         lines = [
-            f"It goes after {at:%Y-%m-%d %H:%M} UTC, if every slot until then yields a point:",
-            *(f"  {one}" for one in verdict.reasons),
+            f"It goes after {coming.at:%Y-%m-%d %H:%M} UTC, if every slot until then yields a "
+            "point:",
+            *(f"  {one}" for one in coming.verdict.reasons),
         ]
-        return _explanation(point, planned.fate, planned.reasons, at, lines)
+        return _explanation(point, planned.fate, planned.reasons, coming.at, lines)
 
     def _find(self, target: str) -> Point:
         point = self.ledger.point(target)
@@ -108,9 +109,16 @@ class Explaining:
         return None
 
 
-def _now(planned: PointPlan) -> list[str]:
+def _now(planned: PointPlan, plan: SourcePlan, policy: Policy) -> list[str]:
+    if planned in plan.going(approved=False):
+        return ["It goes at the next prune, if that is not over max_deletes.count."]
     if planned.fate is Fate.DELETE:
-        return ["It goes at the next prune."]
+        going = len(plan.going(approved=True))
+        return [
+            f"{going} of the {len(plan.points)} points of its source would go, more than "
+            f"max_deletes.share {policy.max_deletes.share:g}: none does, unless a person applies a "
+            f'plan: {{"policy": "{policy.name}", "dry_run": true}} makes one.'
+        ]
     return [f"In the way: {text}" for text in planned.blocked_by.values()]
 
 

@@ -1,7 +1,7 @@
 """Hold a point or all points of a source, and release them: in the ledger and as a tag."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lastgood.domain.model import Hold, Point
@@ -12,7 +12,8 @@ from lastgood.ports import Clock, Compute, Ledger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReport:
-    """``held``: whether it is held now. ``points``: those that it is about, as they are listed."""
+    """``held``: whether it is held now. ``points``: those that were held or released, as they are
+    listed."""
 
     target: str
     held: bool
@@ -49,47 +50,75 @@ class Holding:
         )
 
     def release(self, target: str) -> HoldReport:
-        """The tags first: who dies in between leaves it held. What is held twice stays held.
+        """The tags first: who dies in between leaves it held. What is held twice stays held, and
+        a tag that we did not put stays.
 
         Raises:
-            UnknownTarget: as above.
+            UnknownTarget: there is no such point, and no such source that has points or is held.
         """
-        points = self._points(target)
+        points = self._points(target, held=True)
         if target.startswith("pt-"):
-            source = points[0].source.id
-            other = self.ledger.source_holds([source]).get(source)
-            free = [] if other else points
-            note = f"its source {source} is still {other}" if other else "released"
-        else:
-            free = [one for one in points if one.hold is None]
-            still = len(points) - len(free)
-            but = f", but for {still} points with a hold of their own" if still else ""
-            note = f"released{but}"
-        for region, snapshots in _by_region(free).items():
-            self.compute(region).untag_snapshots(snapshots, HOLD)
-        if target.startswith("pt-"):
+            other = self.ledger.source_holds([points[0].source.id]).get(points[0].source.id)
+            self._retag(points, points[0].hold, other)
             self.ledger.release_hold(target)
         else:
+            hold = self.ledger.source_holds([target]).get(target)
+            for one in points:
+                self._retag([one], hold, one.hold)
             self.ledger.release_source(target)
+        still = self._still_held(target, points)
         return HoldReport(
             target=target,
-            held=len(free) < len(points),
-            points=tuple(one.id for one in free),
-            note=note,
+            held=bool(still),
+            points=tuple(one.id for one in points if one.id not in still),
+            note="released" if not still else f"still held: {_told(still)}",
         )
 
-    def _points(self, target: str) -> list[Point]:
+    def _retag(self, points: Sequence[Point], hold: Hold | None, other: Hold | None) -> None:
+        """The tag of the one hold goes, that of the other comes in its place."""
+        for region, snapshots in _by_region(points).items():
+            if hold:
+                self.compute(region).untag_snapshots(snapshots, HOLD, hold.tag)
+            if other:
+                self.compute(region).tag_snapshots(snapshots, HOLD, other.tag)
+
+    def _still_held(self, target: str, points: Sequence[Point]) -> dict[str, str]:
+        """By point, why."""
+        sources = {one.source.id for one in points} - {target}
+        by_source = self.ledger.source_holds(sources)
+        still = {}
+        for region in {one.source.region for one in points}:
+            ids = [one.id for one in points if one.source.region == region]
+            found = self.compute(region).snapshots_of_points(ids)
+            for one in points:
+                own = None if one.id == target else one.hold
+                every = [tagged.tags for tagged in found.get(one.id, ())]
+                tags = [tags[HOLD] for tags in every if HOLD in tags]
+                if hold := own or by_source.get(one.source.id):
+                    still[one.id] = str(hold)
+                elif tags:
+                    still[one.id] = f"somebody put the tag {HOLD}={tags[0]} on it: take it off"
+        return still
+
+    def _points(self, target: str, *, held: bool = False) -> list[Point]:
+        """``held``: a source without points will do, if it is held."""
         if target.startswith("pt-"):
             point = self.ledger.point(target)
             found = [point] if point else []
         else:
             found = list(self.ledger.points(target))
-        if not found:
+        if not found and not (held and self.ledger.source_holds([target])):
             raise UnknownTarget(
                 f"there is no point, and no source with points, {target!r}: give the id of a point "
                 "(pt-...), an instance (i-...) or a volume (vol-...)"
             )
         return found
+
+
+def _told(still: Mapping[str, str]) -> str:
+    """Each reason once, with how many points it is about."""
+    counted = Counter(still.values())
+    return "; ".join(f"{count} of {why}" if count > 1 else why for why, count in counted.items())
 
 
 def _by_region(points: Iterable[Point]) -> dict[str, list[str]]:

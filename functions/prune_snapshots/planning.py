@@ -1,12 +1,13 @@
 """Plan what to prune of a policy, part by part; apply it if it is within the cap."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
 from lastgood.domain import names, notices
-from lastgood.domain.model import SourceRecord
+from lastgood.domain.model import Source, SourceRecord
 from lastgood.domain.notices import Notice
 from lastgood.domain.policy import Policy, source_regions
 from lastgood.domain.prune_plan import (
@@ -17,9 +18,10 @@ from lastgood.domain.prune_plan import (
     PlanStatus,
     PruneMessage,
     PrunePlan,
+    SourcePlan,
     retention_text,
 )
-from lastgood.errors import Conflict, UnknownTarget, UnsafePlan
+from lastgood.errors import Conflict, Refused, UnknownTarget, UnsafePlan
 from lastgood.judging import Judging
 from lastgood.ports import Clock, Compute, Ledger, Notices, Plans, Policies, PruneQueue, Pruners
 from lastgood.telling import tell_once
@@ -37,8 +39,9 @@ MOST_NAMED = 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneReport:
     """Of points, where nothing else is said. ``gib_at_most``: the volumes of those that go, since
-    nobody tells what only they hold. ``deleted``, ``left``: what became of it so far; ``left``
-    names the first twenty, with what is in the way.
+    nobody tells what only they hold. ``unreachable``: by Region, why its sources are not in it.
+    ``lost``: points that count for nothing, since snapshots of them are gone. ``deleted``,
+    ``left``: what became of it so far; ``left`` names the first twenty, with what is in the way.
     """
 
     plan: str
@@ -54,6 +57,8 @@ class PruneReport:
     over_share: int
     unreachable_sources: int
     next: str
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    lost: int = 0
     deleted: int = 0
     left: Mapping[str, str] = field(default_factory=dict)
 
@@ -80,13 +85,14 @@ class Pruning:
     clock: Clock
     home_region: str
 
-    def ask_for_all(self, slot: datetime | None) -> DailyReport:
-        """Have each policy planned, in an invocation of its own, and count what none manages."""
+    def ask_for_all(self, slot: datetime | None, *, dry_run: bool = False) -> DailyReport:
+        """Have each policy planned, in an invocation of its own, and count what none manages.
+        People are told of that, but in a dry run."""
         now = self.clock.now()
         deployed = [one.policy.name for one in self.policies.all()]
         self.ledger.note_policies(deployed)
         for name in deployed:
-            self.pruners.ask(name, slot or now)
+            self.pruners.ask(name, slot or now, dry_run=dry_run)
         unmanaged, cut_short = {}, False
         for name in sorted(self.ledger.noted_policies() - set(deployed)):
             points = sources = 0
@@ -98,7 +104,8 @@ class Pruning:
                 points, sources = points + ours, sources + bool(ours)
             if points:
                 unmanaged[name] = points
-                self._tell_once(notices.unmanaged(name, points, sources, now))
+                if not dry_run:
+                    self._tell_once(notices.unmanaged(name, points, sources, now))
         return DailyReport(asked=tuple(deployed), unmanaged=unmanaged, cut_short=cut_short)
 
     def plan(self, name: str, slot: datetime | None, *, dry_run: bool) -> PruneReport:
@@ -121,7 +128,9 @@ class Pruning:
                 # Another invocation is at it, and further.
                 plan = self._known(plan.id)
         if plan.status is PlanStatus.APPLYING:
-            self._send(plan)
+            self._send(plan, plan.busy)
+        elif plan.status is PlanStatus.STOPPED:
+            self._send(plan, plan.finishing)
         if plan.status is PlanStatus.STOPPED or (
             plan.totals.sources_over_share and plan.status is PlanStatus.APPLYING
         ):
@@ -152,7 +161,7 @@ class Pruning:
             )
         approved = replace(plan, status=PlanStatus.APPLYING, approved_by=by or "whoever invoked it")
         self.ledger.advance_plan(plan, approved)
-        self._send(approved)
+        self._send(approved, approved.busy)
         return self.report(approved)
 
     def look(self, plan_id: str) -> PruneReport:
@@ -166,6 +175,11 @@ class Pruning:
         return plan
 
     def _go_on(self, plan: PrunePlan, policy: Policy, slot: datetime) -> PrunePlan:
+        if retention_text(policy.retention) != plan.retention:
+            raise UnsafePlan(
+                f"the retention of {plan.policy} was changed while {plan.id} was made: make a new "
+                "one"
+            )
         judging = Judging(policy, self.compute, self.ledger, self.clock.now())
         deployed = (one.policy for one in self.policies.all())
         regions = source_regions(deployed, self.home_region)
@@ -173,25 +187,22 @@ class Pruning:
             if self.clock.left() < RESERVE:
                 self.pruners.ask(policy.name, slot, dry_run=plan.dry_run)
                 return plan
-            reachable = [one.source for one in records if one.source.region in regions]
-            part = Part(
-                plan=plan.id,
-                policy=policy.name,
-                number=plan.parts,
-                sources=tuple(judging.plan(reachable)),
-            )
+            planned, refused = _by_region(judging, records, regions)
+            part = Part(plan=plan.id, policy=policy.name, number=plan.parts, sources=tuple(planned))
             self.plans.put(part)
-            unreachable = len(records) - len(reachable)
-            plan = self._advance(plan, plan.with_part(part, records[-1].source.id, unreachable))
+            unreachable = len(records) - len(planned)
+            plan = self._advance(
+                plan, plan.with_part(part, records[-1].source.id, unreachable, refused)
+            )
         return self._advance(plan, plan.finished(policy.max_deletes))
 
     def _advance(self, before: PrunePlan, after: PrunePlan) -> PrunePlan:
         self.ledger.advance_plan(before, after)
         return after
 
-    def _send(self, plan: PrunePlan) -> None:
+    def _send(self, plan: PrunePlan, slices: Iterable[int]) -> None:
         self.queue.send(
-            PruneMessage(plan=plan.id, policy=plan.policy, slice=number) for number in plan.busy
+            PruneMessage(plan=plan.id, policy=plan.policy, slice=number) for number in slices
         )
 
     def _tell_once(self, notice: Notice) -> None:
@@ -200,7 +211,7 @@ class Pruning:
     def report(self, plan: PrunePlan) -> PruneReport:
         applied = list(self.ledger.applied(plan.id))
         left = {point: why for one in applied for point, why in one.left.items()}
-        totals = plan.totals
+        totals = plan.totals if plan.approved_by is None else plan.totals.approved
         return PruneReport(
             plan=plan.id,
             policy=plan.policy,
@@ -211,6 +222,8 @@ class Pruning:
             delete=totals.going,
             snapshots=totals.snapshots,
             gib_at_most=totals.gib,
+            unreachable=plan.unreachable,
+            lost=totals.lost,
             blocked=totals.blocked,
             over_share=totals.over_share,
             unreachable_sources=totals.unreachable,
@@ -227,7 +240,12 @@ def _next(plan: PrunePlan) -> str:
         case PlanStatus.PLANNING:
             return f"another invocation goes on with it: {look} tells how far it is"
         case PlanStatus.READY:
-            return f"nothing is deleted unless you apply it within {VALID.days} days: {ask}"
+            over = plan.totals.over_share
+            more = f", and {over} points of sources over max_deletes.share with it" if over else ""
+            return (
+                f"nothing is deleted unless you apply it within {VALID.days} days, over "
+                f"max_deletes or not{more}: {ask}"
+            )
         case PlanStatus.STOPPED:
             return f"over max_deletes.count: nothing is deleted unless you approve of it: {ask}"
         case PlanStatus.APPLYING if plan.totals.over_share and plan.approved_by is None:
@@ -237,6 +255,26 @@ def _next(plan: PrunePlan) -> str:
             )
         case PlanStatus.APPLYING:
             return f"{look} tells how far it is"
+
+
+def _by_region(
+    judging: Judging, records: Iterable[SourceRecord], regions: Container[str]
+) -> tuple[list[SourcePlan], dict[str, str]]:
+    """The plans of the sources, in the order of the Regions' names; and why a Region has none."""
+    by_region: dict[str, list[Source]] = defaultdict(list)
+    for one in records:
+        by_region[one.source.region].append(one.source)
+    planned: list[SourcePlan] = []
+    refused = {}
+    for region, sources in sorted(by_region.items()):
+        if region not in regions:
+            refused[region] = "no policy names this Region any more"
+            continue
+        try:
+            planned += judging.plan(region, sources)
+        except Refused as error:
+            refused[region] = str(error)
+    return planned, refused
 
 
 def _batches(records: Iterator[SourceRecord]) -> Iterable[list[SourceRecord]]:

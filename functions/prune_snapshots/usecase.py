@@ -18,8 +18,9 @@ class PruneRequest:
     """One of five, or none for all policies, as the daily schedule asks.
 
     ``policy``: prune it, or only plan it with ``dry_run``; ``slot``: when that was due, now if
-    absent. ``plan``: apply that plan; with ``dry_run``, tell how far it is. ``explain``: a point or
-    snapshot. ``hold``, with ``by`` and ``why``, and ``release``: a point or source.
+    absent; both hold for all policies as well. ``plan``: apply that plan; with ``dry_run``, tell
+    how far it is. ``explain``: a point or snapshot. ``hold``, with ``by`` and ``why``, and
+    ``release``: a point or source.
     """
 
     policy: str | None = None
@@ -44,6 +45,8 @@ class PruneRequest:
             raise MalformedMessage(
                 'a hold needs "by" and "why": who wants it and what for, for whoever finds it'
             )
+        if self.dry_run and (self.hold is not None or self.release is not None):
+            raise MalformedMessage("there is no dry run of a hold or a release: leave it out")
         return asked
 
 
@@ -69,4 +72,4 @@ class Pruner:
             case {"release": target}:
                 return self.holding.release(target)
             case _:
-                return self.pruning.ask_for_all(request.slot)
+                return self.pruning.ask_for_all(request.slot, dry_run=request.dry_run)

@@ -230,12 +230,13 @@ class FakeCompute:
         return {one: self.archive[one] for one in snapshots if one in self.archive}
 
     def tag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
-        for one in snapshots:
-            self.made[one].tags[key] = value
+        for one in self.made.keys() & set(snapshots):
+            self.made[one].tags.setdefault(key, value)
 
-    def untag_snapshots(self, snapshots: Iterable[str], key: str) -> None:
-        for one in snapshots:
-            self.made[one].tags.pop(key, None)
+    def untag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
+        for one in self.made.keys() & set(snapshots):
+            if self.made[one].tags.get(key) == value:
+                del self.made[one].tags[key]
 
     def delete_snapshot(self, snapshot: str) -> None:
         if snapshot in self.in_use or snapshot in self.locks:

@@ -99,11 +99,13 @@ class Stage:
     def work(self) -> list[Progress]:
         done = []
         while self.queue.messages:
-            done.append(self.deleter.apply(self.queue.messages.pop(0)))
+            done.append(self.deliver(self.queue.messages.pop(0)))
         return done
 
     def deliver(self, message: PruneMessage) -> Progress:
-        return self.deleter.apply(message)
+        progress = Progress()
+        self.deleter.apply(message, progress)
+        return progress
 
     def take(self, *days: int, source: Source = SOURCE, **given: Any) -> list[Point]:
         """A point of two snapshots of 8 GiB, for each of the days from T0 on."""

@@ -1,15 +1,15 @@
 """The points of a policy's sources as they are now: asked of ledger and EC2, and judged."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
 from lastgood.domain import pruning
 from lastgood.domain.model import Point, PointStatus, Source, Tagged
 from lastgood.domain.policy import Policy
-from lastgood.domain.prune_plan import LEAST_ARCHIVED, Obstacle, Obstacles, SourcePlan
+from lastgood.domain.prune_plan import LEAST_ARCHIVED, Obstacle, SourcePlan
 from lastgood.domain.retention import Judge, Verdict
 from lastgood.domain.tags import HOLD, POINT
 from lastgood.ports import Compute, Ledger
@@ -18,6 +18,10 @@ from lastgood.ports import Compute, Ledger
 class Judged(NamedTuple):
     points: list[Point]
     verdicts: list[Verdict]
+
+
+Found = Mapping[str, Sequence[Tagged]]
+"""The snapshots with the tags of points, by point, as EC2 shows them."""
 
 
 class _Region(NamedTuple):
@@ -45,20 +49,31 @@ class Judging:
     def __post_init__(self) -> None:
         self._judge = Judge(self.policy.retention)
 
-    def plan(self, sources: Iterable[Source]) -> list[SourcePlan]:
-        """For each source all its points, newest first, with what is in the way of those that the
-        rules free. In the order of the Regions' names."""
-        by_region: dict[str, list[Source]] = defaultdict(list)
-        for source in sources:
-            by_region[source.region].append(source)
-        return [
-            one
-            for region in sorted(by_region)
-            for one in self.planned(region, self.judge(by_region[region]))
-        ]
+    def plan(self, region: str, sources: Sequence[Source]) -> list[SourcePlan]:
+        """For each source of the Region all its points, newest first, with what is in the way of
+        those that the rules free."""
+        judged, found = self.judge(region, sources)
+        return self.planned(region, judged, found)
 
-    def judge(self, sources: Sequence[Source]) -> dict[Source, Judged]:
-        """Each source's points of the policy, and the verdicts on them, newest first."""
+    def judge(self, region: str, sources: Sequence[Source]) -> tuple[dict[Source, Judged], Found]:
+        """Each source's points of the policy, and the verdicts on them, newest first; and what EC2
+        has of the points of those sources of which some go.
+
+        Of such a source a point that lost snapshots counts for nothing: else the last one that can
+        be restored might go for one that cannot.
+        """
+        judged = self._by_record(sources)
+        poorer = {source: one for source, one in judged.items() if any(_free(one))}
+        asked = [one.id for points, _ in poorer.values() for one in points]
+        found = self.compute(region).snapshots_of_points(asked) if asked else {}
+        for source, (points, verdicts) in poorer.items():
+            lost = {one.id: pruning.lost(one, found.get(one.id, ()), self.now) for one in points}
+            if any(lost.values()):
+                facts = [replace(one.point, lost=lost[one.point.id]) for one in verdicts]
+                judged[source] = Judged(points, self._judge.judge(facts, self.now))
+        return judged, found
+
+    def _by_record(self, sources: Sequence[Source]) -> dict[Source, Judged]:
         holds = self.ledger.source_holds(one.id for one in sources)
         judged = {}
         for source in sources:
@@ -81,27 +96,21 @@ class Judging:
         empty = point.status is PointStatus.FAILED and not point.members
         return point.policy == self.policy.name and not empty
 
-    def planned(self, region: str, judged: Mapping[Source, Judged]) -> list[SourcePlan]:
-        """As ``plan``, of sources in one Region that are judged already."""
-        freed: list[Point] = []
-        for points, verdicts in judged.values():
-            free = {one.point.id for one in verdicts if not one.keep}
-            freed += [one for one in points if one.id in free]
-        obstacles = self._obstacles(region, freed)
+    def planned(
+        self, region: str, judged: Mapping[Source, Judged], found: Found
+    ) -> list[SourcePlan]:
+        """As ``plan``, of what ``judge`` answered."""
+        freed = [one for each in judged.values() for one in _free(each)]
+        held = in_the_way(self.compute(region), freed, found, self.now)
+        obstacles = {
+            one.id: {**pruning.missing_copies(self.policy, one), **held.get(one.id, {})}
+            for one in freed
+        }
         cap = self.policy.max_deletes
         return [
             pruning.plan_source(source, points, verdicts, obstacles, cap)
             for source, (points, verdicts) in judged.items()
         ]
-
-    def _obstacles(self, region: str, freed: Sequence[Point]) -> dict[str, Obstacles]:
-        compute = self.compute(region)
-        found = compute.snapshots_of_points(one.id for one in freed) if freed else {}
-        held = in_the_way(compute, freed, found, self.now)
-        return {
-            one.id: {**pruning.missing_copies(self.policy, one), **held.get(one.id, {})}
-            for one in freed
-        }
 
     def _region(self, name: str) -> _Region:
         if name not in self._regions:
@@ -114,10 +123,15 @@ class Judging:
         return self._regions[name]
 
 
+def _free(judged: Judged) -> list[Point]:
+    free = {one.point.id for one in judged.verdicts if not one.keep}
+    return [one for one in judged.points if one.id in free]
+
+
 def in_the_way(
     compute: Compute,
     points: Sequence[Point],
-    snapshots: Mapping[str, Sequence[Tagged]],
+    snapshots: Found,
     now: datetime,
 ) -> dict[str, dict[Obstacle, str]]:
     """By point: images that use its snapshots, and snapshots that are in the archive for less than

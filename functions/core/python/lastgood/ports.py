@@ -191,11 +191,11 @@ class Compute(Protocol):
         ...
 
     def tag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
-        """Those that are gone are passed over."""
+        """Those that are gone, or bear the key already, are passed over."""
         ...
 
-    def untag_snapshots(self, snapshots: Iterable[str], key: str) -> None:
-        """As ``tag_snapshots``; whatever the value is."""
+    def untag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
+        """Those that are gone, or bear the key with another value, are passed over."""
         ...
 
 

@@ -1,7 +1,7 @@
 """EC2 in one Region: its dictionaries become the domain's values here, and nowhere else."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -221,14 +221,45 @@ class Ec2Compute:
         }
 
     def tag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
-        for some in _chunks(snapshots, MOST_IDS):
-            with translated("ec2", f"tag {len(some)} snapshots with {key}"):
-                self._reads.create_tags(Resources=some, Tags=[{"Key": key, "Value": value}])
+        tag = {"Key": key, "Value": value}
+        self._for_each(
+            snapshots,
+            lambda tags: key not in tags,
+            lambda ids: self._reads.create_tags(Resources=ids, Tags=[tag]),
+            f"tag snapshots with {key}",
+        )
 
-    def untag_snapshots(self, snapshots: Iterable[str], key: str) -> None:
-        for some in _chunks(snapshots, MOST_IDS):
-            with translated("ec2", f"take the tag {key} from {len(some)} snapshots"):
-                self._reads.delete_tags(Resources=some, Tags=[{"Key": key}])
+    def untag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
+        tag = {"Key": key, "Value": value}
+        self._for_each(
+            snapshots,
+            lambda tags: tags.get(key) == value,
+            # With its value: EC2 leaves a tag that somebody has written over meanwhile.
+            lambda ids: self._reads.delete_tags(Resources=ids, Tags=[tag]),
+            f"take the tag {key} from snapshots",
+        )
+
+    def _for_each(
+        self,
+        snapshots: Iterable[str],
+        wanted: Callable[[Mapping[str, str]], bool],
+        act: Callable[[list[str]], object],
+        what: str,
+    ) -> None:
+        """On those that are there and whose tags are ``wanted``: EC2 refuses the whole call for
+        one that is gone."""
+        for some in _chunks(snapshots, MOST_FILTER_VALUES):
+            pages = self._snapshots(_filter("snapshot-id", some))
+            ids = [one.member.snapshot for page in pages for one in page.items if wanted(one.tags)]
+            try:
+                if ids:
+                    with translated("ec2", what):
+                        act(ids)
+            except AlreadyDone:
+                # One went since it was described.
+                for one in ids:
+                    with suppress(AlreadyDone), translated("ec2", what):
+                        act([one])
 
     def _snapshots(self, *filters: Dict) -> Iterator[Page[Tagged]]:
         for page in self._pages("describe_snapshots", list(filters), OwnerIds=["self"]):

@@ -9,6 +9,8 @@ from lastgood.domain.manifest import Manifest
 from lastgood.domain.names import instant
 from lastgood.domain.policy import ResourceKind
 
+A_TAG = "a tag"
+"""Who holds, if a tag says only why."""
 LONGEST_TAG_VALUE = 256
 """Characters (EC2 User Guide, "Tag restrictions")."""
 
@@ -97,14 +99,15 @@ class Hold:
 
     @property
     def tag(self) -> str:
-        """The value of the tag that says so; cut to what a tag holds."""
-        return f"{self.by}: {self.why}"[:LONGEST_TAG_VALUE]
+        """The value of the tag that says so; cut to what a tag holds. As ``of_tag`` found it."""
+        text = self.why if self.by == A_TAG else f"{self.by}: {self.why}"
+        return text[:LONGEST_TAG_VALUE]
 
     @classmethod
     def of_tag(cls, value: str, at: datetime) -> "Hold":
         """What a tag says, whoever wrote it; ``at``: when it was found."""
         by, colon, why = value.partition(": ")
-        return cls(by=by if colon else "a tag", why=why if colon else value or "no reason", at=at)
+        return cls(by=by if colon else A_TAG, why=why if colon else value or "no reason", at=at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ MOST_TAGS = 25
 LONGEST_TAG_KEY = 128  # characters: EC2 User Guide, "Tag restrictions"
 MOST_VALUES = 190
 """EC2 takes 200 filter values in one describe; the rest is for Lastgood's own filters."""
+TOO_MANY = f"but EC2 can search for at most {MOST_VALUES} at once"
 MOST_POINTS = 100_000
 """Snapshots in a Region, by default (EBS User Guide, "Quotas for Amazon EBS")."""
 LEAST_WINDOW, MOST_WINDOW = timedelta(minutes=1), timedelta(minutes=1440)  # EventBridge Scheduler
@@ -151,7 +152,7 @@ def _selecting(wanted: TagMatch) -> Iterator[Problem]:
         yield (), "is an empty mapping, so it selects everything; it must name at least one tag"
     count = sum(len(values) for values in wanted.values())
     if count > MOST_VALUES:
-        yield (), f"has {count} values in all, but EC2 can search for at most {MOST_VALUES} at once"
+        yield (), f"has {count} values in all, {TOO_MANY}"
     yield from _match(wanted)
 
 
@@ -219,6 +220,9 @@ def _keep_tags(matches: tuple[TagMatch, ...]) -> Iterator[Problem]:
                 (index,),
                 "is an empty mapping, so it keeps everything; it must name at least one tag",
             )
+        count = sum(len(values) for values in wanted.values())
+        if count > MOST_VALUES:
+            yield (index,), f"has {count} values in all, {TOO_MANY}"
         yield from _below(index, _match(wanted))
 
 

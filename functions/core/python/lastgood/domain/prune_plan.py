@@ -1,6 +1,6 @@
 """The plan of a prune: what becomes of each point, what is in the way, and how far it is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -45,7 +45,8 @@ Obstacles = Mapping[Obstacle, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointPlan:
-    """``gib``: of all its volumes, so an upper bound of what a delete frees."""
+    """``gib``: of all its volumes, so an upper bound of what a delete frees. ``lost``: EC2 lacks
+    snapshots of it."""
 
     id: str
     status: PointStatus
@@ -55,6 +56,7 @@ class PointPlan:
     fate: Fate
     reasons: tuple[str, ...]
     blocked_by: Obstacles = field(default_factory=dict)
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ class SourcePlan:
     """All points of one source under one policy, newest first.
 
     ``over_share``: more than ``max_deletes.share`` of them would go; none does, unless a person
-    approves of it.
+    approves of it. But a point that is expired is being deleted already: it is finished.
     """
 
     source: Source
@@ -71,8 +73,16 @@ class SourcePlan:
 
     def going(self, *, approved: bool) -> tuple[PointPlan, ...]:
         if self.over_share and not approved:
-            return ()
+            return self.finishing
         return tuple(one for one in self.points if one.fate is Fate.DELETE)
+
+    @property
+    def finishing(self) -> tuple[PointPlan, ...]:
+        return tuple(
+            one
+            for one in self.points
+            if one.fate is Fate.DELETE and one.status is PointStatus.EXPIRED
+        )
 
 
 SOURCES_IN_SLICE = 5
@@ -98,10 +108,18 @@ class Part:
     def busy(self) -> tuple[int, ...]:
         """The slices in which something goes, or would if a person approved, counted through the
         plan."""
+        return self._slices(lambda one: one.going(approved=True))
+
+    @property
+    def finishing(self) -> tuple[int, ...]:
+        """Those in which the deletion of a point has begun."""
+        return self._slices(lambda one: one.finishing)
+
+    def _slices(self, some: Callable[[SourcePlan], object]) -> tuple[int, ...]:
         return tuple(
             self.number * SLICES + number
             for number in range(SLICES)
-            if any(one.going(approved=True) for one in self.slice(number))
+            if any(some(one) for one in self.slice(number))
         )
 
 
@@ -109,14 +127,20 @@ class Part:
 class Totals:
     """Of points, but for ``sources``. ``gib`` is of those that go: at most so much is freed.
 
-    ``unreachable``: sources in Regions that no policy names any more, where nothing can be done.
+    ``finishing``: those of ``going`` that are expired. ``over_...``: what goes beside, if a person
+    approves. ``lost``: points that lack snapshots in EC2. ``unreachable``: sources in Regions where
+    nothing can be done.
     """
 
     sources: int = 0
     unreachable: int = 0
     kept: int = 0
     going: int = 0
+    finishing: int = 0
+    lost: int = 0
     over_share: int = 0
+    over_snapshots: int = 0
+    over_gib: int = 0
     sources_over_share: int = 0
     blocked: Mapping[Obstacle, int] = field(default_factory=dict)
     snapshots: int = 0
@@ -128,17 +152,37 @@ class Totals:
             for obstacle in one.blocked_by:
                 blocked[obstacle] = blocked.get(obstacle, 0) + 1
         going = [one for source in part.sources for one in source.going(approved=False)]
-        over = [source for source in part.sources if source.over_share]
+        over_sources = [source for source in part.sources if source.over_share]
+        over = [
+            one
+            for source in over_sources
+            for one in source.going(approved=True)
+            if one not in source.finishing
+        ]
         return replace(
             self,
             sources=self.sources + len(part.sources),
             kept=self.kept + sum(one.fate is Fate.KEEP for one in _points(part)),
             going=self.going + len(going),
-            over_share=self.over_share + sum(len(one.going(approved=True)) for one in over),
-            sources_over_share=self.sources_over_share + len(over),
+            finishing=self.finishing + sum(len(one.finishing) for one in part.sources),
+            lost=self.lost + sum(one.lost for one in _points(part)),
+            over_share=self.over_share + len(over),
+            over_snapshots=self.over_snapshots + sum(len(one.snapshots) for one in over),
+            over_gib=self.over_gib + sum(one.gib for one in over),
+            sources_over_share=self.sources_over_share + len(over_sources),
             blocked=blocked,
             snapshots=self.snapshots + sum(len(one.snapshots) for one in going),
             gib=self.gib + sum(one.gib for one in going),
+        )
+
+    @property
+    def approved(self) -> "Totals":
+        """What goes when a person has approved."""
+        return replace(
+            self,
+            going=self.going + self.over_share,
+            snapshots=self.snapshots + self.over_snapshots,
+            gib=self.gib + self.over_gib,
         )
 
 
@@ -160,8 +204,9 @@ class PrunePlan:
     """The head of a plan; its parts are stored apart, as JSON.
 
     ``cursor``: where among the sources of the policy to go on, None at their end. ``parts``: how
-    many are written; ``busy``: the slices in which something goes. ``retention``: that
-    of the policy when it was planned. ``approved_by``: who applied it, if that was a person.
+    many are written; ``busy``: the slices in which something goes, ``finishing``: in which
+    something is expired. ``unreachable``: by Region, why its sources are in none. ``retention``:
+    that of the policy when it was planned. ``approved_by``: who applied it, if a person did.
     """
 
     id: str
@@ -173,17 +218,28 @@ class PrunePlan:
     cursor: str | None = None
     parts: int = 0
     busy: tuple[int, ...] = ()
+    finishing: tuple[int, ...] = ()
+    unreachable: Mapping[str, str] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     approved_by: str | None = None
 
-    def with_part(self, part: Part, cursor: str, unreachable: int = 0) -> "PrunePlan":
-        """``cursor``: the last source of the part. ``unreachable``: sources that are not in it."""
+    def with_part(
+        self,
+        part: Part,
+        cursor: str,
+        unreachable: int = 0,
+        refused: Mapping[str, str] | None = None,
+    ) -> "PrunePlan":
+        """``cursor``: the last source of the part. ``unreachable``: sources that are not in it;
+        ``refused``: by Region, why."""
         totals = self.totals.with_part(part)
         return replace(
             self,
             parts=part.number + 1,
             cursor=cursor,
             busy=(*self.busy, *part.busy),
+            finishing=(*self.finishing, *part.finishing),
+            unreachable={**self.unreachable, **(refused or {})},
             totals=replace(totals, unreachable=totals.unreachable + unreachable),
         )
 
@@ -191,7 +247,7 @@ class PrunePlan:
         """What becomes of it when all sources are planned."""
         if self.dry_run:
             status = PlanStatus.READY
-        elif self.totals.going > cap.count:
+        elif self.totals.going - self.totals.finishing > cap.count:
             status = PlanStatus.STOPPED
         else:
             status = PlanStatus.APPLYING

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from lastgood.domain.model import Hold, Point, PointStatus, Source
+from lastgood.domain.mending import GONE_AFTER
+from lastgood.domain.model import Hold, Point, PointStatus, Source, Tagged
 from lastgood.domain.policy import MaxDeletes, Policy
 from lastgood.domain.prune_plan import Fate, Obstacle, Obstacles, PointPlan, SourcePlan
 from lastgood.domain.retention import PointFacts, Verdict, floor, newest_first
@@ -36,8 +37,20 @@ def hold_of(tags: Mapping[str, str], at: datetime) -> Hold | None:
     return Hold.of_tag(tags[HOLD], at) if HOLD in tags else None
 
 
+def lost(point: Point, found: Sequence[Tagged], now: datetime) -> str | None:
+    """Why an AVAILABLE point cannot be restored any more, if so: somebody has deleted snapshots of
+    it. ``found``: those with its tag that EC2 shows."""
+    if point.status is not AVAILABLE or now - (point.settled_at or point.slot) < GONE_AFTER:
+        return None
+    gone = set(point.snapshots) - {one.member.snapshot for one in found}
+    if not gone:
+        return None
+    return f"{len(gone)} of its {len(point.snapshots)} snapshots are not in EC2 any more"
+
+
 def newest(points: Iterable[Point], at_least: int, now: datetime) -> set[str]:
-    """The ids of the points of one source that a plan may never delete: see ``Retention``."""
+    """The ids of the points of one source that a plan may never delete: see ``Retention``. None of
+    ``points`` is lost."""
     plain = (facts(one, hold=None, tags={}, locked={}) for one in points)
     return {one.id for one in floor(newest_first(plain), at_least, now)}
 
@@ -81,4 +94,5 @@ def _planned(point: Point, verdict: Verdict, obstacles: Mapping[str, Obstacles])
         fate=Fate.KEEP if verdict.keep else Fate.BLOCKED if blocked_by else Fate.DELETE,
         reasons=verdict.reasons,
         blocked_by=blocked_by,
+        lost=verdict.point.lost is not None,
     )

@@ -31,7 +31,8 @@ class PointFacts:
 
     ``taken_at``: with a zone, at least a year from the first and the last year of the calendar.
     ``protections``: why it must stay whatever the rules say (a hold, a lock, a restore under way),
-    each in words for people.
+    each in words for people. ``lost``: why it is not whole any more, though it was; such a point
+    counts for nothing.
     """
 
     id: str
@@ -39,6 +40,11 @@ class PointFacts:
     status: PointStatus = PointStatus.AVAILABLE
     tags: Mapping[str, str] = field(default_factory=dict)
     protections: tuple[str, ...] = ()
+    lost: str | None = None
+
+    def is_real(self, now: datetime) -> bool:
+        """Whether it can be restored, and is not of the future."""
+        return self.status is PointStatus.AVAILABLE and self.lost is None and self.taken_at <= now
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,11 +97,7 @@ class Judge:
     def judge(self, points: Iterable[PointFacts], now: datetime) -> list[Verdict]:
         """As the function ``judge``."""
         ordered = newest_first(points)
-        judged = [
-            one
-            for one in ordered
-            if one.status is PointStatus.AVAILABLE and not one.protections and one.taken_at <= now
-        ]
+        judged = [one for one in ordered if one.is_real(now) and not one.protections]
         case = self._apply(judged, floor(ordered, self._retention.at_least, now))
         kept, told, lost = case.kept, case.why_kept, case.why_lost
         verdicts, index = [], 0
@@ -154,8 +156,7 @@ def newest_first(points: Iterable[PointFacts]) -> list[PointFacts]:
 
 def floor(ordered: Iterable[PointFacts], at_least: int, now: datetime) -> list[PointFacts]:
     """The newest that no rule deletes. A held point is real: it counts here, though for no rule."""
-    real = (one for one in ordered if one.status is PointStatus.AVAILABLE and one.taken_at <= now)
-    return list(islice(real, at_least))
+    return list(islice((one for one in ordered if one.is_real(now)), at_least))
 
 
 def matches(tags: Mapping[str, str], match: TagMatch) -> bool:
@@ -179,6 +180,8 @@ def _unjudged(point: PointFacts, now: datetime) -> Verdict:
         case PointStatus.FAILED:
             keep = now - point.taken_at < FAILED_GRACE
             return Verdict(point, keep, _failed if keep else _failed_before)
+        case _ if point.lost:
+            return Verdict(point, keep=True, _tell=_lost)
         case _:
             return Verdict(point, keep=True, _tell=_in_the_future)
 
@@ -206,6 +209,10 @@ def _failed(point: PointFacts) -> tuple[str, ...]:
 
 def _failed_before(_: PointFacts) -> tuple[str, ...]:
     return (f"failed more than {FAILED_GRACE.days} days ago: it counts for no rule",)
+
+
+def _lost(point: PointFacts) -> tuple[str, ...]:
+    return (f"lost: {point.lost}; it counts for no rule",)
 
 
 def _in_the_future(point: PointFacts) -> tuple[str, ...]:
