@@ -7,7 +7,10 @@ FUNCTIONS := $(filter-out functions/core/,$(wildcard functions/*/))
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 export NODE_NO_WARNINGS := 1
 export CDK_DISABLE_CLI_TELEMETRY := true
-export POINTS POLICY RETENTION NOW FORMAT YEARS START OUTAGES WHATIF OUT
+# What people give to judge and simulate goes on as it stands: a $ in it is not make's.
+GIVEN := POINTS POLICY RETENTION NOW FORMAT YEARS START OUTAGES WHATIF OUT
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+export $(GIVEN)
 # So that the CDK CLI's "python3 app.py" is the one with our packages.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -50,14 +53,13 @@ demo: venv  ## deploy into the test cloud and watch a fleet being protected
 cloud: venv  ## the test cloud with the bundle deployed, left running
 	$(BIN)/python -m tests.demo --stay
 
-# What is set on the command line goes on, quoted; POINTS and the like may come from the environment.
 judge:  ## what would a policy do to these? POINTS=file|- POLICY=name|RETENTION=json [NOW= FORMAT=table|json]
-	@$(MAKE) --no-print-directory venv >&2
+	@$(MAKE) -s --no-print-directory venv >&2
 	@$(BIN)/python -m infra.judge "$$POINTS" $${POLICY:+--policy "$$POLICY"} \
 	  $${RETENTION:+--retention "$$RETENTION"} $${NOW:+--now "$$NOW"} $${FORMAT:+--format "$$FORMAT"}
 
 simulate:  ## what a policy keeps over years: POLICY=name [YEARS= START= OUTAGES= WHATIF= OUT=timeline.svg]
-	@$(MAKE) --no-print-directory venv >&2
+	@$(MAKE) -s --no-print-directory venv >&2
 	@$(BIN)/python -m infra.simulate $${POLICY:+--policy "$$POLICY"} $${YEARS:+--years "$$YEARS"} \
 	  $${START:+--start "$$START"} $${OUTAGES:+--outages "$$OUTAGES"} \
 	  $${WHATIF:+--what-if "$$WHATIF"} $${OUT:+--out "$$OUT"}

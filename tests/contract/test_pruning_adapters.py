@@ -130,9 +130,32 @@ def test_a_tag_is_put_on_and_taken_off_and_others_stay(compute, made):
     compute.tag_snapshots([one, other], tags.HOLD, "anna: audit")
     assert compute.snapshot(one).tags[tags.HOLD] == "anna: audit"
 
-    compute.untag_snapshots([one], tags.HOLD)
+    compute.untag_snapshots([one], tags.HOLD, "anna: audit")
     assert compute.snapshot(one).tags == {tags.POLICY: "web-daily", "team": "web"}
     assert tags.HOLD in compute.snapshot(other).tags
+
+
+def test_snapshots_that_are_gone_or_bear_another_value_are_passed_over(compute, made):
+    one, other = made({tags.HOLD: "legal"}, {})
+
+    compute.tag_snapshots([one, other, "snap-12345678"], tags.HOLD, "anna: audit")
+    assert compute.snapshot(one).tags[tags.HOLD] == "legal"
+    assert compute.snapshot(other).tags[tags.HOLD] == "anna: audit"
+
+    compute.untag_snapshots([one, other, "snap-12345678"], tags.HOLD, "anna: audit")
+    assert compute.snapshot(one).tags[tags.HOLD] == "legal"
+    assert tags.HOLD not in compute.snapshot(other).tags
+
+
+def test_a_snapshot_that_goes_in_between_leaves_no_other_without_its_tag(cloud, compute, made):
+    one, other = made({}, {})
+    gone = aws_error("InvalidSnapshot.NotFound", "gone", 400)
+    cloud.faults.spoil("ec2.CreateTags", gone, times=2)
+
+    compute.tag_snapshots([one, other], tags.HOLD, "anna: audit")
+
+    found = [compute.snapshot(each).tags.get(tags.HOLD) for each in (one, other)]
+    assert sorted(map(str, found)) == ["None", "anna: audit"]
 
 
 # -- plans, messages, invocations -------------------------------------------------------------

@@ -1,13 +1,14 @@
 """Applying a part of a plan: whole points, again and again, and never what may not go any more."""
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from delete_snapshots.usecase import RESERVE
+from delete_snapshots.usecase import RESERVE, Progress
 from lastgood.domain.model import PointStatus
-from lastgood.domain.policy import Retention
+from lastgood.domain.policy import Copy, Retention
 from lastgood.domain.prune_plan import Obstacle, PruneMessage
 from lastgood.domain.tags import HOLD
 from lastgood.errors import OutOfTime, Throttled, UnknownTarget, UnsafePlan
@@ -195,6 +196,38 @@ def test_a_retention_that_was_changed_since_is_not_applied():
     stage.deliver(message)
 
     assert stage.status(points) == ["available"] * 4
+
+
+def test_copies_that_are_asked_for_since_are_waited_for():
+    stage, points, message = a_stage()
+    stage.policies.known["web-daily"] = replace(stage.policy, copies=(Copy(region="eu-north-1"),))
+
+    progress = stage.deliver(message)
+
+    assert stage.status(points) == ["available"] * 4
+    assert "its copy to eu-north-1 is required" in progress.left[points[0].id]
+
+
+def test_when_the_newest_lose_their_snapshots_the_last_whole_one_stays():
+    stage, points, message = a_stage()
+    for one in points[2:]:
+        stage.ec2.made.pop(one.snapshots[0])
+
+    progress = stage.deliver(message)
+
+    assert stage.status(points) == ["deleted", "available", "available", "available"]
+    assert progress.left == {points[1].id: "it is one of the newest 1 now"}
+
+
+def test_what_was_deleted_before_an_error_is_counted():
+    stage, _, message = a_stage()
+    stage.steps.at("compute.delete_snapshot", raising(SLOW_DOWN), nth=3)
+    progress = Progress()
+
+    with pytest.raises(Throttled):
+        stage.deleter.apply(message, progress)
+
+    assert progress.deleted == 1
 
 
 def test_a_plan_that_nobody_applied_is_refused():

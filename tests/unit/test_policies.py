@@ -633,6 +633,21 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "as-is: did you mean 'required'?"
         ],
     ),
+    "a share that stops every prune": (
+        web('schedules: [{cron: "0 * * * ? *"}]', retention="{keep_hourly: 12, keep_daily: 7}"),
+        [
+            "policies.web.max_deletes.share: is 0.5, but at these schedules and this retention 24 "
+            "of the 41 points of a source go on one day: nothing would ever be pruned; it must be "
+            "at least 0.59"
+        ],
+    ),
+    "too many values to keep": (
+        web(retention=f"{{keep_daily: 7, keep_tags: [{{a: [{MANY_VALUES}]}}]}}"),
+        [
+            "policies.web.retention.keep_tags[0]: has 191 values in all, but EC2 can search for at "
+            "most 190 at once"
+        ],
+    ),
     "a share of 0": (
         web("max_deletes: {share: 0}"),
         ["policies.web.max_deletes.share: is the number 0, but must be above 0 and at most 1"],

@@ -5,15 +5,31 @@ from datetime import timedelta
 
 import pytest
 
+from lastgood.domain import forecast
+from lastgood.domain.forecast import slots_of
 from lastgood.domain.model import Hold, Outcome, PointStatus, Source
-from lastgood.domain.policy import Copy, MaxDeletes, Retention, Schedule
+from lastgood.domain.policy import Copy, MaxDeletes, ResourceKind, Retention, Schedule, Select, Span
 from lastgood.domain.prune_plan import SLICES, Fate, Obstacle, PlanStatus
+from lastgood.domain.retention import Judge, PointFacts
 from lastgood.domain.tags import HOLD
-from lastgood.errors import Conflict, MalformedMessage, UnknownPolicy, UnknownTarget, UnsafePlan
+from lastgood.errors import (
+    Conflict,
+    MalformedMessage,
+    RegionNotEnabled,
+    UnknownPolicy,
+    UnknownTarget,
+    UnsafePlan,
+)
 from prune_snapshots.planning import RESERVE, SOURCES_IN_PART, VALID
 from tests.support.builders import SOURCE, T0, a_claim
+from tests.support.fakes import raising
 from tests.support.prune_stage import DAY, NOW, Stage, a_policy
 
+TWO_REGIONS = Select(
+    resource=ResourceKind.INSTANCE,
+    tags={"backup": ("daily",)},
+    regions=("eu-west-1", "eu-north-1"),
+)
 NIGHTLY = Schedule(cron="0 2 * * ? *")
 
 
@@ -152,6 +168,52 @@ def test_a_region_that_no_policy_names_any_more_is_counted_and_left():
     assert stage.days() == [1, 2, 3]
 
 
+def test_a_region_that_refuses_is_told_of_and_the_others_go_on():
+    stage = Stage(a_policy(select=TWO_REGIONS))
+    north = Source(id="i-north", region="eu-north-1", account=SOURCE.account)
+    stage.take(0, 1, 2, 3, source=north)
+    stage.take(0, 1, 2, 3)
+    refusal = RegionNotEnabled("eu-north-1 is not enabled")
+    stage.steps.at("compute.snapshots_tagged", raising(refusal), nth=1)
+
+    report = stage.prune()
+
+    assert report.status is PlanStatus.APPLYING
+    assert report.unreachable_sources == 1
+    assert report.unreachable == {"eu-north-1": "eu-north-1 is not enabled"}
+    assert stage.days() == [1, 2, 3]
+
+
+def test_points_whose_snapshots_somebody_deleted_count_for_nothing():
+    stage = a_stage(retention=Retention(keep_last=3), max_deletes=MaxDeletes(share=0.5))
+    points = stage.take(*range(6))
+    for one in points[3:]:
+        del stage.ec2.made[one.snapshots[0]]
+
+    report = stage.prune()
+
+    assert (report.delete, report.lost) == (0, 3)
+    assert stage.days() == list(range(6))
+    told = stage.ask(explain=points[5].id)
+    assert told.reasons == (
+        "lost: 1 of its 2 snapshots are not in EC2 any more; it counts for no rule",
+    )
+
+
+def test_a_dry_run_for_all_policies_asks_for_dry_runs():
+    stage = Stage()
+
+    stage.ask(dry_run=True)
+
+    assert stage.pruners.asked == [("web-daily", NOW, True)]
+
+
+@pytest.mark.parametrize("given", [{"hold": "pt-1", "by": "a", "why": "b"}, {"release": "pt-1"}])
+def test_there_is_no_dry_run_of_a_hold(given):
+    with pytest.raises(MalformedMessage, match="no dry run"):
+        Stage().ask(dry_run=True, **given)
+
+
 # parts
 
 
@@ -188,6 +250,19 @@ def test_a_planner_that_meets_another_one_at_the_same_plan_stops():
 
     assert mine.sources == other[0].sources == 2
     assert mine.status is PlanStatus.APPLYING
+
+
+def test_a_plan_whose_retention_changes_while_it_is_made_is_refused():
+    stage = Stage()
+    for source in sources(SOURCES_IN_PART + 1):
+        stage.take(0, 1, 2, 3, source=source)
+    stage.clock.time_left = RESERVE - timedelta(seconds=1)
+    stage.ask(policy="web-daily", slot=NOW)
+    stage.clock.time_left = timedelta(minutes=15)
+    stage.policies.known["web-daily"] = a_policy(retention=Retention(keep_daily=1))
+
+    with pytest.raises(UnsafePlan, match="was changed while"):
+        stage.ask(policy="web-daily", slot=NOW)
 
 
 # the cap
@@ -233,10 +308,24 @@ def test_a_source_over_the_share_keeps_all_while_the_others_are_pruned():
     assert (report.delete, report.over_share) == (1, 4)
     assert "more than 50%" in stage.notices.told[0].text
 
-    stage.ask(plan=report.plan)
+    approved = stage.ask(plan=report.plan)
     stage.work()
 
     assert stage.days(many) == [4, 5, 6]
+    assert (approved.delete, approved.snapshots, approved.gib_at_most) == (5, 10, 80)
+
+
+@pytest.mark.parametrize("cap", [MaxDeletes(count=100, share=0.5), MaxDeletes(count=1, share=1.0)])
+def test_a_deletion_that_has_begun_is_finished_whatever_the_cap_says(cap):
+    stage = a_stage(max_deletes=cap)
+    points = stage.take(*range(8))
+    stage.ledger.expire(points[0], NOW, "daily 2026-03-01: used up")
+    del stage.ec2.made[points[0].snapshots[0]]
+
+    report = stage.prune()
+
+    assert stage.status(points) == ["deleted", *["available"] * 7]
+    assert report.status is (PlanStatus.APPLYING if cap.count == 100 else PlanStatus.STOPPED)
 
 
 def test_half_of_the_points_is_not_more_than_half():
@@ -415,6 +504,56 @@ def test_a_released_point_of_a_held_source_stays_held():
     assert HOLD in stage.ec2.made[points[0].snapshots[0]].tags
 
 
+def tags_of(stage, points):
+    return {stage.ec2.made[one].tags.get(HOLD) for point in points for one in point.snapshots}
+
+
+def test_a_tag_that_somebody_else_put_outlives_our_holds():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3)
+    for one in points[0].snapshots:
+        stage.ec2.made[one].tags[HOLD] = "legal: case 7"
+
+    stage.ask(hold=SOURCE.id, by="ops", why="migration")
+    report = stage.ask(release=SOURCE.id)
+
+    assert tags_of(stage, points[:1]) == {"legal: case 7"}
+    assert tags_of(stage, points[1:]) == {None}
+    assert report.held
+    assert f"the tag {HOLD}=legal: case 7" in report.note
+    stage.prune()
+    assert stage.days() == [0, 1, 2, 3]
+
+
+def test_of_two_holds_the_tag_that_is_left_is_of_the_one_that_is_left():
+    stage = Stage()
+    (point,) = stage.take(0)
+    stage.ask(hold=SOURCE.id, by="ben", why="move")
+    stage.ask(hold=point.id, by="anna", why="audit")
+    assert tags_of(stage, [point]) == {"ben: move"}
+
+    stage.ask(release=SOURCE.id)
+    assert tags_of(stage, [point]) == {"anna: audit"}
+
+    stage.ask(hold=SOURCE.id, by="ben", why="move")
+    stage.ask(release=point.id)
+    assert tags_of(stage, [point]) == {"ben: move"}
+
+
+def test_a_source_whose_snapshots_are_partly_or_all_gone_can_be_held_and_released():
+    stage = Stage()
+    points = stage.take(0, 1)
+    del stage.ec2.made[points[0].snapshots[0]]
+
+    stage.ask(hold=SOURCE.id, by="ben", why="move")
+    assert not stage.ask(release=SOURCE.id).held
+    assert tags_of(stage, points[1:]) == {None}
+
+    empty = Source(id="i-empty", region="eu-west-1", account=SOURCE.account)
+    stage.ledger.hold_source(empty.id, Hold(by="ben", why="move", at=NOW))
+    assert not stage.ask(release=empty.id).held
+
+
 def test_what_is_being_deleted_cannot_be_held():
     stage = Stage()
     (point,) = stage.take(0)
@@ -465,7 +604,7 @@ def test_a_point_that_nothing_frees_within_ten_years_says_so():
     told = stage.ask(explain=points[0].id)
 
     assert told.goes_at is None
-    assert told.lines[-1] == "It does not go within ten years, as things are."
+    assert told.lines[-1] == "It does not go before 2036-06-08, as things are."
 
 
 def test_any_snapshot_of_a_point_leads_to_its_explanation():
@@ -476,7 +615,18 @@ def test_any_snapshot_of_a_point_leads_to_its_explanation():
 
     assert {one.point for one in told} == {points[0].id}
     assert all(one.fate is Fate.DELETE for one in told)
-    assert told[0].lines[-1] == "It goes at the next prune."
+    assert told[0].lines[-1].startswith("It goes at the next prune")
+
+
+def test_a_point_of_a_source_over_the_share_is_explained_by_that():
+    stage = a_stage(max_deletes=MaxDeletes(count=100, share=0.5))
+    points = stage.take(*range(8))
+
+    told = stage.ask(explain=points[0].id)
+
+    assert told.fate is Fate.DELETE
+    assert told.lines[-1].startswith("5 of the 8 points of its source would go, more than")
+    assert '{"policy": "web-daily", "dry_run": true}' in told.lines[-1]
 
 
 def test_a_blocked_point_is_explained_with_what_is_in_the_way():
@@ -499,6 +649,36 @@ def test_a_deleted_point_is_explained_by_its_history():
 
     assert told.status is PointStatus.DELETED
     assert "keep_daily 4 would keep it" in told.reasons[-2]
+
+
+def test_a_deleted_point_of_a_policy_that_is_gone_is_explained_by_its_history_too():
+    stage = Stage()
+    points = stage.take(0, 1, 2, 3)
+    stage.prune()
+    stage.policies.known.clear()
+
+    told = stage.ask(explain=points[0].id)
+
+    assert told.lines[2] == "Free to go:"
+    assert "deleted at" in told.reasons[-1]
+
+
+def test_what_is_foretold_counts_on_the_prunes_until_then():
+    """The oldest point stays for its rule until it leaves the span; then the next one does."""
+    retention = Retention(keep_weekly=8, keep_within_monthly=Span.parse("2m"))
+    stage = a_stage(retention=retention, schedules=(NIGHTLY,))
+    policy, day = stage.policy, NOW - 60 * DAY
+    points, target = [PointFacts(id="p", taken_at=day)], "p"
+    foretold = forecast.freed(policy, points, target, day + DAY / 2)
+
+    judge, now, left = Judge(retention), day, points
+    while any(one.id == target for one in left):
+        now += DAY
+        coming = slots_of(policy, after=now - DAY, until=now)
+        left = [*left, *(PointFacts(id=f"{one}", taken_at=one) for one in coming)]
+        left = [one.point for one in judge.judge(left, now) if one.keep]
+
+    assert abs(foretold.at - now) < DAY
 
 
 def test_a_point_without_a_policy_is_kept_as_unmanaged():

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from infra.simulate import main, simulate
-from lastgood.domain.policy import Retention, Schedule, Span
+from lastgood.domain.policy import MaxDeletes, Retention, Schedule, Span
 from tests.support.world import a_policy
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -94,11 +94,50 @@ def test_other_rules_can_be_tried(run):
     assert '"keep_daily": 30' in other
 
 
+def test_rules_can_be_taken_out_or_written_as_json(run):
+    rules = '{"keep_within": null, "keep_tags": [{"a": ["x", "y"]}]}'
+
+    code, printed, *_ = run("--years", "0.5", "--what-if", rules)
+
+    assert code == 0
+    assert '"keep_tags": [{"a": ["x", "y"]}]' in printed
+    assert "within" not in printed
+
+
+def test_a_window_that_the_points_do_not_fill_has_no_gap(run):
+    _, printed, *_ = run("--years", "0.5", "--what-if", '{"keep_monthly": 0, "keep_yearly": 0}')
+
+    (april,) = [one.split() for one in printed.splitlines() if one.startswith("2026-04")]
+    assert "-" in april
+    assert april[-1] != "-"
+
+
+def test_a_cap_that_stops_prunes_shows():
+    hourly = Schedule(cron="0 * * * ? *")
+    retention = Retention(keep_hourly=12, keep_daily=7)
+    policy = a_policy(schedules=(hourly,), retention=retention, max_deletes=MaxDeletes(share=0.5))
+
+    history = simulate(policy, START, START + 30 * DAY)
+
+    assert history.stopped > 20
+    assert history.most > 600
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (("--policies", "/nowhere.yaml"), "No such file"),
         (("--start", "tomorrow"), "not a date"),
+        (("--years", "0"), "YEARS must be above 0 and at most 100"),
+        (("--years", "-1"), "YEARS must be above 0"),
+        (("--years", "1000"), "at most 100"),
+        (("--years", "nan"), "YEARS must be above 0"),
+        (("--outages", "2026-03-15..2026-03-01"), "must begin before it ends"),
+        (("--outages", "2026-03-15..2026-03-15"), "must begin before it ends"),
+        (("--outages", "2036-03-15..2036-03-16"), "and lie between 2026-01-01 and 2028-01-01"),
+        (("--outages", "2026-01-01.."), "takes no point from 2026-01-01 on"),
+        (("--what-if", "{"), "WHATIF is not JSON"),
+        (("--what-if", "keep_daily=--5"), "must be"),
         (("--outages", "2026-03-01"), "is not like 2026-03-01..2026-03-15"),
         (("--what-if", "keep_daily"), "is not like keep_daily=14"),
         (("--what-if", "keep_dayly=14"), "did you mean 'keep_daily'?"),

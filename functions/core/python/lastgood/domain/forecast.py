@@ -39,7 +39,7 @@ def freed(policy: Policy, points: Sequence[PointFacts], point: str, now: datetim
     judge = Judge(policy.retention)
     left, judged = list(points), 0
     begin = now
-    for end in _prunes(now, now + LOOKED):
+    for end in prunes(now, now + LOOKED):
         coming = [_coming(one) for one in slots_of(policy, after=begin, until=end)]
         verdicts = judge.judge([*left, *coming], end)
         if not _of(point, verdicts).keep:
@@ -75,7 +75,8 @@ def _coming(slot: datetime) -> PointFacts:
     return PointFacts(id=f"coming-{slot:%Y%m%d%H%M}", taken_at=slot)
 
 
-def _prunes(after: datetime, until: datetime) -> Iterator[datetime]:
+def prunes(after: datetime, until: datetime) -> Iterator[datetime]:
+    """The instants of the daily prunes in (after, until]."""
     at = after.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + PRUNE_AT
     while at <= until:
         if at > after:
@@ -115,7 +116,7 @@ def _largest_share(policy: Policy) -> tuple[int, int]:
     a prune: how many go, and of how many."""
     judge, left = Judge(policy.retention), list[PointFacts]()
     worst, begin = (0, 1), SINCE
-    for end in _prunes(SINCE, SINCE + TRIED):
+    for end in prunes(SINCE, SINCE + TRIED):
         left += [_coming(one) for one in slots_of(policy, after=begin, until=end)]
         verdicts = judge.judge(left, end)
         kept = [one.point for one in verdicts if one.keep]
