@@ -58,7 +58,9 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
 
 def _other_regions(policies: Mapping[str, Policy], home: str | None) -> tuple[str, ...]:
     if home is not None:
-        return tuple(region for region in source_regions(policies.values(), home) if region != home)
+        named = {*source_regions(policies.values(), home)}
+        named |= {one.region for policy in policies.values() for one in policy.copies}
+        return tuple(sorted(named - {home}))
     naming = sorted(name for name, policy in policies.items() if policy.select.regions)
     if naming:
         raise RegionUnknown(

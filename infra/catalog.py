@@ -126,6 +126,13 @@ class EbsEvents(QueueTrigger):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopyEvents(EbsEvents):
+    """As ``EbsEvents``; the queue gets what Lastgood itself announces, too, of ``announced``."""
+
+    announced: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One Lambda. ``name`` is its folder's. ``timeout`` in seconds, ``memory`` in MB."""
 
@@ -192,6 +199,28 @@ CATALOG = (
         memory=512,
     ),
     Row(
+        name="copy_snapshots",
+        description="Copies points to the places that their policies name, as slots get free",
+        # Two at a time, the fewest that Lambda allows: there are 20 slots in a place.
+        trigger=CopyEvents(
+            batch=10,
+            receives=12,
+            concurrency=2,
+            events=("copySnapshot",),
+            announced=("Recovery Point Available",),
+        ),
+        grants=(
+            grants.READ_POLICIES,
+            grants.FIND_SNAPSHOTS,
+            grants.COPY_SNAPSHOTS,
+            grants.USE_COPY_KEYS,
+            grants.REMOVE_BROKEN_COPIES,
+            grants.RECORD_COPIES,
+        ),
+        timeout=120,
+        memory=512,
+    ),
+    Row(
         name="sweep",
         description="Mends what lost events, dead workers and missed schedules left behind",
         trigger=Every(minutes=15, daily="10 4 * * ? *", daily_input={"rebuild": True}),
@@ -202,6 +231,7 @@ CATALOG = (
             grants.REMOVE_SURPLUS,
             grants.MEND_LEDGER,
             grants.SEND_TAKE_REQUESTS,
+            grants.SEND_COPY_REQUESTS,
             grants.ASK_PLANNER,
             grants.ANNOUNCE,
             grants.TELL_PEOPLE,
@@ -254,6 +284,9 @@ PLANNER = "plan_snapshots"
 TAKER = "create_snapshots"
 """Whose queue take requests go to."""
 
+COPIER = "copy_snapshots"
+"""Whose queue places go to that are to be looked after."""
+
 PRUNER = "prune_snapshots"
 """Which goes on where another invocation of it stopped."""
 
@@ -264,6 +297,11 @@ SWEEPER = "sweep"
 """Which counts, at each of its runs, what alarms and the dashboard show of the whole."""
 
 BY_NAME = {row.name: row for row in CATALOG}
+
+
+def announced_pattern(announced: tuple[str, ...]) -> Mapping[str, Any]:
+    """Of an EventBridge rule, for what Lastgood announces."""
+    return {"source": ["lastgood"], "detail-type": list(announced)}
 
 
 def ebs_pattern(events: tuple[str, ...]) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from aws_cdk import aws_iam as iam
 
 from lastgood.domain import tags
+from lastgood.domain.copying import Place
 from lastgood.ledger import keys
 
 Conditions = Mapping[str, Mapping[str, Any]]
@@ -16,16 +17,18 @@ Conditions = Mapping[str, Mapping[str, Any]]
 class Places:
     """What grants speak of, as ARNs; ``policies`` is a path. Empty: there is none here.
 
-    ``regions``: those in which sources are, so where EC2 may be called. ``queue``,
+    ``regions``: those in which sources are, so where EC2 may be called; ``destinations``: those in
+    which copies are to be, home if there are none. ``queue``,
     ``dead_letters`` and ``log_group`` are the function's own. ``planner`` and ``pruner`` are the
-    functions that plan, ``plans`` is a bucket, ``function`` what a schedule invokes, ``rule`` what
-    puts messages into the queue.
+    functions that plan, ``plans`` is a bucket, ``function`` what a schedule invokes, ``rules`` what
+    put messages into the queue.
     """
 
     partition: str
     account: str
     region: str
     regions: tuple[str, ...] = ()
+    destinations: tuple[str, ...] = ()
     key: str = ""
     table: str = ""
     bus: str = ""
@@ -33,6 +36,7 @@ class Places:
     take_queue: str = ""
     planner: str = ""
     prune_queue: str = ""
+    copy_queue: str = ""
     pruner: str = ""
     plans: str = ""
     topic: str = ""
@@ -40,7 +44,7 @@ class Places:
     dead_letters: str = ""
     log_group: str = ""
     function: str = ""
-    rule: str = ""
+    rules: tuple[str, ...] = ()
 
     def ec2(self, resource: str) -> str:
         """In any Region: the conditions say in which."""
@@ -50,6 +54,9 @@ class Places:
     def snapshots(self) -> str:
         """Snapshots have no account in their ARN (Service Authorization Reference, EC2)."""
         return f"arn:{self.partition}:ec2:*::snapshot/*"
+
+    def snapshots_in(self, regions: Sequence[str]) -> tuple[str, ...]:
+        return tuple(f"arn:{self.partition}:ec2:{region}::snapshot/*" for region in regions)
 
     @property
     def parameters(self) -> str:
@@ -161,6 +168,52 @@ def _in_regions_when_creating(places: Places) -> Conditions:
     }
 
 
+def _in_destinations(places: Places) -> Conditions:
+    return {"StringEquals": {"aws:RequestedRegion": list(places.destinations)}}
+
+
+def _in_destinations_of_a_point(places: Places) -> Conditions:
+    return {**_in_destinations(places), "Null": {f"aws:ResourceTag/{tags.POINT}": "false"}}
+
+
+def _in_destinations_with_point(places: Places) -> Conditions:
+    needed = {f"aws:RequestTag/{one}": "false" for one in (tags.POINT, tags.COPY)}
+    return {**_in_destinations(places), "Null": needed}
+
+
+def _in_destinations_of_a_copy_without_hold(places: Places) -> Conditions:
+    bears = {
+        f"aws:ResourceTag/{tags.POINT}": "false",
+        f"aws:ResourceTag/{tags.COPY}": "false",
+        f"aws:ResourceTag/{tags.HOLD}": "true",
+    }
+    return {**_in_destinations(places), "Null": bears}
+
+
+def _in_destinations_when_copying(places: Places) -> Conditions:
+    return {
+        "StringEquals": {
+            "aws:RequestedRegion": list(places.destinations),
+            "ec2:CreateAction": ["CopySnapshot"],
+        }
+    }
+
+
+def _via_ec2_there(places: Places) -> Conditions:
+    regions = sorted({*places.regions, *places.destinations})
+    services = [f"ec2.{region}.amazonaws.com" for region in regions]
+    return {"StringEquals": {"kms:ViaService": services}}
+
+
+def _via_ec2_there_for_aws(places: Places) -> Conditions:
+    return {**_via_ec2_there(places), "Bool": {"kms:GrantIsForAWSResource": "true"}}
+
+
+def _keys_there(places: Places) -> Sequence[str]:
+    regions = sorted({*places.regions, *places.destinations})
+    return [f"arn:{places.partition}:kms:{region}:{places.account}:key/*" for region in regions]
+
+
 def _via(service: str) -> When:
     def when(places: Places) -> Conditions:
         return {"StringEquals": {"kms:ViaService": f"{service}.{places.region}.amazonaws.com"}}
@@ -264,6 +317,74 @@ REMOVE_SURPLUS = Grant(
     ),
 )
 
+COPY_SNAPSHOTS = Grant(
+    name="COPY_SNAPSHOTS",
+    reason="Copies snapshots of points to where policies want them; each copy bears the tags of "
+    "its point and of the operation, so that none can be an orphan; finds them again",
+    rights=(
+        Right(
+            actions=("ec2:CopySnapshot",),
+            on=lambda places: places.snapshots_in(places.regions),
+            when=_in_destinations_of_a_point,
+            wide="which points are copied, the policies say at run time; without a point's tag "
+            "nothing is",
+        ),
+        Right(
+            actions=("ec2:CopySnapshot",),
+            on=lambda places: places.snapshots_in(places.destinations),
+            when=_in_destinations_with_point,
+            wide="a copy has no id before it is made; without its tags it is not made",
+        ),
+        Right(
+            actions=("ec2:CreateTags",),
+            on=lambda places: places.snapshots_in(places.destinations),
+            when=_in_destinations_when_copying,
+            wide="a copy has no id before it is made; it is tagged only in the making",
+        ),
+        Right(actions=("ec2:DescribeSnapshots",), on=_all, when=_in_destinations, wide=NO_RESOURCE),
+    ),
+)
+
+USE_COPY_KEYS = Grant(
+    name="USE_COPY_KEYS",
+    reason="EC2 reads a snapshot and encrypts its copy with the keys of both, for who copies (EBS "
+    "User Guide, permissions to use KMS keys)",
+    rights=(
+        Right(
+            actions=(
+                "kms:Decrypt",
+                "kms:DescribeKey",
+                "kms:GenerateDataKeyWithoutPlaintext",
+                "kms:ReEncryptFrom",
+                "kms:ReEncryptTo",
+            ),
+            on=_keys_there,
+            when=_via_ec2_there,
+            wide="under which keys volumes and copies are, only their owners know; by way of EC2 "
+            "alone",
+        ),
+        Right(
+            actions=("kms:CreateGrant",),
+            on=_keys_there,
+            when=_via_ec2_there_for_aws,
+            wide="as above; only for EC2's own use",
+        ),
+    ),
+)
+
+REMOVE_BROKEN_COPIES = Grant(
+    name="REMOVE_BROKEN_COPIES",
+    reason="Deletes copies that ended in error, and what is left of one that is given up",
+    rights=(
+        Right(
+            actions=("ec2:DeleteSnapshot",),
+            on=lambda places: places.snapshots_in(places.destinations),
+            when=_in_destinations_of_a_copy_without_hold,
+            wide="which copy failed shows at run time; without the tags of a copy nothing goes",
+        ),
+    ),
+)
+
 FIND_OBSTACLES = Grant(
     name="FIND_OBSTACLES",
     reason="Sees what is in the way of a delete: images, also disabled ones, locks, the archive",
@@ -337,6 +458,8 @@ LAUNCHES = _partition(keys.launch("", "")["pk"])
 TOLD = _partition(keys.notice("")["pk"])
 HOLDS = _partition(keys.hold("")["pk"])
 PLANS = _partition(keys.plan("")["pk"])
+PLACES = _partition(keys.slots(Place(region="", account=""))["pk"])
+COPIES = _partition(keys.copies_to(Place(region="", account="")))
 
 
 def _items(actions: tuple[str, ...], *partitions: str, index: str = "") -> Right:
@@ -414,7 +537,7 @@ PLAN_PRUNES = Grant(
         _items(("GetItem",), POINTS, PLANS, TOLD),
         _items(("PutItem",), HOLDS, PLANS, TOLD, keys.POLICIES),
         _items(("UpdateItem",), POINTS),
-        _items(("Query",), SOURCES, PLANS, keys.POLICIES),
+        _items(("Query",), POINTS, SOURCES, PLANS, keys.POLICIES),
         _LIST_POINTS,
         _items(("Query",), "snap-*", index=keys.BY_SNAPSHOT),
         _LEDGER_KEY,
@@ -423,13 +546,27 @@ PLAN_PRUNES = Grant(
 
 RECORD_DELETES = Grant(
     name="RECORD_DELETES",
-    reason="Sees that a plan still holds for its points; records that they expire and are deleted",
+    reason="Sees that a plan still holds for its points, and that their copies are there; records "
+    "that they expire and are deleted",
     rights=(
         _items(("ConditionCheckItem",), HOLDS),
         _items(("GetItem",), POINTS, PLANS),
+        _items(("Query",), POINTS),
         _items(("PutItem",), PLANS),
         _items(("UpdateItem",), POINTS),
         _LIST_POINTS,
+        _LEDGER_KEY,
+    ),
+)
+
+RECORD_COPIES = Grant(
+    name="RECORD_COPIES",
+    reason="Reads a point that is to be copied; records its copies, and who holds a slot",
+    rights=(
+        _items(("GetItem",), POINTS, PLACES),
+        _items(("PutItem",), POINTS),
+        _items(("UpdateItem",), PLACES),
+        _items(("Query",), COPIES, index=keys.IN_FLIGHT),
         _LEDGER_KEY,
     ),
 )
@@ -493,6 +630,16 @@ SEND_PRUNE_MESSAGES = Grant(
     reason="Asks for a part of a plan to be applied, or for the rest of it",
     rights=(
         Right(actions=("sqs:SendMessage",), on=lambda places: (places.prune_queue,)),
+        _KEY_TO_SEND,
+    ),
+)
+
+SEND_COPY_REQUESTS = Grant(
+    name="SEND_COPY_REQUESTS",
+    setting="copy_queue",
+    reason="Has the places looked after to which points are copied",
+    rights=(
+        Right(actions=("sqs:SendMessage",), on=lambda places: (places.copy_queue,)),
         _KEY_TO_SEND,
     ),
 )
@@ -611,12 +758,13 @@ FORWARD_EVENTS = Grant(
 
 
 def _from_rule(places: Places) -> Conditions:
-    return {"ArnEquals": {"aws:SourceArn": places.rule}}
+    rules = places.rules
+    return {"ArnEquals": {"aws:SourceArn": rules[0] if len(rules) == 1 else list(rules)}}
 
 
 RECEIVE_EVENTS = Grant(
     name="RECEIVE_EVENTS",
-    reason="The rule for EBS's events, and no other, puts them into the queue",
+    reason="The rules for the function's events, and no others, put them into the queue",
     to="events.amazonaws.com",
     rights=(
         Right(actions=("sqs:SendMessage",), on=lambda places: (places.queue,), when=_from_rule),

@@ -19,7 +19,7 @@ LARGEST_DOCUMENT = 8_192
 """Bytes in an advanced parameter (AWS Systems Manager quotas, Parameter Store)."""
 
 WAITS_FOR_COPIES = (
-    "note: the policy asks for copies, which this release does not make: nothing of it is pruned"
+    "note: the policy asks for copies: a point goes only once all of its copies are available"
 )
 """Of a policy with copies, beside what its retention would do."""
 

@@ -21,7 +21,7 @@ from lastgood.domain.prune_plan import (
 from lastgood.domain.pruning import hold_of, lost, missing_copies, newest
 from lastgood.domain.retention import matches
 from lastgood.errors import Conflict, InUse, OutOfTime, Refused, UnknownTarget, UnsafePlan
-from lastgood.judging import in_the_way
+from lastgood.judging import copies_of, in_the_way
 from lastgood.ports import Clock, Compute, Ledger, Plans, Policies, PruneQueue
 
 RESERVE = timedelta(minutes=1)
@@ -115,7 +115,7 @@ class Deleter:
                 point = points.get(planned.id)
                 if point is None:
                     progress.before += 1
-                elif why := _changed(planned, point, floor, plan, policy):
+                elif why := self._changed(planned, point, floor, plan, policy):
                     progress.leave(point.id, why)
                 else:
                     going.append((point, planned))
@@ -127,6 +127,28 @@ class Deleter:
                 progress.carried_over = True
                 return
             self._delete(compute, point, planned, progress)
+
+    def _changed(
+        self,
+        planned: PointPlan,
+        point: Point,
+        floor: set[str],
+        plan: PrunePlan,
+        policy: Policy,
+    ) -> str | None:
+        """Why the plan does not hold for the point any more."""
+        if point.status is PointStatus.EXPIRED:
+            return None
+        if point.status is not planned.status:
+            return f"it was {planned.status} when it was planned, and is {point.status} now"
+        if point.hold:
+            return f"it is {point.hold}"
+        if point.id in floor:
+            return f"it is one of the newest {policy.retention.at_least} now"
+        if retention_text(policy.retention) != plan.retention:
+            return "the retention of its policy was changed since it was planned"
+        missing = missing_copies(policy, point, copies_of(self.ledger, policy, point))
+        return next(iter(missing.values()), None)
 
     def _kept_by_ec2(
         self,
@@ -182,23 +204,6 @@ def _going(source: SourcePlan, plan: PrunePlan) -> tuple[PointPlan, ...]:
     if plan.status is PlanStatus.STOPPED:
         return source.finishing
     return source.going(approved=plan.approved_by is not None)
-
-
-def _changed(
-    planned: PointPlan, point: Point, floor: set[str], plan: PrunePlan, policy: Policy
-) -> str | None:
-    """Why the plan does not hold for the point any more."""
-    if point.status is PointStatus.EXPIRED:
-        return None
-    if point.status is not planned.status:
-        return f"it was {planned.status} when it was planned, and is {point.status} now"
-    if point.hold:
-        return f"it is {point.hold}"
-    if point.id in floor:
-        return f"it is one of the newest {policy.retention.at_least} now"
-    if retention_text(policy.retention) != plan.retention:
-        return "the retention of its policy was changed since it was planned"
-    return next(iter(missing_copies(policy, point).values()), None)
 
 
 def _tagged(tags: list[Mapping[str, str]], policy: Policy, point: Point) -> Iterator[str]:

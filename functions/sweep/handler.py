@@ -15,6 +15,7 @@ def sweeper() -> Sweeper:
         ledger=runtime.ledger(),
         queue=runtime.take_queue(),
         planners=runtime.planners(),
+        copies=runtime.copy_queue(),
         notices=runtime.notices(),
         bus=runtime.bus(),
         clock=runtime.clock(),

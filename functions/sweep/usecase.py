@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
-from lastgood.domain.policy import source_regions
+from lastgood.domain.copying import Place
+from lastgood.domain.policy import copy_places, source_regions
 from lastgood.errors import LastgoodError
 from lastgood.ports import (
     Bus,
     Clock,
     Compute,
+    CopyQueue,
     Ledger,
     Notices,
     Patience,
@@ -71,6 +73,7 @@ class Sweeper:
     ledger: Ledger
     queue: Queue
     planners: Planners
+    copies: CopyQueue
     notices: Notices
     bus: Bus
     clock: Clock
@@ -109,6 +112,9 @@ class Sweeper:
             self.account,
         )
         mending.mend(progress)
+        with progress.trying("look after copies"):
+            wanted = copy_places((one.policy for one in deployed), self.account)
+            self.copies.send(Place(region=region, account=of) for region, of in wanted)
         for one in deployed:
             if progress.out_of_time():
                 break

@@ -72,6 +72,7 @@ class Dashboard(Construct):
                     _graph("Points kept and deleted by prunes", _pruned()),
                     _graph("Deletes blocked, by reason", _blocked()),
                     _graph("Points without a policy", _unmanaged()),
+                    _graph("Copies, by Region", _copies()),
                 ),
                 _row(
                     _graph("Dead letters", _dead_letters()),
@@ -190,6 +191,14 @@ def _pruned() -> Lines:
 def _blocked() -> Lines:
     label = "${PROP('Dim.policy')}: ${PROP('Dim.reason')}"
     return [_searched(Measure.DELETES_BLOCKED, "Sum", ("policy", "reason"), label=label)]
+
+
+def _copies() -> Lines:
+    label = "${PROP('Dim.policy')}: ${PROP('Dim.region')}"
+    return [
+        _searched(Measure.COPIES_AVAILABLE, "Sum", ("policy", "region"), label=label),
+        _searched(Measure.COPIES_FAILED, "Sum", ("policy", "region"), label=f"failed, {label}"),
+    ]
 
 
 def _unmanaged() -> Lines:

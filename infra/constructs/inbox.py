@@ -1,5 +1,8 @@
 """The queues of one Lambda: what feeds it, if a queue does, and its dead letters."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from aws_cdk import Acknowledgment, Duration, Validations
 from aws_cdk import aws_events as events
 from aws_cdk import aws_kms as kms
@@ -7,7 +10,15 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import grants
-from infra.catalog import EbsEvents, QueueTrigger, Row, ebs_pattern
+from infra.catalog import (
+    CopyEvents,
+    EbsEvents,
+    QueueTrigger,
+    Row,
+    announced_pattern,
+    ebs_pattern,
+)
+from infra.constructs.bus import NAME as BUS
 from infra.grants import Places
 
 KEPT = Duration.days(4)
@@ -70,14 +81,16 @@ class Inbox(Construct):
         )
 
     def _listen(self, row: Row, trigger: EbsEvents, queue: sqs.Queue, places: Places) -> None:
-        """A rule on the account's own bus, where AWS services put their events."""
-        events.CfnRule(
-            self,
-            "Rule",
-            name=row.physical_name,
-            description=f"EBS's events, for {row.physical_name}",
-            event_pattern=ebs_pattern(trigger.events),
-            targets=[
+        """By a rule on the account's own bus, where AWS services put their events; and one on ours,
+        if it wants what Lastgood announces."""
+        name = row.physical_name
+        rules = [self._rule("Rule", name, f"EBS's events, for {name}", ebs_pattern(trigger.events))]
+        if isinstance(trigger, CopyEvents):
+            pattern = announced_pattern(trigger.announced)
+            what = f"What Lastgood announces, for {name}"
+            rules.append(self._rule("Announced", f"{name}-announced", what, pattern, BUS))
+        for rule in rules:
+            rule.targets = [
                 events.CfnRule.TargetProperty(
                     id="Queue",
                     arn=queue.queue_arn,
@@ -85,12 +98,8 @@ class Inbox(Construct):
                         arn=self.dead_letters.queue_arn
                     ),
                 )
-            ],
-        )
-        rule = (
-            f"arn:{places.partition}:events:{places.region}:{places.account}"
-            f":rule/{row.physical_name}"
-        )
+            ]
+        prefix = f"arn:{places.partition}:events:{places.region}:{places.account}:rule/"
         for one in (queue, self.dead_letters):
             for statement in grants.RECEIVE_EVENTS.statements(
                 grants.Places(
@@ -98,7 +107,28 @@ class Inbox(Construct):
                     account=places.account,
                     region=places.region,
                     queue=one.queue_arn,
-                    rule=rule,
+                    rules=tuple(
+                        f"{prefix}{f'{rule.event_bus_name}/' if rule.event_bus_name else ''}"
+                        f"{rule.name}"
+                        for rule in rules
+                    ),
                 )
             ):
                 one.add_to_resource_policy(statement)
+
+    def _rule(
+        self,
+        construct_id: str,
+        name: str,
+        description: str,
+        pattern: Mapping[str, Any],
+        bus: str | None = None,
+    ) -> events.CfnRule:
+        return events.CfnRule(
+            self,
+            construct_id,
+            name=name,
+            description=description,
+            event_bus_name=bus,
+            event_pattern=pattern,
+        )

@@ -13,6 +13,7 @@ from constructs import Construct
 from infra.catalog import (
     BY_NAME,
     CATALOG,
+    COPIER,
     DELETER,
     PLANNER,
     PRUNER,
@@ -33,7 +34,7 @@ from infra.constructs.policies import DeployedPolicies
 from infra.constructs.schedules import Schedules
 from infra.grants import Places
 from infra.stacks.state import StateStack, plans_bucket
-from lastgood.domain.policy import Policy, source_regions
+from lastgood.domain.policy import Policy, copy_places, source_regions
 from lastgood.settings import Settings
 
 
@@ -69,9 +70,9 @@ class LastgoodStack(Stack):
             row.name: Inbox(self, f"{row.construct_id}Inbox", row=row, key=self._key, places=here)
             for row in CATALOG
         }
-        take_queue, prune_queue = (_queue_of(inboxes[name], name) for name in (TAKER, DELETER))
-        places = self._places(policies, take_queue, prune_queue, topic)
-        settings = self._settings(take_queue, prune_queue, topic)
+        queues = {name: _queue_of(inboxes[name], name) for name in (TAKER, DELETER, COPIER)}
+        places = self._places(policies, queues, topic)
+        settings = self._settings(queues, topic)
         functions = {
             row.name: self._function(row, inboxes[row.name], places, settings) for row in CATALOG
         }
@@ -85,7 +86,7 @@ class LastgoodStack(Stack):
         for row in CATALOG:
             self._tell(f"{row.construct_id}Function", functions[row.name].function.function_name)
             self._tell(f"{row.construct_id}DeadLetters", inboxes[row.name].dead_letters.queue_url)
-        self._tell("TakeQueue", take_queue.queue_url)
+        self._tell("TakeQueue", queues[TAKER].queue_url)
         self._tell("AnnouncementBus", self._bus.event_bus_name)
         self._tell("ScheduleGroup", schedules.group.ref)
         self._tell("NoticesTopic", topic.topic_arn)
@@ -117,22 +118,24 @@ class LastgoodStack(Stack):
     def _places(
         self,
         policies: Mapping[str, Policy],
-        take_queue: sqs.Queue,
-        prune_queue: sqs.Queue,
+        queues: Mapping[str, sqs.Queue],
         topic: sns.Topic,
     ) -> Places:
+        copies = copy_places(policies.values(), self.account)
         return Places(
             partition=self.partition,
             account=self.account,
             region=self.region,
             # Never empty: a condition on no Region at all would be none that IAM knows.
             regions=source_regions(policies.values(), self.region),
+            destinations=tuple(region for region, _ in copies) or (self.region,),
             key=self._key.key_arn,
             table=self._state.table.table_arn,
             bus=self._bus.event_bus_arn,
             policies=deployed.PATH,
-            take_queue=take_queue.queue_arn,
-            prune_queue=prune_queue.queue_arn,
+            take_queue=queues[TAKER].queue_arn,
+            prune_queue=queues[DELETER].queue_arn,
+            copy_queue=queues[COPIER].queue_arn,
             planner=self._by_name(PLANNER),
             pruner=self._by_name(PRUNER),
             plans=f"arn:{self.partition}:s3:::{plans_bucket(self)}",
@@ -144,9 +147,7 @@ class LastgoodStack(Stack):
         name = BY_NAME[function].physical_name
         return f"arn:{self.partition}:lambda:{self.region}:{self.account}:function:{name}"
 
-    def _settings(
-        self, take_queue: sqs.Queue, prune_queue: sqs.Queue, topic: sns.Topic
-    ) -> Settings:
+    def _settings(self, queues: Mapping[str, sqs.Queue], topic: sns.Topic) -> Settings:
         """What functions may be told; their own rows say what of it, and the rest."""
         return Settings(
             account=self.account,
@@ -155,8 +156,9 @@ class LastgoodStack(Stack):
             bus=self._bus.event_bus_name,
             policies=deployed.PATH,
             timeout="",
-            take_queue=take_queue.queue_url,
-            prune_queue=prune_queue.queue_url,
+            take_queue=queues[TAKER].queue_url,
+            prune_queue=queues[DELETER].queue_url,
+            copy_queue=queues[COPIER].queue_url,
             planner=BY_NAME[PLANNER].physical_name,
             pruner=BY_NAME[PRUNER].physical_name,
             plans=plans_bucket(self),

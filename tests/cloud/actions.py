@@ -107,8 +107,11 @@ def _ec2(call: Call, account: str) -> list[Need]:
             volumes = _volumes_of(call, account, instance)
             return [*_on(call, account, instance, *volumes), *_new_snapshots(call)]
         case "CopySnapshot":
-            source = f"arn:aws:ec2:{given['SourceRegion']}::snapshot/{given['SourceSnapshotId']}"
-            return [Need("ec2:CopySnapshot", source), *_new_snapshots(call)]
+            where, source = given["SourceRegion"], given["SourceSnapshotId"]
+            tags = ec2_backends[account][where].tags.get(source, {})
+            bears = {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
+            arn = f"arn:aws:ec2:{where}::snapshot/{source}"
+            return [Need("ec2:CopySnapshot", arn, bears), *_new_snapshots(call)]
         case "DeleteSnapshot":
             return _on(call, account, given["SnapshotId"])
         case "GetLaunchTemplateData":

@@ -8,6 +8,17 @@ from types import SimpleNamespace
 import pytest
 from botocore.exceptions import ClientError
 
+from lastgood.domain.copying import (
+    SLOTS,
+    CopyMember,
+    CopyStatus,
+    MemberEnded,
+    Place,
+    PointCopy,
+    asked,
+    ended,
+    given_back,
+)
 from lastgood.domain.ended import Ended
 from lastgood.domain.manifest import LaunchAttributes
 from lastgood.domain.model import (
@@ -1085,3 +1096,86 @@ def test_the_record_of_a_deleted_point_and_of_a_plan_expire_long_after(dynamo, c
     ttl = {one["pk"]["S"]: int(one["ttl"]["N"]) for one in found if "ttl" in one}
     assert ttl[f"POINT#{point.id}"] == int((LATER + timedelta(days=400)).timestamp())
     assert ttl["PLAN#plan-1"] == int((T0 + timedelta(days=90)).timestamp())
+
+
+# copies
+
+AWAY = Place(region="eu-central-1", account=SOURCE.account)
+
+
+def a_copy(point="pt-1", slot=T0, **given):
+    facts = {
+        "id": f"cp-{point}",
+        "policy": POLICY,
+        "run": "run-1",
+        "source": SOURCE,
+        "place": AWAY,
+        "queued_at": slot,
+        "members": (CopyMember(of="snap-1", volume="vol-1", size_gib=8, encrypted=False),),
+    }
+    return PointCopy(point=point, slot=slot, **facts | given)
+
+
+def test_a_copy_is_queued_once_and_the_oldest_is_due_first(ledger):
+    later, earlier = a_copy("pt-2", T0 + minutes(5)), a_copy("pt-1")
+
+    assert [ledger.open_copy(one) for one in (later, earlier, earlier)] == [True, True, False]
+
+    assert list(ledger.due(AWAY)) == [earlier, later]
+    assert list(ledger.due(Place(region="eu-north-1", account=SOURCE.account))) == []
+    assert ledger.copies("pt-1") == [earlier]
+    assert ledger.copy("pt-3", AWAY) is None
+
+
+def test_a_slot_is_taken_with_the_copy_that_holds_it_or_neither_is_written(ledger):
+    for number in range(3):
+        ledger.open_copy(a_copy(f"pt-{number}"))
+    for number in range(2):
+        before = ledger.copy(f"pt-{number}", AWAY)
+        assert ledger.change_copy(before, asked(before, 0, T0), take=f"op-{number}", limit=2)
+    third = ledger.copy("pt-2", AWAY)
+
+    assert ledger.change_copy(third, asked(third, 0, T0), take="op-2", limit=2) is None
+
+    assert ledger.slots(AWAY).taken == {"op-0", "op-1"}
+    assert ledger.copy("pt-2", AWAY) == third
+    first = ledger.copy("pt-0", AWAY)
+    ledger.change_copy(first, given_back(first, 0), free="op-0")
+    assert ledger.change_copy(third, asked(third, 0, T0), take="op-1", limit=9) is None
+    taken = ledger.change_copy(third, asked(third, 0, T0), take="op-2", limit=2)
+    assert taken == ledger.copy("pt-2", AWAY)
+    assert taken.status is CopyStatus.COPYING
+
+
+def test_a_copy_that_was_changed_meanwhile_is_not_written_over(ledger):
+    copy = a_copy()
+    ledger.open_copy(copy)
+    ledger.change_copy(copy, asked(copy, 0, T0), take="op", limit=1)
+
+    with pytest.raises(Conflict):
+        ledger.change_copy(copy, given_back(copy, 0), free="op")
+
+    assert ledger.slots(AWAY).taken == {"op"}
+
+
+def test_a_copy_that_has_ended_is_due_no_more(ledger):
+    copy = a_copy()
+    ledger.open_copy(copy)
+    copy = ledger.change_copy(copy, asked(copy, 0, T0), take="op", limit=1)
+    news = MemberEnded(snapshot="snap-9", state=MemberState.COMPLETED, incremental=True)
+
+    ledger.change_copy(copy, ended(copy, 0, news, T0 + minutes(3)), free="op")
+
+    assert list(ledger.due(AWAY)) == []
+    (known,) = ledger.copies("pt-1")
+    assert known.status is CopyStatus.AVAILABLE
+    assert known.members[0].incremental
+    assert ledger.slots(AWAY).taken == frozenset()
+
+
+def test_fewer_slots_are_used_for_a_while(ledger):
+    ledger.shrink(AWAY, 7, T0 + minutes(10))
+
+    slots = ledger.slots(AWAY)
+
+    assert [slots.limit(T0 + minutes(one)) for one in (0, 9, 10)] == [7, 7, SLOTS]

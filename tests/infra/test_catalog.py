@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.catalog import CATALOG, EbsEvents, QueueTrigger, Row, Scheduled
+from infra.catalog import CATALOG, CopyEvents, EbsEvents, QueueTrigger, Row, Scheduled
 from infra.constructs import function
 from infra.packages import ROOT
 from lastgood import codec
@@ -136,7 +136,10 @@ def test_a_function_is_told_what_its_settings_ask_for(row: Row, bundle: Synthesi
         assert settings.workers == str(row.trigger.concurrency or 1)
 
 
-FOR_SOME = ("TAKE_QUEUE", "PLANNER", "TOPIC", "PRUNE_QUEUE", "PRUNER", "PLANS")
+FOR_SOME = (
+    *("TAKE_QUEUE", "PLANNER", "TOPIC", "PRUNE_QUEUE", "PRUNER", "PLANS"),
+    "COPY_QUEUE",
+)
 
 
 def test_a_function_is_told_only_of_what_it_may_use(bundle: Synthesised) -> None:
@@ -150,7 +153,11 @@ def test_a_function_is_told_only_of_what_it_may_use(bundle: Synthesised) -> None
         "plan_snapshots": {"LASTGOOD_TAKE_QUEUE", "LASTGOOD_PLANNER"},
         "create_snapshots": set(),
         "record_snapshot": set(),
-        "sweep": {"LASTGOOD_TAKE_QUEUE", "LASTGOOD_PLANNER", "LASTGOOD_TOPIC"},
+        "copy_snapshots": set(),
+        "sweep": {
+            *("LASTGOOD_TAKE_QUEUE", "LASTGOOD_COPY_QUEUE"),
+            *("LASTGOOD_PLANNER", "LASTGOOD_TOPIC"),
+        },
         "prune_snapshots": {
             *("LASTGOOD_PRUNE_QUEUE", "LASTGOOD_PRUNER"),
             *("LASTGOOD_PLANS", "LASTGOOD_TOPIC"),
@@ -243,8 +250,16 @@ def test_ebs_events_come_by_a_rule_that_alone_may_fill_the_queue(
     assert rule["EventPattern"]["source"] == ["aws.ec2"]
     assert rule["EventPattern"]["detail"] == {"event": list(row.trigger.events)}
     assert allowed["Principal"] == {"Service": "events.amazonaws.com"}
-    source = allowed["Condition"]["ArnEquals"]["aws:SourceArn"]
-    assert source.endswith(f"{HOME}:123456789012:rule/{row.physical_name}")
+    ours = f"arn:aws:events:{HOME}:123456789012:rule/"
+    rules = {f"{ours}{row.physical_name}"}
+    if isinstance(row.trigger, CopyEvents):
+        rules.add(f"{ours}lastgood/{row.physical_name}-announced")
+        _, announced = bundle.named("AWS::Events::Rule", "Name", f"{row.physical_name}-announced")
+        assert announced["EventBusName"] == "lastgood"
+        assert announced["EventPattern"]["detail-type"] == ["Recovery Point Available"]
+        assert announced["Targets"] == rule["Targets"]
+    found = allowed["Condition"]["ArnEquals"]["aws:SourceArn"]
+    assert set(found if isinstance(found, list) else [found]) == rules
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,16 @@ READ_BY_A_SNAPSHOT = {
     ("ec2:CreateSnapshots", f"arn:aws:ec2:*:{ACCOUNT}:volume/*"),
 }
 
+# By way of EC2 alone, for who copies: under which keys volumes and copies are, their owners know.
+USED_BY_A_COPY = {
+    (f"kms:{action}", f"arn:aws:kms:{region}:{ACCOUNT}:key/*")
+    for region in ("eu-north-1", HOME)
+    for action in (
+        *("CreateGrant", "Decrypt", "GenerateDataKeyWithoutPlaintext"),
+        *("ReEncryptFrom", "ReEncryptTo"),
+    )
+}
+
 
 def test_nothing_that_changes_anything_is_granted_on_everything(bundle: Synthesised) -> None:
     wide = [
@@ -83,7 +93,7 @@ def test_what_changes_anything_is_bound_to_a_resource_of_ours_or_to_our_tags(
         if changes(action) and not specific(resource) and not bound_to_tags(statement)
     }
 
-    assert unbound == READ_BY_A_SNAPSHOT
+    assert unbound - USED_BY_A_COPY == READ_BY_A_SNAPSHOT
 
 
 def test_every_action_is_spelled_in_full(bundle: Synthesised) -> None:
@@ -117,7 +127,8 @@ def test_ec2_is_called_in_the_policies_regions_only(bundle: Synthesised) -> None
     ]
 
     assert conditions
-    assert all(one == ["eu-north-1", HOME] for one in conditions)
+    # Nothing is copied by these policies, so that the destination is home.
+    assert {tuple(listed(one)) for one in conditions} == {("eu-north-1", HOME), (HOME,)}
 
 
 def test_a_snapshot_cannot_be_made_without_the_tag_of_its_point(bundle: Synthesised) -> None:
@@ -146,6 +157,9 @@ def test_tags_are_put_on_snapshots_only_as_they_are_made_but_for_that_of_a_hold(
         if {"ec2:CreateTags", "ec2:DeleteTags"} & set(listed(one["Action"]))
     }
 
+    copying = tagging.pop("copy_snapshots")
+    assert copying["Resource"] == f"arn:aws:ec2:{HOME}::snapshot/*"
+    assert copying["Condition"]["StringEquals"]["ec2:CreateAction"] == ["CopySnapshot"]
     assert {one["Resource"] for one in tagging.values()} == {"arn:aws:ec2:*::snapshot/*"}
     making = tagging.pop("create_snapshots")["Condition"]["StringEquals"]
     holding = tagging.pop("prune_snapshots")["Condition"]
@@ -169,6 +183,7 @@ def test_the_function_that_creates_cannot_delete_and_the_one_that_deletes_cannot
 
     assert changing == {
         "create_snapshots": {"ec2:CreateSnapshot", "ec2:CreateSnapshots", "ec2:CreateTags"},
+        "copy_snapshots": {"ec2:CopySnapshot", "ec2:CreateTags", "ec2:DeleteSnapshot"},
         "sweep": {"ec2:DeleteSnapshot"},
         "prune_snapshots": {"ec2:CreateTags", "ec2:DeleteTags"},
         "delete_snapshots": {"ec2:DeleteSnapshot"},
@@ -178,6 +193,30 @@ def test_the_function_that_creates_cannot_delete_and_the_one_that_deletes_cannot
         for one in actions(ROW["create_snapshots"], bundle) - {"sqs:DeleteMessage"}
         if one.partition(":")[2].startswith(("Delete", "Modify"))
     ]
+
+
+def test_only_snapshots_of_points_are_copied_and_only_copies_are_deleted_by_who_copies(
+    bundle: Synthesised,
+) -> None:
+    of = {
+        (action, tuple(sorted(one["Condition"]["Null"])))
+        for one in bundle.granted(ROW["copy_snapshots"])
+        for action in listed(one["Action"])
+        if action in ("ec2:CopySnapshot", "ec2:DeleteSnapshot")
+    }
+
+    assert of == {
+        ("ec2:CopySnapshot", ("aws:ResourceTag/lastgood:point",)),
+        ("ec2:CopySnapshot", ("aws:RequestTag/lastgood:copy", "aws:RequestTag/lastgood:point")),
+        (
+            "ec2:DeleteSnapshot",
+            (
+                "aws:ResourceTag/lastgood:copy",
+                "aws:ResourceTag/lastgood:hold",
+                "aws:ResourceTag/lastgood:point",
+            ),
+        ),
+    }
 
 
 @pytest.mark.parametrize("name", ["sweep", "delete_snapshots"])
@@ -230,6 +269,12 @@ LEDGER = {
         "UpdateItem": {"POINT#*", "RUN#*", "SOURCES#*"},
         "Query by_snapshot": {"snap-*"},
     },
+    "copy_snapshots": {
+        "GetItem": {"POINT#*", "PLACE#*"},
+        "PutItem": {"POINT#*"},
+        "UpdateItem": {"PLACE#*"},
+        "Query in_flight": {"COPIES#*"},
+    },
     "sweep": {
         "BatchGetItem": {"POINT#*"},
         "DeleteItem": {"POINT#*"},
@@ -246,7 +291,7 @@ LEDGER = {
         "GetItem": {"POINT#*", "PLAN#*", "NOTICE#*"},
         "PutItem": {"HOLD#*", "PLAN#*", "NOTICE#*", "POLICIES"},
         "UpdateItem": {"POINT#*"},
-        "Query": {"SOURCES#*", "PLAN#*", "POLICIES"},
+        "Query": {"POINT#*", "SOURCES#*", "PLAN#*", "POLICIES"},
         "Query listing": {"POINTS#*"},
         "Query by_snapshot": {"snap-*"},
     },
@@ -255,6 +300,7 @@ LEDGER = {
         "GetItem": {"POINT#*", "PLAN#*"},
         "PutItem": {"PLAN#*"},
         "UpdateItem": {"POINT#*"},
+        "Query": {"POINT#*"},
         "Query listing": {"POINTS#*"},
     },
 }
@@ -293,12 +339,16 @@ def test_no_call_comes_to_the_ledger_without_saying_to_which_partition(
 
 def test_the_key_is_used_by_way_of_the_service_whose_data_it_is(bundle: Synthesised) -> None:
     through = {
-        statement["Condition"]["StringEquals"]["kms:ViaService"]
+        service
         for _, statement in statements(bundle)
         if any(action.startswith("kms:") for action in listed(statement["Action"]))
+        for service in listed(statement["Condition"]["StringEquals"]["kms:ViaService"])
     }
 
-    assert through == {f"{one}.{HOME}.amazonaws.com" for one in ("dynamodb", "s3", "sns", "sqs")}
+    assert through == {
+        *(f"{one}.{HOME}.amazonaws.com" for one in ("dynamodb", "ec2", "s3", "sns", "sqs")),
+        "ec2.eu-north-1.amazonaws.com",
+    }
 
 
 # policies of resources
@@ -324,7 +374,11 @@ def resource_statements(bundle: Synthesised) -> Iterator[tuple[str, dict[str, An
 def test_the_policies_of_keys_topics_and_queues_let_in_services_for_us_and_no_one_else(
     bundle: Synthesised,
 ) -> None:
-    rule = f"arn:aws:events:{HOME}:{ACCOUNT}:rule/lastgood-record-snapshot"
+    rules = f"arn:aws:events:{HOME}:{ACCOUNT}:rule/"
+    copying = [
+        f"{rules}lastgood-copy-snapshots",
+        f"{rules}lastgood/lastgood-copy-snapshots-announced",
+    ]
     account = {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
     alarms = {"ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:{HOME}:{ACCOUNT}:alarm:lastgood-*"}}
     log = f"arn:aws:logs:{HOME}:{ACCOUNT}:log-group:/aws/lambda/lastgood-*"
@@ -338,7 +392,10 @@ def test_the_policies_of_keys_topics_and_queues_let_in_services_for_us_and_no_on
     def service(name: str) -> dict[str, str]:
         return {"Service": f"{name}.amazonaws.com"}
 
-    by_rule = ("SQS", service("events"), {"ArnEquals": {"aws:SourceArn": rule}})
+    by_rule, by_rules = (
+        ("SQS", service("events"), {"ArnEquals": {"aws:SourceArn": one}})
+        for one in (f"{rules}lastgood-record-snapshot", copying)
+    )
     expected = [
         ("KMS", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, None),
         ("KMS", service("events"), account),
@@ -351,6 +408,8 @@ def test_the_policies_of_keys_topics_and_queues_let_in_services_for_us_and_no_on
         ("SNS", service("cloudwatch"), {**account, **alarms}),
         by_rule,
         by_rule,
+        by_rules,
+        by_rules,
     ]
     assert sorted(allowed, key=str) == sorted(expected, key=str)
 
@@ -406,10 +465,10 @@ def test_functions_are_invoked_under_roles_and_by_no_permission_of_their_own(
 def test_a_function_buries_and_logs_in_its_own_places_only(row: Row, bundle: Synthesised) -> None:
     own, _ = bundle.named("AWS::SQS::Queue", "QueueName", f"{row.physical_name}-dead-letters")
     asked = {
-        "plan_snapshots": "lastgood-create-snapshots",
-        "sweep": "lastgood-create-snapshots",
-        "prune_snapshots": "lastgood-delete-snapshots",
-        "delete_snapshots": "lastgood-delete-snapshots",
+        "plan_snapshots": ("lastgood-create-snapshots",),
+        "sweep": ("lastgood-create-snapshots", "lastgood-copy-snapshots"),
+        "prune_snapshots": ("lastgood-delete-snapshots",),
+        "delete_snapshots": ("lastgood-delete-snapshots",),
     }
 
     sends = {
@@ -424,9 +483,7 @@ def test_a_function_buries_and_logs_in_its_own_places_only(row: Row, bundle: Syn
     )
 
     others = {
-        bundle.named("AWS::SQS::Queue", "QueueName", asked[name])[0]
-        for name in (row.name,)
-        if name in asked
+        bundle.named("AWS::SQS::Queue", "QueueName", name)[0] for name in asked.get(row.name, ())
     }
     assert sends == {own} | others
     assert logs.endswith(f":log-group:/aws/lambda/{row.physical_name}:*")
@@ -446,6 +503,9 @@ def test_a_grant_says_why_and_why_its_patterns_are_patterns(name: str) -> None:
         take_queue="take",
         planner="planner",
         prune_queue="prune",
+        copy_queue="copy",
+        regions=(HOME,),
+        destinations=("eu-north-1",),
         pruner="pruner",
         plans="bucket",
         topic="topic",
@@ -453,7 +513,7 @@ def test_a_grant_says_why_and_why_its_patterns_are_patterns(name: str) -> None:
         dead_letters="dead",
         log_group="log",
         function="function",
-        rule="rule",
+        rules=("rule",),
     )
 
     assert grant.name == name

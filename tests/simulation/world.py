@@ -37,6 +37,7 @@ from tests.simulation.messages import Announcements, Inbox, TakeQueue, Told
 from tests.simulation.promises import Promises
 from tests.simulation.trouble import Kind, Trouble, Watched, refusal
 from tests.simulation.weather import CALM, FOG, ROUGH, STORM
+from tests.support.fakes import FakeCopyQueue
 
 T = TypeVar("T")
 
@@ -180,6 +181,7 @@ class Simulation:
                 account=ACCOUNT,
             ),
             sweeper=Sweeper(
+                copies=FakeCopyQueue(),
                 policies=policies,
                 compute=compute.__getitem__,
                 ledger=ledger,

@@ -43,6 +43,7 @@ CALLED = {
 """The calls of the functions to services whose errors botocore has a list of. EC2 has none."""
 
 EC2_CALLED = [
+    "CopySnapshot",
     "CreateSnapshot",
     "CreateSnapshots",
     "CreateTags",

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from lastgood.domain import tags as tag_keys
+from lastgood.domain.copying import Place
 from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.manifest import Instance, LaunchAttributes, Volume
 from lastgood.domain.model import Member, MemberState, Point, Tagged
@@ -377,6 +378,14 @@ class FakeNotices:
 
     def tell(self, notice: Notice) -> None:
         self.told.append(notice)
+
+
+@dataclass
+class FakeCopyQueue:
+    places: list[Place] = field(default_factory=list)
+
+    def send(self, places: Iterable[Place]) -> None:
+        self.places += places
 
 
 @dataclass

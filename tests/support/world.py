@@ -23,7 +23,7 @@ from typing import Any
 from moto.sns.models import sns_backends
 from moto.sqs.models import Message, Queue, sqs_backends
 
-from infra.catalog import CATALOG, QueueTrigger
+from infra.catalog import CATALOG, CopyEvents, EbsEvents, QueueTrigger, announced_pattern
 from infra.policies import policy_document
 from lastgood import runtime
 from lastgood.domain.model import Point
@@ -311,6 +311,7 @@ class World:
             "policies": POLICIES,
             "timeout": str(row.timeout),
             "take_queue": _url(FED["create_snapshots"].queue),
+            "copy_queue": _url(FED["copy_snapshots"].queue),
             "prune_queue": _url(FED["delete_snapshots"].queue),
             "pruner": ROWS["prune_snapshots"].physical_name,
             "plans": PLANS,
@@ -376,7 +377,10 @@ class World:
     def _forward_ebs_events(self) -> None:
         news, self._seen = self.cloud.events[self._seen :], len(self.cloud.events)
         for event in news:
-            self._send(FED["record_snapshot"].queue, json.dumps(event))
+            for row in CATALOG:
+                wanted = row.trigger.events if isinstance(row.trigger, EbsEvents) else ()
+                if event["detail"]["event"] in wanted and "result" in event["detail"]:
+                    self._send(FED[row.name].queue, json.dumps(event))
 
     def _feed(self, function: str, fed: Fed) -> bool:
         """One batch, as Lambda's poller does it; whether there was one."""
@@ -523,3 +527,9 @@ def _build(world: World) -> None:
     events.put_rule(Name="all", EventBusName=BUS, EventPattern=json.dumps({"source": ["lastgood"]}))
     arn = _queue(ANNOUNCEMENTS).queue_arn
     events.put_targets(Rule="all", EventBusName=BUS, Targets=[{"Id": "1", "Arn": arn}])
+    for row in CATALOG:
+        if isinstance(row.trigger, CopyEvents):
+            pattern = json.dumps(announced_pattern(row.trigger.announced))
+            events.put_rule(Name=row.name, EventBusName=BUS, EventPattern=pattern)
+            arn = _queue(FED[row.name].queue).queue_arn
+            events.put_targets(Rule=row.name, EventBusName=BUS, Targets=[{"Id": "1", "Arn": arn}])

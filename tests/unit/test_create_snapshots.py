@@ -269,8 +269,8 @@ def test_no_snapshot_taken_alone_gets_more_than_fifty_tags(own, of_policy, reser
     point = stage.take(a_request(Method.VOLUME, volumes=(volume,), tags=more))
 
     (made,) = stage.ec2.made.values()
-    fits = own + of_policy + len(tags.OWN) <= tags.MOST_TAGS
-    assert len(made.tags) == of_policy + len(tags.OWN) + (own if fits else 0)
+    fits = own + of_policy + len(tags.OF_POINT) <= tags.MOST_TAGS
+    assert len(made.tags) == of_policy + len(tags.OF_POINT) + (own if fits else 0)
     assert len(made.tags) <= tags.MOST_TAGS
     assert bool(point.notes) is not fits
 

@@ -205,7 +205,7 @@ def test_copies_that_are_asked_for_since_are_waited_for():
     progress = stage.deliver(message)
 
     assert stage.status(points) == ["available"] * 4
-    assert "its copy to eu-north-1 is required" in progress.left[points[0].id]
+    assert "its copy to eu-north-1 of 123456789012 is required" in progress.left[points[0].id]
 
 
 def test_when_the_newest_lose_their_snapshots_the_last_whole_one_stays():

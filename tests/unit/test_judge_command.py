@@ -162,7 +162,7 @@ def test_files_of_windows_can_be_read(tmp_path, capsys):
     assert "refused: NOW is the text 'tomorrow'" in capsys.readouterr().err
 
 
-def test_who_judges_by_a_policy_with_copies_is_told_that_nothing_of_it_goes(run, tmp_path):
+def test_who_judges_by_a_policy_with_copies_is_told_what_a_prune_waits_for(run, tmp_path):
     policies = tmp_path / "policies.yaml"
     policies.write_text(
         "policies: {copied: {select: {resource: volume, tags: {a: [b]}}, "

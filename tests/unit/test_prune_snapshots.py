@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from lastgood.domain import forecast
+from lastgood.domain import copying, forecast
+from lastgood.domain.copying import CopyStatus
 from lastgood.domain.forecast import slots_of
 from lastgood.domain.model import Hold, Outcome, PointStatus, Source
 from lastgood.domain.policy import Copy, MaxDeletes, ResourceKind, Retention, Schedule, Select, Span
@@ -426,6 +427,22 @@ def test_nothing_goes_before_its_required_copies_are_there():
 
     assert report.blocked == {Obstacle.COPY: 1}
     assert stage.days() == [0, 1, 2, 3]
+
+
+def test_a_point_whose_copies_are_there_goes_and_one_whose_copy_waits_says_why():
+    stage = a_stage(copies=(Copy(region="eu-central-1"),))
+    first, second, *_ = stage.take(0, 1, 2, 3, 4)
+    for point, status in ((first, CopyStatus.AVAILABLE), (second, CopyStatus.WAITING)):
+        copy = copying.queued(point, stage.policy.copies[0], NOW)
+        stage.ledger.open_copy(replace(copy, status=status, cause="no key"))
+
+    stage.prune()
+
+    assert stage.days() == [1, 2, 3, 4]
+    told = stage.ask(explain=second.id)
+    assert told.lines[-1] == (
+        "In the way: its copy to eu-central-1 of 123456789012 is required, and waiting: no key"
+    )
 
 
 # holds

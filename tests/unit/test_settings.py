@@ -23,6 +23,7 @@ OPTIONAL = {
     "LASTGOOD_TOPIC": "arn:aws:sns:eu-west-1:123456789012:lastgood-notices",
     "LASTGOOD_PRUNER": "lastgood-prune-snapshots",
     "LASTGOOD_PRUNE_QUEUE": "https://sqs/prune",
+    "LASTGOOD_COPY_QUEUE": "https://sqs/copy",
     "LASTGOOD_PLANS": "lastgood-plans-123456789012-eu-west-1",
     "LASTGOOD_RECEIVES": "12",
     "LASTGOOD_WORKERS": "10",

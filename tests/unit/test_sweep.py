@@ -61,6 +61,7 @@ from tests.support.fakes import (
     FakeBus,
     FakeClock,
     FakeCompute,
+    FakeCopyQueue,
     FakeNotices,
     FakePlanners,
     FakePolicies,
@@ -133,7 +134,9 @@ class Stage:
             account=SOURCE.account,
             home_region=HOME,
         )
+        self.copies = FakeCopyQueue()
         self.sweeper = Sweeper(
+            copies=self.copies,
             policies=self.policies,
             compute=lambda region: self.steps.watch("compute", self.regions[region]),
             ledger=self.steps.watch("ledger", ledger),

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from lastgood.domain import pruning
+from lastgood.domain.copying import PointCopy
 from lastgood.domain.model import Point, PointStatus, Source, Tagged
 from lastgood.domain.policy import Policy
-from lastgood.domain.prune_plan import LEAST_ARCHIVED, Obstacle, SourcePlan
+from lastgood.domain.prune_plan import LEAST_ARCHIVED, Obstacle, Obstacles, SourcePlan
 from lastgood.domain.retention import Judge, Verdict
 from lastgood.domain.tags import HOLD, POINT
 from lastgood.ports import Compute, Ledger
@@ -102,15 +103,16 @@ class Judging:
         """As ``plan``, of what ``judge`` answered."""
         freed = [one for each in judged.values() for one in _free(each)]
         held = in_the_way(self.compute(region), freed, found, self.now)
-        obstacles = {
-            one.id: {**pruning.missing_copies(self.policy, one), **held.get(one.id, {})}
-            for one in freed
-        }
+        obstacles = {one.id: {**self._missing_copies(one), **held.get(one.id, {})} for one in freed}
         cap = self.policy.max_deletes
         return [
             pruning.plan_source(source, points, verdicts, obstacles, cap)
             for source, (points, verdicts) in judged.items()
         ]
+
+    def _missing_copies(self, point: Point) -> Obstacles:
+        copies = copies_of(self.ledger, self.policy, point)
+        return pruning.missing_copies(self.policy, point, copies)
 
     def _region(self, name: str) -> _Region:
         if name not in self._regions:
@@ -121,6 +123,11 @@ class Judging:
                         tags[one.tags.get(POINT, "")] |= one.tags
             self._regions[name] = _Region(tags, compute.locked())
         return self._regions[name]
+
+
+def copies_of(ledger: Ledger, policy: Policy, point: Point) -> Sequence[PointCopy]:
+    """Asked of the ledger only if the policy wants any."""
+    return ledger.copies(point.id) if policy.copies else ()
 
 
 def _free(judged: Judged) -> list[Point]:

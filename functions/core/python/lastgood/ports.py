@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
+from lastgood.domain.copying import Place, PointCopy, Slots
 from lastgood.domain.ended import Ended
 from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, Volume
 from lastgood.domain.model import (
@@ -159,6 +160,31 @@ class Compute(Protocol):
 
     def own_snapshots(self, run: str | None = None) -> Iterator[Page[Tagged]]:
         """A page at a time, all snapshots that carry a point's tag; of ``run``, if it is given."""
+        ...
+
+    def copy_snapshot(
+        self,
+        snapshot: str,
+        source_region: str,
+        tags: Mapping[str, str],
+        *,
+        key: str | None,
+        encrypted: bool,
+        minutes: int | None,
+    ) -> str:
+        """Begin to copy it into this Region, tagged in the call; the id of the copy.
+
+        ``encrypted``: under ``key``, or the Region's own without one. ``minutes``: in which it is
+        to be done.
+
+        Raises:
+            AlreadyDone: the snapshot is gone.
+            LimitReached: too many copies come into this Region, or the snapshot is not complete.
+        """
+        ...
+
+    def copies_made(self, operations: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
+        """The copies that these made, oldest first, as far as EC2 shows them yet."""
         ...
 
     def delete_snapshot(self, snapshot: str) -> None:
@@ -363,6 +389,46 @@ class Ledger(Protocol):
         """Of each slice that was noted, by number."""
         ...
 
+    def open_copy(self, copy: PointCopy) -> bool:
+        """Write a copy that waits, unless it is on record; False then."""
+        ...
+
+    def copy(self, point: str, place: Place) -> PointCopy | None: ...
+
+    def copies(self, point: str) -> list[PointCopy]:
+        """Of one point, in the order of accounts and Regions."""
+        ...
+
+    def due(self, place: Place) -> Iterator[PointCopy]:
+        """What waits or is under way in a place, oldest slot first. May miss what was written in
+        the last second."""
+        ...
+
+    def change_copy(
+        self,
+        before: PointCopy,
+        after: PointCopy,
+        *,
+        take: str | None = None,
+        limit: int = 0,
+        free: str | None = None,
+    ) -> PointCopy | None:
+        """Write ``after``, and take or free the slot of an operation with it, or neither.
+
+        What is written then, with its version; None if no slot of ``limit`` is free, or the
+        operation holds one already.
+
+        Raises:
+            Conflict: the copy is not of the version of ``before`` any more.
+        """
+        ...
+
+    def slots(self, place: Place) -> Slots: ...
+
+    def shrink(self, place: Place, to: int, until: datetime) -> None:
+        """Use no more than so many slots until then."""
+        ...
+
     def note_policies(self, policies: Iterable[str]) -> None:
         """Remember that these are, or were, deployed."""
         ...
@@ -448,6 +514,12 @@ class Plans(Protocol):
 class PruneQueue(Protocol):
     def send(self, messages: Iterable[PruneMessage]) -> None:
         """As ``Queue.send``."""
+        ...
+
+
+class CopyQueue(Protocol):
+    def send(self, places: Iterable[Place]) -> None:
+        """Have each place looked after, and filled. As ``Queue.send``."""
         ...
 
 

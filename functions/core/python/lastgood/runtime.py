@@ -12,15 +12,16 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lastgood import codec
-from lastgood.aws.bus import EventBus, ebs_event
+from lastgood.aws.bus import EventBus, copy_event, ebs_event
 from lastgood.aws.clients import ONCE, client
 from lastgood.aws.compute import Ec2Compute
 from lastgood.aws.faults import translated
 from lastgood.aws.invoking import LambdaPlanners, LambdaPruners
 from lastgood.aws.pacing import Pace
 from lastgood.aws.plans import S3Plans
-from lastgood.aws.queue import SqsDeliveries, SqsPruneQueue, SqsQueue
+from lastgood.aws.queue import SqsCopyQueue, SqsDeliveries, SqsPruneQueue, SqsQueue
 from lastgood.aws.topic import SnsNotices
+from lastgood.domain.copying import CopyEnded, CopyWork, PlaceDue, PointReady
 from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.measures import NAMESPACE, Measure
 from lastgood.domain.model import Point, PointStatus
@@ -138,7 +139,7 @@ def policies() -> DeployedPolicies:
 @cache
 def compute(region: str) -> Ec2Compute:
     workers = int(settings().workers)
-    paced = ("create_snapshot", "create_snapshots", "delete_snapshot")
+    paced = ("create_snapshot", "create_snapshots", "copy_snapshot", "delete_snapshot")
     paces = {one: Pace(workers) for one in paced}
     return Ec2Compute(client("ec2", region), client("ec2", region, ONCE), paces)
 
@@ -166,6 +167,11 @@ def pruners() -> LambdaPruners:
 @cache
 def prune_queue() -> SqsPruneQueue:
     return SqsPruneQueue(client("sqs", settings().region), settings().prune_queue)
+
+
+@cache
+def copy_queue() -> SqsCopyQueue:
+    return SqsCopyQueue(client("sqs", settings().region), settings().copy_queue)
 
 
 @cache
@@ -352,6 +358,27 @@ def message_of(type_: type[T]) -> Callable[[Mapping[str, Any]], T]:
 def ebs_snapshots(message: Mapping[str, Any]) -> SnapshotsEnded:
     """For ``batch``: a message that EventBridge made of an event of EBS."""
     return ebs_event(message)
+
+
+def copy_work(message: Mapping[str, Any]) -> CopyWork:
+    """For ``batch``: an announcement of ours, an event of EBS, or a place that a sweep names."""
+    match message:
+        case {"detail-type": "Recovery Point Available", "detail": {"point": str(point)}}:
+            return PointReady(point=point)
+        case {"detail-type": _}:
+            return copy_event(message)
+        case _:
+            return codec.structure(message, PlaceDue)
+
+
+def about_copy(work: CopyWork) -> dict[str, str]:
+    match work:
+        case PointReady():
+            return {"point": work.point}
+        case PlaceDue():
+            return {"place": str(work.place)}
+        case CopyEnded():
+            return {"snapshot": work.snapshot, "region": work.region}
 
 
 def about_request(request: TakeRequest) -> dict[str, str]:

@@ -18,7 +18,8 @@ class Settings:
     what it cannot handle. ``take_queue``: where requests to take a point go. ``planner``: the name
     of the function that plans. ``topic``: the ARN of the topic on which people are told.
     ``pruner``: the name of the function that plans what to prune. ``prune_queue``: where parts of
-    such plans go. ``plans``: the name of the bucket that stores them.
+    such plans go. ``plans``: the name of the bucket that stores them. ``copy_queue``:
+    where places go whose copies are to be looked after.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -37,6 +38,7 @@ class Settings:
     topic: str = ""
     pruner: str = ""
     prune_queue: str = ""
+    copy_queue: str = ""
     plans: str = ""
     receives: str = "1"
     workers: str = "1"

@@ -7,6 +7,7 @@ from typing import Any
 
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
+from lastgood.domain.copying import CopyEnded
 from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.model import MemberState, Point, PointStatus
 from lastgood.domain.names import instant
@@ -100,6 +101,30 @@ def ebs_event(envelope: Mapping[str, Any]) -> SnapshotsEnded:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise MalformedMessage(
             f"not an event of EBS about snapshots: {type(error).__name__} {error}"
+        ) from error
+
+
+def copy_event(envelope: Mapping[str, Any]) -> CopyEnded:
+    """Read an "EBS Snapshot Notification" of copySnapshot. Source: as ``ebs_event``.
+
+    Raises:
+        MalformedMessage: it is not such an event.
+    """
+    try:
+        detail = envelope["detail"]
+        if detail["event"] != "copySnapshot" or "result" not in detail:
+            raise MalformedMessage(f"not an event of EBS about a copy: {envelope['detail-type']}")
+        incremental = detail.get("incremental")
+        return CopyEnded(
+            account=envelope["account"],
+            region=envelope["region"],
+            snapshot=detail["snapshot_id"].rsplit("/", 1)[-1],
+            at=_time(detail.get("endTime") or envelope["time"]),
+            incremental=None if incremental is None else str(incremental).lower() == "true",
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise MalformedMessage(
+            f"not an event of EBS about a copy: {type(error).__name__} {error}"
         ) from error
 
 

@@ -138,6 +138,32 @@ class Ec2Compute:
             )
         return _member(reply)
 
+    def copy_snapshot(
+        self,
+        snapshot: str,
+        source_region: str,
+        tags: Mapping[str, str],
+        *,
+        key: str | None,
+        encrypted: bool,
+        minutes: int | None,
+    ) -> str:
+        more: dict[str, Any] = {"CompletionDurationMinutes": minutes} if minutes else {}
+        if encrypted:
+            more |= {"Encrypted": True, **({"KmsKeyId": key} if key else {})}
+        with self._paced("copy_snapshot", f"copy {snapshot} to {self.region}"):
+            reply = self._once.copy_snapshot(
+                SourceSnapshotId=snapshot,
+                SourceRegion=source_region,
+                Description=f"Lastgood: copy of {snapshot} in {source_region}",
+                TagSpecifications=_tag_specifications(tags),
+                **more,
+            )
+        return str(reply["SnapshotId"])
+
+    def copies_made(self, operations: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
+        return self._by_tag(tag_keys.COPY, operations)
+
     @contextmanager
     def _paced(self, operation: str, what: str) -> Iterator[None]:
         """Wait for the turn of the call; go slower if EC2 throttles it all the same."""
@@ -156,12 +182,16 @@ class Ec2Compute:
         return tuple(one.member for one in self.snapshots_of_points([point]).get(point, ()))
 
     def snapshots_of_points(self, points: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
+        return self._by_tag(tag_keys.POINT, points)
+
+    def _by_tag(self, key: str, values: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
+        """By value, oldest first."""
         found: dict[str, list[Tagged]] = {}
-        for some in _chunks(points, MOST_FILTER_VALUES):
-            for page in self._snapshots(_filter(f"tag:{tag_keys.POINT}", some)):
+        for some in _chunks(values, MOST_FILTER_VALUES):
+            for page in self._snapshots(_filter(f"tag:{key}", some)):
                 for one in page.items:
-                    found.setdefault(one.tags[tag_keys.POINT], []).append(one)
-        return {point: tuple(sorted(every, key=_age)) for point, every in found.items()}
+                    found.setdefault(one.tags[key], []).append(one)
+        return {value: tuple(sorted(every, key=_age)) for value, every in found.items()}
 
     def own_snapshots(self, run: str | None = None) -> Iterator[Page[Tagged]]:
         of_run = _filter(f"tag:{tag_keys.RUN}", [run]) if run else None

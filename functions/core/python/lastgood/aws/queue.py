@@ -9,6 +9,7 @@ from typing import Any
 
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
+from lastgood.domain.copying import Place, PlaceDue
 from lastgood.domain.names import instant
 from lastgood.domain.prune_plan import PruneMessage
 from lastgood.domain.requests import TakeRequest
@@ -41,6 +42,16 @@ class SqsPruneQueue:
 
     def send(self, messages: Iterable[PruneMessage]) -> None:
         self._out.send(json.dumps(unstructure(one)) for one in messages)
+
+
+class SqsCopyQueue:
+    """``CopyQueue`` on one SQS queue."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._out = _Out(client, url)
+
+    def send(self, places: Iterable[Place]) -> None:
+        self._out.send(json.dumps(unstructure(PlaceDue(place=one))) for one in places)
 
 
 class _Out:

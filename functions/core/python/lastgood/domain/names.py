@@ -28,6 +28,11 @@ def run_id(policy: str, slot: datetime, source: str | None = None) -> str:
     return f"run-{_digest(policy, instant(slot), source or '')}"
 
 
+def copy_id(point: str, region: str, account: str) -> str:
+    """The one copy of a point in a place."""
+    return f"cp-{_digest(point, region, account)}"
+
+
 def plan_id(policy: str, slot: datetime) -> str:
     """The one plan of what to prune of a policy for a slot."""
     return f"plan-{_digest(policy, instant(slot))}"

@@ -26,6 +26,12 @@ def source_regions(policies: "Iterable[Policy]", home: str) -> tuple[str, ...]:
     return tuple(sorted(named or {home}))
 
 
+def copy_places(policies: "Iterable[Policy]", account: str) -> "tuple[tuple[str, str], ...]":
+    """Region and account of each place that a policy wants copies in, of those in ``account``."""
+    wanted = {(one.region, one.account or account) for policy in policies for one in policy.copies}
+    return tuple(sorted(one for one in wanted if one[1] == account))
+
+
 def duration(text: str) -> timedelta:
     """Read ``15m``, ``26h``, ``14d`` or ``90s``: a whole number and one unit.
 

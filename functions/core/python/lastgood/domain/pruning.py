@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from lastgood.domain.copying import CopyStatus, Place, PointCopy
 from lastgood.domain.mending import GONE_AFTER
 from lastgood.domain.model import Hold, Point, PointStatus, Source, Tagged
 from lastgood.domain.policy import MaxDeletes, Policy
@@ -55,17 +56,22 @@ def newest(points: Iterable[Point], at_least: int, now: datetime) -> set[str]:
     return {one.id for one in floor(newest_first(plain), at_least, now)}
 
 
-def missing_copies(policy: Policy, point: Point) -> Obstacles:
-    """The copies that the policy asks for and that are not available yet, of an available point.
-
-    There are none yet, since this release makes no copies: so nothing of such a policy goes.
-    """
-    if not policy.copies or point.status is not AVAILABLE:
+def missing_copies(policy: Policy, point: Point, copies: Sequence[PointCopy]) -> Obstacles:
+    """What the policy asks for and is not available yet, of an available point. ``copies``: those
+    of the point that are on record."""
+    if point.status is not AVAILABLE:
         return {}
-    places = ", ".join(
-        f"{one.region}{f' in {one.account}' if one.account else ''}" for one in policy.copies
-    )
-    return {Obstacle.COPY: f"its copy to {places} is required, and not available"}
+    known = {one.place: one for one in copies}
+    missing = []
+    for wanted in policy.copies:
+        place = Place(region=wanted.region, account=wanted.account or point.source.account)
+        copy = known.get(place)
+        if copy is None:
+            missing.append(f"its copy to {place} is required, and not begun")
+        elif copy.status is not CopyStatus.AVAILABLE:
+            why = f": {copy.cause}" if copy.cause else ""
+            missing.append(f"its copy to {place} is required, and {copy.status}{why}")
+    return {Obstacle.COPY: "; ".join(missing)} if missing else {}
 
 
 def plan_source(

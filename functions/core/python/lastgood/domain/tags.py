@@ -12,9 +12,16 @@ SLOT = "lastgood:slot"
 SOURCE = "lastgood:source"
 METHOD = "lastgood:method"
 MEMBERS = "lastgood:members"
+COPY = "lastgood:copy"
+"""On a snapshot that is a copy: the operation that made it, a copy's id and the member's number."""
+COPY_OF = "lastgood:copy-of"
+"""The snapshot that it is a copy of."""
+VOLUME = "lastgood:volume"
+"""The volume whose data it has: EC2 gives a copy a volume id of no volume."""
 HOLD = "lastgood:hold"
 """On a snapshot that may not be deleted, whoever put it there; its value says who and why."""
-OWN = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD, MEMBERS)
+OF_POINT = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD, MEMBERS)
+OWN = (*OF_POINT, COPY, COPY_OF, VOLUME)
 
 MOST_TAGS = 50
 """Of any EC2 resource (EC2 User Guide, "Tag restrictions"); the aws: ones are not counted."""
@@ -37,6 +44,20 @@ def of_point(
         METHOD: method,
         MEMBERS: str(members),
     }
+
+
+def of_copy(
+    tags: Mapping[str, str], *, operation: str, copy_of: str, volume: str
+) -> dict[str, str]:
+    """Of the copy of a snapshot with ``tags``, which EC2 does not copy: all that fit, and ours."""
+    ours = {
+        **{key: value for key, value in tags.items() if key in OWN},
+        COPY: operation,
+        COPY_OF: copy_of,
+        VOLUME: volume,
+    }
+    more = list(copyable(tags).items())[: MOST_TAGS - len(ours)]
+    return {**dict(more), **ours}
 
 
 def copyable(tags: Mapping[str, str]) -> dict[str, str]:

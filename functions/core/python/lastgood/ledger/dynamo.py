@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
+from lastgood.domain.copying import Place, PointCopy, Slots
 from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
@@ -579,6 +580,89 @@ class DynamoLedger:
             },
         ):
             yield items.from_item(Applied, item)
+
+    # copies
+
+    def open_copy(self, copy: PointCopy) -> bool:
+        return self._put_new(items.copy(copy), f"queue {copy.id}")
+
+    def copy(self, point: str, place: Place) -> PointCopy | None:
+        item = self._get(keys.copy(point, place), f"read the copy of {point} in {place}")
+        return items.from_item(PointCopy, item) if item else None
+
+    def copies(self, point: str) -> list[PointCopy]:
+        found = self._query(
+            f"read the copies of {point}",
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :copy)",
+            ExpressionAttributeValues={
+                ":pk": {"S": keys.point(point)["pk"]},
+                ":copy": {"S": keys.COPY},
+            },
+            ConsistentRead=True,
+        )
+        return [items.from_item(PointCopy, one) for one in found]
+
+    def due(self, place: Place) -> Iterator[PointCopy]:
+        for item in self._flight(keys.copies_to(place)):
+            copy = self.copy(item["pk"]["S"].removeprefix(keys.point("")["pk"]), place)
+            if copy and not copy.status.settled:
+                yield copy
+
+    def change_copy(
+        self,
+        before: PointCopy,
+        after: PointCopy,
+        *,
+        take: str | None = None,
+        limit: int = 0,
+        free: str | None = None,
+    ) -> PointCopy | None:
+        """Two functions fill the same place, and one slot is free::
+
+            worker A                      copy         slots        worker B
+            reads: version 3               3            19 of 20     reads: version 3
+            if 3, and a slot: ---------->  4            20
+                                                        <---------- if 3: refused, Conflict
+                                           (of another copy)
+                                                        <---------- if a slot: refused, None
+
+        Whoever may make the call has written that it goes out, and holds the slot for it.
+        """
+        written = replace(after, version=before.version + 1)
+        put = self._put(items.copy(written), "version = :version")
+        put["Put"]["ExpressionAttributeValues"] = {":version": {"N": str(before.version)}}
+        slots = keys.slots(before.place)
+        writes = [put]
+        if take:
+            values = {":op": {"S": take}, ":ops": {"SS": [take]}, ":limit": {"N": str(limit)}}
+            free_one = "size(taken) < :limit AND NOT contains(taken, :op)"
+            condition = f"attribute_not_exists(taken) OR ({free_one})"
+            writes.append(
+                self._in_transaction(slots, "ADD taken :ops", values, condition=condition)
+            )
+        if free:
+            writes.append(
+                self._in_transaction(slots, "DELETE taken :ops", {":ops": {"SS": [free]}})
+            )
+        try:
+            self._transact(f"record {before.id}", *writes)
+        except _NotMet as refused:
+            if refused.reasons[0] == NO_REASON:
+                return None
+            raise Conflict(f"{before.id} was changed meanwhile") from refused
+        return written
+
+    def slots(self, place: Place) -> Slots:
+        item = self._get(keys.slots(place), f"read the slots of {place}")
+        return items.from_item(Slots, item) if item else Slots()
+
+    def shrink(self, place: Place, to: int, until: datetime) -> None:
+        self._update(
+            keys.slots(place),
+            f"use fewer slots of {place}",
+            "SET shrunk_to = :to, shrunk_until = :until",
+            {":to": {"N": str(to)}, ":until": items.value(until)},
+        )
 
     # policies
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from lastgood.codec import structure, unstructure
+from lastgood.domain.copying import CopyStatus, PointCopy
 from lastgood.domain.model import Change, Claim, Doubt, Outcome, Point, PointStatus, Run
 from lastgood.domain.names import shard
 from lastgood.domain.prune_plan import PLAN_FOR, PrunePlan
@@ -112,6 +113,20 @@ def doubt(one: Doubt) -> Item:
 
 def read_doubt(item: Item) -> Doubt:
     return Doubt(point=_read(item["id"]), since=datetime.fromisoformat(_read(item["claimed_at"])))
+
+
+def copy(one: PointCopy) -> Item:
+    waits = {} if one.status.settled else {"flight": keys.copies_to(one.place)}
+    over = one.status is CopyStatus.FAILED and one.settled_at is not None
+    return to_item(
+        {
+            **keys.copy(one.point, one.place),
+            **unstructure(one),
+            **waits,
+            "at": keys.by_slot(one.slot, one.id),
+            "ttl": expires(one.settled_at, FAILED_FOR) if over and one.settled_at else None,
+        }
+    )
 
 
 def lease_end(claim: Claim) -> datetime:

@@ -6,6 +6,8 @@ partition ``pk``       sort ``sk``               item
 ``POINT#<point>``      ``POINT``                 a recovery point, with manifest and history
 ``POINT#<point>``      ``SNAPSHOT#<snapshot>``   leads from a member to a point taken one by one
 ``POINT#<point>``      ``DOUBT``                 it may have more snapshots than members
+``POINT#<point>``      ``COPY#<a>#<region>``     its copy in a Region of account a
+``PLACE#<a>#<region>`` ``SLOTS``                 the slots of that place, and who holds them
 ``RUN#<run>``          ``RUN``                   a run
 ``RUN#<run>``          ``COUNT#<shard>``         how many of its points ended, and how
 ``RUN#<run>``          ``ELSEWHERE#<point>``     a point that another run had taken before
@@ -20,12 +22,13 @@ partition ``pk``       sort ``sk``               item
 =====================  ========================  ==============================================
 
 Three sparse indexes: ``listing`` (points of a source, runs of a policy; by slot),
-``by_snapshot`` (the point that a snapshot leads to), ``in_flight`` (what is not settled, and
-doubts).
+``by_snapshot`` (the point that a snapshot leads to), ``in_flight`` (what is not settled: points,
+copies by place, doubts).
 """
 
 from datetime import datetime
 
+from lastgood.domain.copying import Place
 from lastgood.domain.names import instant, shard
 
 SHARDS = 16
@@ -38,6 +41,8 @@ COUNT = "COUNT#"
 ELSEWHERE = "ELSEWHERE#"
 FAILURE = "FAILURE#"
 DOUBT = "DOUBT"
+COPY = "COPY#"
+SLOTS = "SLOTS"
 LAUNCH = "LAUNCH"
 NOTICE = "NOTICE"
 HOLD = "HOLD"
@@ -79,6 +84,18 @@ def run_failure(run_id: str, point_id: str) -> Key:
 
 def doubt(point_id: str) -> Key:
     return {"pk": f"POINT#{point_id}", "sk": DOUBT}
+
+
+def copy(point_id: str, place: Place) -> Key:
+    return {"pk": f"POINT#{point_id}", "sk": f"{COPY}{place.account}#{place.region}"}
+
+
+def slots(place: Place) -> Key:
+    return {"pk": f"PLACE#{place.account}#{place.region}", "sk": SLOTS}
+
+
+def copies_to(place: Place) -> str:
+    return f"COPIES#{place.account}#{place.region}"
 
 
 def launch(policy: str, source_id: str) -> Key:

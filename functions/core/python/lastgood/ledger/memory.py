@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
+from lastgood.domain.copying import Place, PointCopy, Slots
 from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
@@ -52,6 +53,8 @@ class MemoryLedger:
         self._plans: dict[str, PrunePlan] = {}
         self._applied: dict[str, dict[int, Applied]] = {}
         self._policies: set[str] = set()
+        self._copies: dict[tuple[str, Place], PointCopy] = {}
+        self._slots: dict[Place, Slots] = {}
 
     def open_run(self, run: Run) -> None:
         if run.id not in self._runs:
@@ -333,6 +336,52 @@ class MemoryLedger:
             self._flying.pop(point.id, None)
         else:
             self._flying[point.id] = None
+
+    def open_copy(self, copy: PointCopy) -> bool:
+        new = (copy.point, copy.place) not in self._copies
+        self._copies.setdefault((copy.point, copy.place), copy)
+        return new
+
+    def copy(self, point: str, place: Place) -> PointCopy | None:
+        return self._copies.get((point, place))
+
+    def copies(self, point: str) -> list[PointCopy]:
+        found = [one for (of, _), one in self._copies.items() if of == point]
+        return sorted(found, key=lambda one: (one.place.account, one.place.region))
+
+    def due(self, place: Place) -> Iterator[PointCopy]:
+        waiting = [
+            one
+            for (_, where), one in self._copies.items()
+            if where == place and not one.status.settled
+        ]
+        yield from sorted(waiting, key=lambda one: (one.slot, one.id))
+
+    def change_copy(
+        self,
+        before: PointCopy,
+        after: PointCopy,
+        *,
+        take: str | None = None,
+        limit: int = 0,
+        free: str | None = None,
+    ) -> PointCopy | None:
+        key = (before.point, before.place)
+        if self._copies[key].version != before.version:
+            raise Conflict(f"{before.id} was changed meanwhile")
+        slots = self.slots(before.place)
+        if take and (take in slots.taken or len(slots.taken) >= limit):
+            return None
+        taken = (slots.taken | {take} if take else slots.taken) - {free}
+        self._slots[before.place] = replace(slots, taken=frozenset(filter(None, taken)))
+        self._copies[key] = replace(after, version=before.version + 1)
+        return self._copies[key]
+
+    def slots(self, place: Place) -> Slots:
+        return self._slots.get(place, Slots())
+
+    def shrink(self, place: Place, to: int, until: datetime) -> None:
+        self._slots[place] = replace(self.slots(place), shrunk_to=to, shrunk_until=until)
 
     def _lead_to(self, point: Point) -> None:
         one_by_one = point.method is Method.ONE_BY_ONE

@@ -1,0 +1,277 @@
+"""Copy points to the places that their policies name, as many at a time as there are slots."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from lastgood.domain import copying, tags
+from lastgood.domain.copying import (
+    SHRUNK_FOR,
+    CopyEnded,
+    CopyStatus,
+    MemberEnded,
+    Place,
+    PointCopy,
+)
+from lastgood.domain.model import MemberState, PointStatus, Tagged
+from lastgood.errors import (
+    AlreadyDone,
+    Conflict,
+    LimitReached,
+    NotSettledYet,
+    Refused,
+    Throttled,
+    Unavailable,
+)
+from lastgood.ports import Clock, Compute, Ledger, Policies
+
+RESERVE = timedelta(seconds=30)
+"""With less time left no further call goes out: the next message goes on."""
+
+UNHEARD = timedelta(minutes=5)
+"""After which a call whose outcome nobody wrote is looked up: longer than this function runs, and
+than describes lag behind."""
+
+LATE = timedelta(minutes=20)
+"""After which a copy whose end nobody told is looked at, each time a sweep asks."""
+
+TRIES = 4
+"""At one copy, while other messages of it are handled as well."""
+
+
+@dataclass(slots=True)
+class Copied:
+    """What one message came to: calls that went out, copies that ended; places without a slot."""
+
+    asked: int = 0
+    available: list[PointCopy] = field(default_factory=list)
+    failed: list[PointCopy] = field(default_factory=list)
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copier:
+    """The world as copying needs it. ``compute`` gives the EC2 of a Region."""
+
+    policies: Policies
+    compute: Callable[[str], Compute]
+    ledger: Ledger
+    clock: Clock
+    account: str
+
+    def queue(self, point_id: str, done: Copied) -> None:
+        """Have an available point copied to each place that its policy names. Said again, it
+        changes nothing.
+
+        Raises:
+            UnknownPolicy: it was taken out since.
+        """
+        point = self.ledger.point(point_id)
+        if point is None or point.status is not PointStatus.AVAILABLE:
+            return
+        for wanted in self.policies.get(point.policy).copies:
+            if wanted.account not in (None, self.account):
+                # Not made yet; and so nothing of the policy is pruned.
+                continue
+            copy = copying.queued(point, wanted, self.clock.now())
+            self.ledger.open_copy(copy)
+            self.fill(copy.place, done)
+
+    def fill(self, place: Place, done: Copied) -> None:
+        """Give the free slots of the place to what has waited longest.
+
+        Raises:
+            Throttled, Unavailable: as a call ended; what was not asked for comes with the next.
+        """
+        now = self.clock.now()
+        slots = self.ledger.slots(place)
+        latest: dict[str, PointCopy] = {}
+        for copy, number in copying.next_free(self.ledger.due(place), slots, now):
+            if self.clock.left() < RESERVE:
+                return
+            known = latest.get(copy.id, copy)
+            asked, holder = copying.asked(known, number, now), known.holder(number)
+            try:
+                claimed = self.ledger.change_copy(known, asked, take=holder, limit=slots.limit(now))
+            except Conflict:
+                # Another message is at it.
+                continue
+            if claimed is None:
+                done.full = True
+                return
+            done.asked += 1
+            latest[copy.id] = self._ask(claimed, number, done)
+
+    def _ask(self, copy: PointCopy, number: int, done: Copied) -> PointCopy:
+        member = copy.members[number]
+        try:
+            snapshot = self.compute(copy.place.region).copy_snapshot(
+                member.of,
+                copy.source.region,
+                self._tags(copy, number),
+                key=copy.key,
+                encrypted=member.encrypted or copy.key is not None,
+                minutes=copy.minutes,
+            )
+        except LimitReached:
+            self._give_back(copy, number)
+            slots = self.ledger.slots(copy.place)
+            fewer = max(1, len(slots.taken))
+            self.ledger.shrink(copy.place, fewer, self.clock.now() + SHRUNK_FOR)
+            raise
+        except Throttled:
+            self._give_back(copy, number)
+            raise
+        except Unavailable as error:
+            if not error.effect_unknown:
+                self._give_back(copy, number)
+            raise
+        except AlreadyDone:
+            gone = f"{member.of} is gone"
+            return self._end(copy, number, _failed(None, gone, for_good=True), done)
+        except Refused as error:
+            return self._end(copy, number, _failed(None, str(error)), done)
+        try:
+            return self.ledger.change_copy(copy, copying.made(copy, number, snapshot)) or copy
+        except Conflict:
+            # It ended, and its event was faster.
+            return self.ledger.copy(copy.point, copy.place) or copy
+
+    def _tags(self, copy: PointCopy, number: int) -> dict[str, str]:
+        member = copy.members[number]
+        found = self.compute(copy.source.region).snapshot(member.of)
+        if found is None:
+            raise AlreadyDone(f"{member.of} is gone")
+        return tags.of_copy(
+            found.tags, operation=copy.operation(number), copy_of=member.of, volume=member.volume
+        )
+
+    def _give_back(self, copy: PointCopy, number: int) -> None:
+        self.ledger.change_copy(copy, copying.given_back(copy, number), free=copy.holder(number))
+
+    def settle(self, event: CopyEnded, done: Copied) -> None:
+        """Note how a copy ended, as EC2 shows it, and start the next; none of ours is passed over.
+
+        Raises:
+            NotSettledYet: EC2 does not show yet that it has ended.
+        """
+        if event.account != self.account:
+            return
+        found = self.compute(event.region).snapshot(event.snapshot)
+        if found is None:
+            raise NotSettledYet(f"EC2 does not show {event.snapshot} yet", UNHEARD / 5)
+        place = Place(region=event.region, account=event.account)
+        copy = self._of(found, place)
+        if copy is None:
+            return
+        self._note(copy, found, done, incremental=event.incremental)
+        self.fill(place, done)
+
+    def look_after(self, place: Place, done: Copied) -> None:
+        """What events and workers left behind in a place; then fill it."""
+        now = self.clock.now()
+        unsure = [
+            (copy, number)
+            for copy in self.ledger.due(place)
+            for number, member in enumerate(copy.members)
+            if member.asked_at is not None
+            and not member.ended
+            and now - member.asked_at > (LATE if member.snapshot else UNHEARD)
+        ]
+        if unsure:
+            operations = [copy.operation(number) for copy, number in unsure]
+            found = self.compute(place.region).copies_made(operations)
+            for copy, number in unsure:
+                shown = found.get(copy.operation(number), ())
+                self._as_shown(copy.point, place, number, shown, done)
+        self.fill(place, done)
+
+    def _as_shown(
+        self, point: str, place: Place, number: int, shown: tuple[Tagged, ...], done: Copied
+    ) -> None:
+        copy = self.ledger.copy(point, place)
+        if copy is None or copy.status.settled or copy.members[number].ended:
+            return
+        if shown:
+            self._note(copy, shown[0], done)
+        elif copy.members[number].snapshot:
+            cause = f"{copy.members[number].snapshot} is not there any more"
+            self._end(copy, number, _failed(None, cause), done)
+        else:
+            # Nothing came of the call: describes have had their time.
+            self._give_back(copy, number)
+
+    def _of(self, found: Tagged, place: Place) -> PointCopy | None:
+        operation, point = found.tags.get(tags.COPY), found.tags.get(tags.POINT)
+        if operation is None or point is None:
+            return None
+        copy = self.ledger.copy(point, place)
+        return copy if copy and operation.startswith(f"{copy.id}/") else None
+
+    def _note(
+        self, copy: PointCopy, found: Tagged, done: Copied, incremental: bool | None = None
+    ) -> None:
+        number = int(found.tags[tags.COPY].rpartition("/")[2])
+        member, snapshot = found.member, found.member.snapshot
+        if member.state is MemberState.PENDING:
+            if copy.members[number].snapshot is None:
+                self.ledger.change_copy(copy, copying.made(copy, number, snapshot))
+            return
+        known = copy.members[number].snapshot
+        if known is not None and known != snapshot:
+            # Made by a second call for the same member, whose first answer was lost.
+            self.compute(copy.place.region).delete_snapshot(snapshot)
+            return
+        if member.state is MemberState.ERROR:
+            # Nobody can use it, and the next attempt makes another.
+            self.compute(copy.place.region).delete_snapshot(snapshot)
+        news = MemberEnded(
+            snapshot=snapshot,
+            state=member.state,
+            cause=member.cause or ("EBS gave no cause" if _is_broken(found) else None),
+            incremental=incremental,
+        )
+        self._end(copy, number, news, done)
+
+    def _end(self, copy: PointCopy, number: int, news: MemberEnded, done: Copied) -> PointCopy:
+        """Other members may end at the same moment: then it is read and written once more."""
+        for before in self._read_again(copy):
+            if before.status.settled or before.members[number].ended:
+                return before
+            after = copying.ended(before, number, news, self.clock.now())
+            if after.status is CopyStatus.FAILED:
+                # Before it is written: what is left of a copy that is not whole is of no use.
+                self._remove(after)
+            try:
+                written = self.ledger.change_copy(before, after, free=copy.holder(number))
+            except Conflict:
+                continue
+            after = written or after
+            if after.status is CopyStatus.AVAILABLE:
+                done.available.append(after)
+            elif after.failures > before.failures:
+                done.failed.append(after)
+            return after
+        raise Conflict(f"{copy.id} is changed again and again")
+
+    def _remove(self, copy: PointCopy) -> None:
+        compute = self.compute(copy.place.region)
+        for member in copy.members:
+            if member.snapshot:
+                compute.delete_snapshot(member.snapshot)
+
+    def _read_again(self, copy: PointCopy) -> Iterator[PointCopy]:
+        yield copy
+        for _ in range(TRIES):
+            known = self.ledger.copy(copy.point, copy.place)
+            if known is None:
+                return
+            yield known
+
+
+def _is_broken(found: Tagged) -> bool:
+    return found.member.state is MemberState.ERROR
+
+
+def _failed(snapshot: str | None, cause: str, *, for_good: bool = False) -> MemberEnded:
+    return MemberEnded(snapshot=snapshot, state=MemberState.ERROR, cause=cause, for_good=for_good)

@@ -1,0 +1,285 @@
+"""Copies of points: which waits, which is under way, and what becomes of each.
+
+A copy has the members of its point, one for each snapshot. A destination has so many slots, and a
+member takes one from the moment before the call until its snapshot has ended.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from lastgood.domain.model import MemberState, Point, Source
+from lastgood.domain.names import copy_id
+from lastgood.domain.policy import Copy as Wanted
+
+SLOTS = 20
+"""Copies under way at most in one destination Region (EBS User Guide, "Quotas for Amazon EBS",
+"Concurrent snapshot copies per destination Region")."""
+
+SHRUNK_FOR = timedelta(minutes=10)
+"""How long fewer slots are used after EC2 has refused one, since others copy there too."""
+
+MOST_ATTEMPTS = 8
+FIRST_WAIT = timedelta(minutes=15)
+LONGEST_WAIT = timedelta(hours=12)
+"""A copy that failed is tried again after the first wait, twice as long each time: for some two
+days in all, in which a person can enable a key."""
+
+
+class CopyStatus(StrEnum):
+    """``waiting -> copying -> available``, or ``failed``; one that failed may wait again."""
+
+    WAITING = "waiting"
+    COPYING = "copying"
+    AVAILABLE = "available"
+    FAILED = "failed"
+
+    @property
+    def settled(self) -> bool:
+        return self in (CopyStatus.AVAILABLE, CopyStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where copies are: each has slots, keys and lineages of its own."""
+
+    region: str
+    account: str
+
+    def __str__(self) -> str:
+        return f"{self.region} of {self.account}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyMember:
+    """``of`` is the snapshot that is copied, ``snapshot`` the copy of it, once EC2 has answered.
+
+    ``asked_at``: since when a call may have gone out for it; it holds a slot from then until it
+    has ended. ``state`` is None until it is known to be under way.
+    """
+
+    of: str
+    volume: str
+    size_gib: int
+    encrypted: bool
+    device: str | None = None
+    asked_at: datetime | None = None
+    snapshot: str | None = None
+    state: MemberState | None = None
+    cause: str | None = None
+    incremental: bool | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in (MemberState.COMPLETED, MemberState.ERROR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointCopy:
+    """The copy of one point in one place.
+
+    ``key``, ``minutes``: as CopySnapshot takes them. ``version``: how often it was written.
+    ``not_before``: it waits until then. ``failures``: how often it has failed so far.
+    """
+
+    id: str
+    point: str
+    policy: str
+    run: str
+    slot: datetime
+    source: Source
+    place: Place
+    queued_at: datetime
+    members: tuple[CopyMember, ...]
+    status: CopyStatus = CopyStatus.WAITING
+    key: str | None = None
+    minutes: int | None = None
+    version: int = 0
+    not_before: datetime | None = None
+    failures: int = 0
+    settled_at: datetime | None = None
+    cause: str | None = None
+
+    def operation(self, number: int) -> str:
+        """The id of the one call for a member, in the tag of what it makes."""
+        return f"{self.id}/{number}"
+
+    def holder(self, number: int) -> str:
+        """Whose a slot is: the source's, and the operation's."""
+        return f"{self.source.id}/{self.operation(number)}"
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """The members that nobody has asked for yet, by number."""
+        return tuple(
+            number
+            for number, one in enumerate(self.members)
+            if one.asked_at is None and not one.ended
+        )
+
+
+def queued(point: Point, wanted: Wanted, now: datetime) -> PointCopy:
+    """The copy that a policy wants of an available point."""
+    place = Place(region=wanted.region, account=wanted.account or point.source.account)
+    within = wanted.complete_within
+    return PointCopy(
+        id=copy_id(point.id, place.region, place.account),
+        point=point.id,
+        policy=point.policy,
+        run=point.run,
+        slot=point.slot,
+        source=point.source,
+        place=place,
+        queued_at=now,
+        key=wanted.kms_key,
+        minutes=int(within / timedelta(minutes=1)) if within else None,
+        members=tuple(
+            CopyMember(
+                of=one.snapshot,
+                volume=one.volume,
+                size_gib=one.size_gib,
+                encrypted=one.encrypted,
+                device=one.device,
+            )
+            for one in point.members
+        ),
+    )
+
+
+def next_free(
+    due: Iterable[PointCopy], slots: "Slots", now: datetime
+) -> Iterator[tuple[PointCopy, int]]:
+    """What may be asked for, in order. ``due``: all that is waiting or copying in one place, oldest
+    slot first; no more of it is looked at than is wanted.
+
+    Of one source, the members of one copy at a time, since a copy is incremental only to the newest
+    that is complete: first the one that is under way, then whoever is older, also while it waits
+    after a failure.
+    """
+    busy = slots.copies
+    for one in due:
+        if busy.setdefault(one.source.id, one.id) != one.id:
+            continue
+        if one.not_before is not None and now < one.not_before:
+            continue
+        for number in one.free:
+            yield one, number
+
+
+def asked(copy: PointCopy, number: int, now: datetime) -> PointCopy:
+    return _with(replace(copy, status=CopyStatus.COPYING), number, asked_at=now)
+
+
+def given_back(copy: PointCopy, number: int) -> PointCopy:
+    """Nothing came of the call."""
+    return _with(copy, number, asked_at=None)
+
+
+def made(copy: PointCopy, number: int, snapshot: str) -> PointCopy:
+    return _with(copy, number, snapshot=snapshot, state=MemberState.PENDING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyEnded:
+    """EBS's event: the copy ``snapshot`` in ``region`` has ended, in whichever way."""
+
+    account: str
+    region: str
+    snapshot: str
+    at: datetime
+    incremental: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointReady:
+    """A point became available: its policy may want copies of it."""
+
+    point: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceDue:
+    """Look after what is under way in a place, and fill it."""
+
+    place: Place
+
+
+CopyWork = CopyEnded | PointReady | PlaceDue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberEnded:
+    """How the copy of one snapshot ended. ``snapshot`` is None if EC2 made none."""
+
+    snapshot: str | None
+    state: MemberState
+    cause: str | None = None
+    incremental: bool | None = None
+    for_good: bool = False
+    """It cannot succeed another time."""
+
+
+def ended(copy: PointCopy, number: int, news: MemberEnded, now: datetime) -> PointCopy:
+    """With the news; and settled, if that was the last of them. A member that ended takes none."""
+    if copy.status.settled or copy.members[number].ended:
+        return copy
+    after = _with(
+        copy,
+        number,
+        snapshot=news.snapshot,
+        state=news.state,
+        cause=news.cause,
+        incremental=news.incremental,
+    )
+    if not all(one.ended for one in after.members):
+        return after
+    broken = [one for one in after.members if one.state is MemberState.ERROR]
+    if not broken:
+        return replace(after, status=CopyStatus.AVAILABLE, settled_at=now, cause=None)
+    causes = "; ".join(dict.fromkeys(f"{one.of}: {one.cause}" for one in broken))
+    failures = after.failures + 1
+    if news.for_good or failures >= MOST_ATTEMPTS:
+        return replace(
+            after, status=CopyStatus.FAILED, settled_at=now, cause=causes, failures=failures
+        )
+    return replace(
+        after,
+        status=CopyStatus.WAITING,
+        failures=failures,
+        cause=causes,
+        not_before=now + min(FIRST_WAIT * (1 << failures - 1), LONGEST_WAIT),
+        members=tuple(
+            replace(one, asked_at=None, snapshot=None, state=None, incremental=None)
+            if one in broken
+            else one
+            for one in after.members
+        ),
+    )
+
+
+def _with(copy: PointCopy, number: int, **changed: object) -> PointCopy:
+    members = tuple(
+        replace(one, **changed) if index == number else one  # type: ignore[arg-type]
+        for index, one in enumerate(copy.members)
+    )
+    return replace(copy, members=members)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slots:
+    """Of one place: who holds one (``PointCopy.holder``), and how many there are for us."""
+
+    taken: frozenset[str] = frozenset()
+    shrunk_to: int | None = None
+    shrunk_until: datetime | None = None
+
+    @property
+    def copies(self) -> dict[str, str]:
+        """By source, the copy that is under way."""
+        return dict(one.split("/")[:2] for one in self.taken)
+
+    def limit(self, now: datetime) -> int:
+        if self.shrunk_to is None or self.shrunk_until is None or now >= self.shrunk_until:
+            return SLOTS
+        return self.shrunk_to

@@ -1,0 +1,282 @@
+"""Points are copied to another Region: by slots, in order, whole or not at all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+
+from copy_snapshots.usecase import UNHEARD, Copied, Copier
+from lastgood.aws.bus import copy_event
+from lastgood.aws.compute import Ec2Compute
+from lastgood.domain import tags
+from lastgood.domain.copying import SHRUNK_FOR, SLOTS, CopyStatus, Place
+from lastgood.domain.model import Point
+from lastgood.domain.policy import Copy
+from lastgood.errors import LimitReached, Unavailable
+from lastgood.ledger.dynamo import DynamoLedger
+from tests.cloud.ec2 import Outcome
+from tests.cloud.faults import LOST_REPLY
+from tests.cloud.in_process import InProcessCloud, in_process_cloud
+from tests.support import table
+from tests.support.fakes import FakePolicies
+from tests.support.fleet import disk, launch
+from tests.support.history import past_point
+from tests.support.world import ACCOUNT, HOME, SLOT, a_policy
+
+AWAY = "eu-central-1"
+PLACE = Place(region=AWAY, account=ACCOUNT)
+HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
+
+
+@dataclass
+class Site:
+    """A fleet's points at home, and the function that copies them, fed with EBS's events."""
+
+    cloud: InProcessCloud
+    wanted: Copy = field(default_factory=lambda: Copy(region=AWAY))
+
+    def __post_init__(self) -> None:
+        self.home, self.away = (self.cloud.client("ec2", one) for one in (HOME, AWAY))
+        client = self.cloud.client("dynamodb", HOME)
+        table.create(client)
+        self.ledger = DynamoLedger(client, table.NAME)
+        self.cloud.ec2.limits = False
+        self.policies = FakePolicies({"web-daily": a_policy(copies=(self.wanted,))})
+        self.copier = Copier(
+            policies=self.policies,
+            compute=cache(self._compute),
+            ledger=self.ledger,
+            clock=Watch(self.cloud),
+            account=ACCOUNT,
+        )
+
+    def _compute(self, region: str) -> Ec2Compute:
+        client = self.cloud.client("ec2", region)
+        return Ec2Compute(client, client)
+
+    def point(self, instance: str, days: int = 1) -> Point:
+        """Complete at once, and its events forgotten."""
+        point = past_point(self.home, self.ledger, instance, SLOT - days * DAY)
+        self.cloud.clock.advance(HOUR)
+        self.cloud.events.clear()
+        return point
+
+    def hear(self) -> list[Copied]:
+        """What EBS has told since; what comes of the news as well."""
+        heard = []
+        while self.cloud.events:
+            event = self.cloud.events.pop(0)
+            if "result" in event["detail"] and event["detail"]["event"] == "copySnapshot":
+                heard.append(self.done(self.copier.settle, copy_event(event)))
+        return heard
+
+    def done(self, handle: Callable[..., None], what: Any) -> Copied:
+        done = Copied()
+        handle(what, done)
+        return done
+
+    def queue(self, point: Point) -> Copied:
+        return self.done(self.copier.queue, point.id)
+
+    def look_after(self) -> Copied:
+        return self.done(self.copier.look_after, PLACE)
+
+    def days(self, count: int = 1) -> None:
+        for _ in range(24 * count):
+            self.cloud.clock.advance(HOUR)
+            self.hear()
+            self.look_after()
+
+    def status(self, point: Point) -> CopyStatus:
+        copy = self.ledger.copy(point.id, PLACE)
+        assert copy is not None
+        return copy.status
+
+    def copies(self) -> list[dict[str, Any]]:
+        found = self.away.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        return sorted(found, key=lambda one: str(one["StartTime"]))
+
+
+@dataclass
+class Watch:
+    cloud: InProcessCloud
+
+    def now(self) -> Any:
+        return self.cloud.clock.now()
+
+    def left(self) -> timedelta:
+        return timedelta(minutes=5)
+
+
+@pytest.fixture
+def site():
+    with in_process_cloud(SLOT) as cloud:
+        yield Site(cloud)
+
+
+def two_disks(site, name="web"):
+    return launch(site.home, name, disk("/dev/sdf"))
+
+
+def tag_values(snapshot):
+    return {one["Key"]: one["Value"] for one in snapshot["Tags"]}
+
+
+def test_a_point_is_copied_whole_with_the_tags_that_tell_what_it_is(site):
+    point = site.point(two_disks(site))
+
+    site.queue(point)
+    assert site.status(point) is CopyStatus.COPYING
+    site.cloud.clock.advance(HOUR)
+    heard = site.hear()
+
+    assert site.status(point) is CopyStatus.AVAILABLE
+    assert [len(one.available) for one in heard] == [0, 1]
+    found = {one[tags.COPY_OF]: one for one in map(tag_values, site.copies())}
+    assert set(found) == set(point.snapshots)
+    for member in point.members:
+        assert found[member.snapshot][tags.VOLUME] == member.volume
+        assert found[member.snapshot][tags.POINT] == point.id
+        assert found[member.snapshot][tags.SOURCE] == point.source.id
+    assert site.ledger.slots(PLACE).taken == frozenset()
+
+
+def test_the_same_news_again_changes_nothing(site):
+    point = site.point(two_disks(site))
+    for _ in range(2):
+        site.queue(point)
+    site.cloud.clock.advance(HOUR)
+    events = [copy_event(one) for one in site.cloud.events]
+    for event in [*events, *events]:
+        site.done(site.copier.settle, event)
+
+    assert len(site.copies()) == 2
+    assert site.status(point) is CopyStatus.AVAILABLE
+
+
+def test_points_of_one_source_go_one_after_the_other_so_that_each_is_incremental(site):
+    instance = two_disks(site)
+    points = [site.point(instance, days) for days in (3, 2, 1)]
+    for one in reversed(points):
+        site.queue(one)
+
+    # The newest was queued first, and alone; of the others the oldest goes first.
+    assert [site.status(one) for one in points] == [CopyStatus.WAITING] * 2 + [CopyStatus.COPYING]
+    site.days()
+
+    assert [site.status(one) for one in points] == [CopyStatus.AVAILABLE] * 3
+    later = [site.ledger.copy(one.id, PLACE) for one in points[:2]]
+    assert all(member.incremental for copy in later for member in copy.members)
+
+
+def test_no_more_are_under_way_than_there_are_slots_and_an_end_starts_the_next(site):
+    points = [site.point(two_disks(site, f"web-{n}")) for n in range(SLOTS // 2 + 2)]
+    for one in points:
+        site.queue(one)
+    assert len(site.ledger.slots(PLACE).taken) == SLOTS
+    assert len(site.copies()) == SLOTS
+
+    site.cloud.clock.advance(HOUR)
+    site.hear()
+
+    assert len(site.copies()) == len(points) * 2
+
+
+def test_when_others_take_slots_fewer_are_used_for_a_while(site):
+    site.cloud.ec2.foreign_copies[AWAY] = SLOTS - 3
+    points = [site.point(two_disks(site, f"web-{n}")) for n in range(3)]
+    site.queue(points[0])
+    with pytest.raises(LimitReached):
+        site.queue(points[1])
+
+    assert len(site.copies()) == 3
+    assert len(site.ledger.slots(PLACE).taken) == 3
+    site.look_after()
+    assert len(site.copies()) == 3
+    site.cloud.ec2.foreign_copies.clear()
+    site.cloud.clock.advance(SHRUNK_FOR)
+    site.hear()
+    for one in points:
+        site.queue(one)
+    site.days()
+
+    assert [site.status(one) for one in points] == [CopyStatus.AVAILABLE] * 3
+
+
+def test_a_lost_reply_is_found_again_and_nothing_is_copied_twice(site):
+    point = site.point(two_disks(site))
+    site.cloud.faults.spoil("ec2.CopySnapshot", LOST_REPLY)
+    with pytest.raises(Unavailable):
+        site.queue(point)
+
+    site.queue(point)
+    site.cloud.clock.advance(UNHEARD + MINUTE)
+    site.look_after()
+    site.days()
+
+    assert site.status(point) is CopyStatus.AVAILABLE
+    assert len(site.copies()) == 2
+
+
+def test_lost_events_do_not_matter(site):
+    point = site.point(two_disks(site))
+    site.queue(point)
+    site.cloud.clock.advance(HOUR)
+    site.cloud.events.clear()
+
+    done = site.look_after()
+
+    assert len(done.available) == 1
+    assert site.status(point) is CopyStatus.AVAILABLE
+
+
+def test_a_key_that_is_disabled_fails_loudly_and_the_copy_heals_when_it_is_back(site):
+    kms = site.cloud.client("kms", AWAY)
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    wanted = Copy(region=AWAY, kms_key=key)
+    site.policies.known["web-daily"] = a_policy(copies=(wanted,))
+    kms.disable_key(KeyId=key)
+    point = site.point(two_disks(site))
+
+    site.queue(point)
+    site.cloud.clock.advance(HOUR)
+    heard = site.hear()
+
+    copy = site.ledger.copy(point.id, PLACE)
+    assert (copy.status, copy.failures) == (CopyStatus.WAITING, 1)
+    assert "Given key ID is not accessible" in copy.cause
+    assert sum(len(one.failed) for one in heard) == 1
+    assert site.copies() == []
+    kms.enable_key(KeyId=key)
+    site.days()
+
+    assert site.status(point) is CopyStatus.AVAILABLE
+    assert {one["Encrypted"] for one in site.copies()} == {True}
+
+
+def test_a_copy_that_fails_for_days_is_given_up_and_leaves_nothing(site):
+    point = site.point(two_disks(site))
+    site.cloud.ec2.outcomes[point.snapshots[0]] = Outcome(error="broken")
+
+    site.queue(point)
+    site.days(4)
+
+    assert site.status(point) is CopyStatus.FAILED
+    assert site.copies() == []
+    assert site.ledger.slots(PLACE).taken == frozenset()
+
+
+def test_a_snapshot_that_is_gone_is_no_reason_to_wait(site):
+    point = site.point(launch(site.home, "web"))
+    site.home.delete_snapshot(SnapshotId=point.snapshots[0])
+
+    site.queue(point)
+
+    copy = site.ledger.copy(point.id, PLACE)
+    assert (copy.status, copy.cause) == (
+        CopyStatus.FAILED,
+        f"{point.snapshots[0]}: {point.snapshots[0]} is gone",
+    )
