@@ -17,8 +17,9 @@ Conditions = Mapping[str, Mapping[str, Any]]
 class Places:
     """What grants speak of, as ARNs; ``policies`` is a path. Empty: there is none here.
 
-    ``regions``: those in which sources are, so where EC2 may be called; ``destinations``: those in
-    which copies are to be, home if there are none. ``queue``,
+    ``regions``: those in which sources are, so where EC2 may be called; ``copied``: those of
+    sources that are copied, and ``destinations``: those in which the copies are to be; home if
+    nothing is. ``queue``,
     ``dead_letters`` and ``log_group`` are the function's own. ``planner`` and ``pruner`` are the
     functions that plan, ``plans`` is a bucket, ``function`` what a schedule invokes, ``rules`` what
     put messages into the queue.
@@ -28,6 +29,7 @@ class Places:
     account: str
     region: str
     regions: tuple[str, ...] = ()
+    copied: tuple[str, ...] = ()
     destinations: tuple[str, ...] = ()
     key: str = ""
     table: str = ""
@@ -199,19 +201,31 @@ def _in_destinations_when_copying(places: Places) -> Conditions:
     }
 
 
-def _via_ec2_there(places: Places) -> Conditions:
-    regions = sorted({*places.regions, *places.destinations})
-    services = [f"ec2.{region}.amazonaws.com" for region in regions]
-    return {"StringEquals": {"kms:ViaService": services}}
+def _via_ec2_in(regions: Callable[[Places], Sequence[str]], *, grant: bool = False) -> When:
+    def when(places: Places) -> Conditions:
+        services = [f"ec2.{region}.amazonaws.com" for region in regions(places)]
+        via = {"StringEquals": {"kms:ViaService": services}}
+        return {**via, "Bool": {"kms:GrantIsForAWSResource": "true"}} if grant else via
+
+    return when
 
 
-def _via_ec2_there_for_aws(places: Places) -> Conditions:
-    return {**_via_ec2_there(places), "Bool": {"kms:GrantIsForAWSResource": "true"}}
+def _keys_in(regions: Callable[[Places], Sequence[str]]) -> Where:
+    def on(places: Places) -> Sequence[str]:
+        return [
+            f"arn:{places.partition}:kms:{region}:{places.account}:key/*"
+            for region in regions(places)
+        ]
+
+    return on
 
 
-def _keys_there(places: Places) -> Sequence[str]:
-    regions = sorted({*places.regions, *places.destinations})
-    return [f"arn:{places.partition}:kms:{region}:{places.account}:key/*" for region in regions]
+def _copied(places: Places) -> Sequence[str]:
+    return places.copied
+
+
+def _destinations(places: Places) -> Sequence[str]:
+    return places.destinations
 
 
 def _via(service: str) -> When:
@@ -324,7 +338,7 @@ COPY_SNAPSHOTS = Grant(
     rights=(
         Right(
             actions=("ec2:CopySnapshot",),
-            on=lambda places: places.snapshots_in(places.regions),
+            on=lambda places: places.snapshots_in(places.copied),
             when=_in_destinations_of_a_point,
             wide="which points are copied, the policies say at run time; without a point's tag "
             "nothing is",
@@ -345,29 +359,32 @@ COPY_SNAPSHOTS = Grant(
     ),
 )
 
+KEYS_OF_OTHERS = (
+    "under which keys volumes and copies are, only their owners know; by way of EC2 alone"
+)
+
 USE_COPY_KEYS = Grant(
     name="USE_COPY_KEYS",
     reason="EC2 reads a snapshot and encrypts its copy with the keys of both, for who copies (EBS "
     "User Guide, permissions to use KMS keys)",
     rights=(
         Right(
-            actions=(
-                "kms:Decrypt",
-                "kms:DescribeKey",
-                "kms:GenerateDataKeyWithoutPlaintext",
-                "kms:ReEncryptFrom",
-                "kms:ReEncryptTo",
-            ),
-            on=_keys_there,
-            when=_via_ec2_there,
-            wide="under which keys volumes and copies are, only their owners know; by way of EC2 "
-            "alone",
+            actions=("kms:Decrypt", "kms:DescribeKey", "kms:ReEncryptFrom"),
+            on=_keys_in(_copied),
+            when=_via_ec2_in(_copied),
+            wide=KEYS_OF_OTHERS,
+        ),
+        Right(
+            actions=("kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptTo"),
+            on=_keys_in(_destinations),
+            when=_via_ec2_in(_destinations),
+            wide=KEYS_OF_OTHERS,
         ),
         Right(
             actions=("kms:CreateGrant",),
-            on=_keys_there,
-            when=_via_ec2_there_for_aws,
-            wide="as above; only for EC2's own use",
+            on=_keys_in(_destinations),
+            when=_via_ec2_in(_destinations, grant=True),
+            wide=KEYS_OF_OTHERS,
         ),
     ),
 )

@@ -128,6 +128,7 @@ class LastgoodStack(Stack):
             region=self.region,
             # Never empty: a condition on no Region at all would be none that IAM knows.
             regions=source_regions(policies.values(), self.region),
+            copied=source_regions((one for one in policies.values() if one.copies), self.region),
             destinations=tuple(region for region, _ in copies) or (self.region,),
             key=self._key.key_arn,
             table=self._state.table.table_arn,

@@ -12,15 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from moto.dynamodb.models import dynamodb_backends
+from moto.ec2.models import ec2_backends
 from moto.kms.models import kms_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 from tests.cloud.backbone import Backbone, Operator, Principal, Role, Service
 from tests.cloud.buckets import bucket_of, object_of
+from tests.cloud.ec2.copies import is_managed, record
 from tests.cloud.policy import Caller, Need, Verdict, judge
 from tests.cloud.wire import Call, Refused
 
+TO_READ = ("kms:Decrypt", "kms:DescribeKey", "kms:ReEncryptFrom")
+TO_WRITE = (
+    *("kms:CreateGrant", "kms:DescribeKey"),
+    *("kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptTo"),
+)
 ENCRYPT = ("kms:GenerateDataKey", "kms:Decrypt")
 DECRYPT = ("kms:Decrypt",)
 IdentityVerdict = Callable[[Role, Need], Verdict]
@@ -121,9 +128,18 @@ ERRORS = {
         *("AccessDenied", "KMS.DisabledException"),
         *("KMS.KMSInvalidStateException", "KMS.NotFoundException"),
     ),
+    "ec2": ("Client.InvalidKmsKey",) * 4,
     "logs": ("AccessDeniedException", *("InvalidParameterException",) * 3),
 }
 DENIED, DISABLED, INVALID, MISSING = range(4)
+
+
+def key_of(given: str, account: str, region: str) -> Any | None:
+    """The key that an id, an ARN or an alias names; None if there is none."""
+    backend = kms_backends[account][region]
+    if "alias/" in given and not backend.alias_exists(given[given.index("alias/") :]):
+        return None
+    return backend.keys.get(backend.any_id_to_key_id(given))
 
 
 class KeyRing:
@@ -137,8 +153,31 @@ class KeyRing:
             use = use_of(call, account)
             if use is not None:
                 self.require(principal, use, call.service, account, call.region)
+            if call.service == "ec2" and call.operation == "CopySnapshot":
+                self._copied(principal, call, account)
             if call.service == "logs" and call.operation in ("CreateLogGroup", "AssociateKmsKey"):
                 self._log_group(call, account)
+
+    def _copied(self, principal: Principal, call: Call, account: str) -> None:
+        """Who copies a snapshot needs both keys; that he may not use one shows only in the copy.
+
+        Source: EBS User Guide, "Permissions to use KMS keys when copying snapshots"; aws-facts 1.4.
+        """
+        given, here = call.parameters, ec2_backends[account][call.region]
+        there = ec2_backends[account][given["SourceRegion"]]
+        source = there.snapshots.get(given["SourceSnapshotId"])
+        if source is None:
+            return
+        uses = []
+        if source.kms_key_id and not is_managed(there, source.kms_key_id):
+            uses.append((Use(source.kms_key_id, TO_READ, {}), given["SourceRegion"]))
+        if given.get("KmsKeyId"):
+            uses.append((Use(given["KmsKeyId"], TO_WRITE, {}), call.region))
+        for use, region in uses:
+            try:
+                self.require(principal, use, "ec2", account, region)
+            except Refused:
+                record(here).denied.add(source.id)
 
     def _log_group(self, call: Call, account: str) -> None:
         if key_id := call.parameters.get("kmsKeyId"):
@@ -158,8 +197,7 @@ class KeyRing:
             if isinstance(principal, Service):
                 raise Refused(codes[DENIED], f"{principal.name} may not use {use.key_id}")
             return
-        backend = kms_backends[account][region]
-        key = backend.keys.get(backend.any_id_to_key_id(use.key_id))
+        key = key_of(use.key_id, account, region)
         if key is None:
             raise Refused(codes[MISSING], f"{use.key_id} does not exist in {region}")
         if key.key_state != "Enabled":
@@ -188,6 +226,8 @@ class KeyRing:
         else:
             via = f"{service}.{region}.amazonaws.com"
             context |= {"kms:ViaService": via, "kms:CallerAccount": principal.account}
+            if service == "ec2":
+                context["kms:GrantIsForAWSResource"] = "true"
         return context
 
     def _verdict(self, principal: Role | Service, need: Need, key_policy: str) -> Verdict:

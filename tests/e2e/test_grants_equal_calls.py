@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from infra.stacks.state import TABLE
 from lastgood.domain import tags
+from lastgood.domain.copying import CopyStatus, queued
 from lastgood.domain.model import (
     Claim,
     Method,
@@ -23,6 +24,7 @@ from lastgood.domain.model import (
     Source,
 )
 from lastgood.domain.names import point_id, run_id
+from lastgood.domain.policy import Copy
 from tests.cloud.driver import ACCOUNT
 from tests.cloud.faults import DROPPED, aws_error
 from tests.cloud.policy import like, listed
@@ -162,7 +164,7 @@ def everything_happens(lastgood: Installation) -> dict[str, Point]:
         "died after the call": launch(ec2, "web", disk("/dev/sdf")),
         "failed": launch(ec2, "web"),
         "gone": launch(ec2, "web"),
-        "volume": volume(ec2, f"{HOME}a", {"backup": "volume"}),
+        "volume": volume(ec2, f"{HOME}a", {"backup": "volume"}, **under_a_key(lastgood)),
         "slow disk": launch(ec2, "web", disk("/dev/sdf", 500, VolumeType="st1")),
         "unheard": launch(ec2, "web", disk("/dev/sdf")),
         "forsaken": launch(ec2, "web"),
@@ -183,6 +185,7 @@ def everything_happens(lastgood: Installation) -> dict[str, Point]:
     events_are_lost(lastgood, sources["unheard"])
     messages_are_lost(lastgood, [sources["forsaken"], sources["forsaken and gone"]])
     ec2.terminate_instances(InstanceIds=[sources["forsaken and gone"]])
+    the_key_of_copies_is_made(lastgood)
     lastgood.cloud.advance(to=LATE)
     an_item_is_lost(lastgood, sources["set"])
     a_planner_short_of_time(lastgood, sources["away"])
@@ -382,6 +385,21 @@ def announcements_fail(lastgood: Installation, source: str) -> None:
     lastgood.cloud.advance(by=timedelta(minutes=80))
 
 
+def under_a_key(lastgood: Installation) -> dict[str, Any]:
+    key = lastgood.client("kms").create_key()["KeyMetadata"]["KeyId"]
+    return {"Encrypted": True, "KmsKeyId": key}
+
+
+def the_key_of_copies_is_made(lastgood: Installation) -> None:
+    """It was not there yet when the night's point was to be copied: so the copy failed, and was
+    removed; the next attempt is throttled, and the one after that goes well."""
+    kms = lastgood.client("kms", AWAY)
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName="alias/copies", TargetKeyId=key)
+    busy = aws_error("RequestLimitExceeded", status=503)
+    lastgood.cloud.add_fault("ec2.CopySnapshot", busy, by=FUNCTIONS["copy_snapshots"])
+
+
 OLD = "old-daily"
 
 
@@ -390,17 +408,21 @@ def pruned(lastgood: Installation, source: str) -> None:
     points that are made by hand; and taken out in the end."""
     ssm, name = lastgood.client("ssm"), f"/lastgood/policies/{OLD}"
     shipped = ssm.get_parameter(Name="/lastgood/policies/web-daily")["Parameter"]["Value"]
+    wanted = Copy(region=AWAY)
     for days in range(1, 11):
         # EC2 wants a while between two snapshots of a volume.
         lastgood.cloud.advance(by=timedelta(seconds=20))
         slot = SLOT - timedelta(days=days)
         member = past_point(lastgood.client("ec2"), lastgood.ledger, source, slot, OLD)
+        copy = queued(member, wanted, lastgood.cloud.now())
+        lastgood.ledger.open_copy(replace(copy, status=CopyStatus.AVAILABLE))
     document = json.loads(shipped) | {
         "name": OLD,
         "schedules": [],
         "rpo": None,
         "retention": {"keep_last": 1, "keep_tags": [{"keep": ["yes"]}]},
         "max_deletes": {"count": 1, "share": 1.0},
+        "copies": [{"region": AWAY}],
     }
     ssm.put_parameter(Name=name, Value=json.dumps(document), Type="String")
     lastgood.cloud.advance(by=timedelta(minutes=2))
@@ -431,6 +453,10 @@ def pruned(lastgood: Installation, source: str) -> None:
     ask()
     lastgood.cloud.settle()
     ssm.delete_parameter(Name=name)
+    # Of a policy that is gone: nobody knows where it is to be copied.
+    kept = point_id(OLD, SLOT - timedelta(days=1), source)
+    news = {"detail-type": "Recovery Point Available", "detail": {"point": kept}}
+    lastgood.send(FUNCTIONS["copy_snapshots"], json.dumps(news))
     a_schedule_is_refused(lastgood, "prune_snapshots")
     lastgood.start_only("prune_snapshots")
     lastgood.cloud.advance(to=SLOT + timedelta(hours=52))
@@ -480,6 +506,9 @@ def test_the_stories_went_as_they_should(stories: Stories):
     assert available == set(points) - set(failed)
     assert points["one by one"].method is Method.ONE_BY_ONE
     assert points["volume"].method is Method.VOLUME
+    (copy,) = stories.installation.ledger.copies(points["volume"].id)
+    assert (copy.status, copy.failures > 0) == (CopyStatus.AVAILABLE, True)
+    assert "Given key ID is not accessible" not in (copy.cause or "")
     assert len(points["bare"].members) == 19
     assert points["died after the call"].taken_at < SLOT < points["died before the call"].taken_at
     assert points["forsaken"].retakes == 1
@@ -534,6 +563,7 @@ def test_dead_letters_are_those_of_the_stories(stories: Stories):
         "create_snapshots": ["CallRefused", "MalformedMessage"],
         # EBS tells of a set, and of each of its snapshots.
         "record_snapshot": ["MalformedMessage", "Unavailable", "Unavailable"],
+        "copy_snapshots": ["UnknownPolicy"],
         "sweep": ["MalformedMessage", "ResourceNotFoundException"],
         "prune_snapshots": ["MalformedMessage", "ResourceNotFoundException"],
         "delete_snapshots": ["MalformedMessage", "UnknownPolicy"],
@@ -564,7 +594,9 @@ def test_all_that_a_role_did_is_granted_to_it_by_its_own_policy(stories: Stories
 def test_what_aws_exercises_for_us_is_granted_somewhere_and_never_seen(stories: Stories):
     granted = {action for name in stories.roles for action, *_ in stories.granted(name)}
 
-    seen = {action for name in stories.roles for action, *_ in stories.done(name)}
+    # Who copies uses keys of others, which is seen.
+    others = stories.roles.keys() - {"copy_snapshots"}
+    seen = {action for name in others for action, *_ in stories.done(name)}
 
     assert set(BY_AWS) <= granted
     assert set(BY_AWS) & seen == set()

@@ -100,9 +100,10 @@ class Lineage:
 
 @dataclass
 class CopyRecord:
-    """``foreign``: slots that somebody else takes."""
+    """``denied``: sources whose next copy fails, since whoever asks may not use a key."""
 
     pending: set[str] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)
     lineages: dict[str, Lineage] = field(default_factory=lambda: defaultdict(Lineage))
 
 
@@ -143,7 +144,8 @@ def handle_copy_snapshot(world: World, request: Request) -> dict[str, Any]:
         key=key,
         within=within,
     )
-    if not accessible:
+    if not accessible or source.id in record(backend).denied:
+        record(backend).denied.discard(source.id)
         made.error, made.takes = KEY_NOT_ACCESSIBLE, KEY_NOTICED
     backend.snapshots[made.id] = made
     backend.tags[made.id] = dict(wanted)
@@ -216,6 +218,8 @@ def _found(given: str, account: str, region: str) -> tuple[str, bool]:
             return given, False
         account = owner
     keys = kms_backends[account][region]
+    if "alias/" in given and not keys.alias_exists(given[given.index("alias/") :]):
+        return given, False
     key = keys.keys.get(keys.any_id_to_key_id(given))
     return (key.arn, key.key_state == "Enabled") if key else (given, False)
 
@@ -256,7 +260,7 @@ def handle_modify_snapshot_attribute(_: World, request: Request) -> dict[str, An
     that AWS manages. The code of that refusal was not seen on an account."""
     snapshot = request.snapshot()
     changed = _changed_users(request.params)
-    if changed["Add"] and _is_managed(request.backend, snapshot.kms_key_id):
+    if changed["Add"] and is_managed(request.backend, snapshot.kms_key_id):
         raise refusal(
             "OperationNotPermitted",
             "Encrypted snapshots with EBS default key cannot be shared",
@@ -267,7 +271,8 @@ def handle_modify_snapshot_attribute(_: World, request: Request) -> dict[str, An
     return {}
 
 
-def _is_managed(backend: Any, key: str | None) -> bool:
+def is_managed(backend: Any, key: str | None) -> bool:
+    """By AWS: everybody in the account may use it through EC2."""
     keys = kms_backends[backend.account_id][backend.region_name]
     return bool(
         key and keys.alias_exists(MANAGED_KEY) and key == keys.describe_key(MANAGED_KEY).arn
