@@ -13,6 +13,7 @@ from lastgood.domain.copying import (
     Place,
     PointCopy,
 )
+from lastgood.domain.mending import GONE_AFTER
 from lastgood.domain.model import MemberState, PointStatus, Tagged
 from lastgood.errors import (
     AlreadyDone,
@@ -103,43 +104,61 @@ class Copier:
             latest[copy.id] = self._ask(claimed, number, done)
 
     def _ask(self, copy: PointCopy, number: int, done: Copied) -> PointCopy:
-        member = copy.members[number]
+        if copy.failures and self._found_before(copy, number, done):
+            return self._known(copy)
         try:
-            snapshot = self.compute(copy.place.region).copy_snapshot(
-                member.of,
-                copy.source.region,
-                self._tags(copy, number),
-                key=copy.key,
-                encrypted=member.encrypted or copy.key is not None,
-                minutes=copy.minutes,
-            )
-        except LimitReached:
+            snapshot = self._begin(copy, number)
+        except (LimitReached, Throttled, NotSettledYet) as error:
             self._give_back(copy, number)
-            slots = self.ledger.slots(copy.place)
-            fewer = max(1, len(slots.taken))
-            self.ledger.shrink(copy.place, fewer, self.clock.now() + SHRUNK_FOR)
-            raise
-        except Throttled:
-            self._give_back(copy, number)
+            if isinstance(error, LimitReached):
+                # Others copy there too: as many as are under way now are ours.
+                fewer = max(1, len(self.ledger.slots(copy.place).taken))
+                self.ledger.shrink(copy.place, fewer, self.clock.now() + SHRUNK_FOR)
             raise
         except Unavailable as error:
             if not error.effect_unknown:
                 self._give_back(copy, number)
             raise
-        except AlreadyDone:
-            gone = f"{member.of} is gone"
-            return self._end(copy, number, _failed(None, gone, for_good=True), done)
+        except AlreadyDone as error:
+            member = copy.members[number]
+            gone = self.compute(copy.source.region).snapshot(member.of) is None
+            why = f"{member.of} is gone" if gone else str(error)
+            return self._end(copy, number, _failed(why, for_good=gone), done)
         except Refused as error:
-            return self._end(copy, number, _failed(None, str(error)), done)
+            return self._end(copy, number, _failed(str(error)), done)
         try:
             return self.ledger.change_copy(copy, copying.made(copy, number, snapshot)) or copy
         except Conflict:
             # It ended, and its event was faster.
-            return self.ledger.copy(copy.point, copy.place) or copy
+            return self._known(copy)
+
+    def _begin(self, copy: PointCopy, number: int) -> str:
+        member = copy.members[number]
+        return self.compute(copy.place.region).copy_snapshot(
+            member.of,
+            copy.source.region,
+            self._tags(copy, number),
+            key=copy.key,
+            encrypted=member.encrypted or copy.key is not None,
+            minutes=copy.minutes,
+        )
+
+    def _found_before(self, copy: PointCopy, number: int, done: Copied) -> bool:
+        """An error may have hidden that an earlier call was carried out."""
+        operation = copy.operation(number)
+        shown = self.compute(copy.place.region).copies_made([operation]).get(operation)
+        if shown:
+            self._note(copy, shown[0], done)
+        return bool(shown)
+
+    def _known(self, copy: PointCopy) -> PointCopy:
+        return self.ledger.copy(copy.point, copy.place) or copy
 
     def _tags(self, copy: PointCopy, number: int) -> dict[str, str]:
         member = copy.members[number]
         found = self.compute(copy.source.region).snapshot(member.of)
+        if found is None and self.clock.now() - copy.queued_at < GONE_AFTER:
+            raise NotSettledYet(f"EC2 does not show {member.of} yet", timedelta(minutes=1))
         if found is None:
             raise AlreadyDone(f"{member.of} is gone")
         return tags.of_copy(
@@ -196,7 +215,7 @@ class Copier:
             self._note(copy, shown[0], done)
         elif copy.members[number].snapshot:
             cause = f"{copy.members[number].snapshot} is not there any more"
-            self._end(copy, number, _failed(None, cause), done)
+            self._end(copy, number, _failed(cause), done)
         else:
             # Nothing came of the call: describes have had their time.
             self._give_back(copy, number)
@@ -273,5 +292,5 @@ def _is_broken(found: Tagged) -> bool:
     return found.member.state is MemberState.ERROR
 
 
-def _failed(snapshot: str | None, cause: str, *, for_good: bool = False) -> MemberEnded:
-    return MemberEnded(snapshot=snapshot, state=MemberState.ERROR, cause=cause, for_good=for_good)
+def _failed(cause: str, *, for_good: bool = False) -> MemberEnded:
+    return MemberEnded(snapshot=None, state=MemberState.ERROR, cause=cause, for_good=for_good)

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from enum import Enum, auto
 
+from lastgood.domain.copying import CopyStatus, Place
 from lastgood.domain.model import Point, PointStatus, RunStatus
-from lastgood.domain.tags import POINT
-from tests.faults.stories import Story
-from tests.support.world import ROWS, SLOT, World
+from lastgood.domain.tags import COPY, COPY_OF, POINT
+from tests.faults.stories import AWAY, Story
+from tests.support.world import ACCOUNT, ROWS, SLOT, World
 
 
 class Bound(Enum):
@@ -34,6 +35,7 @@ def broken(world: World, story: Story, sources: set[str], bound: Bound) -> list[
         *_sources(world, story, sources, points, bound),
         *_runs(world),
         *_announcements(world, points),
+        *(_copies(world, points) if story.copies else ()),
         *_silence(world, story, bound),
         *(f"a bug: {error!r}" for error in world.bugs),
         *_creating_calls(world),
@@ -107,6 +109,30 @@ def _pruned(world: World, gone: set[str]) -> Iterator[str]:
             yield f"{point.id} of {point.slot:%d %b} is {point.status}, and was to stay"
         if point.id not in gone and len(left) != len(point.members):
             yield f"{point.id} of {point.slot:%d %b} has lost snapshots, and was to stay whole"
+
+
+def _copies(world: World, points: dict[str, Point]) -> Iterator[str]:
+    """Each available point is whole in the other Region, once, and nothing else is there."""
+    place = Place(region=AWAY, account=ACCOUNT)
+    made = Counter()
+    for snapshot in world.snapshots(AWAY):
+        tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
+        if not {POINT, COPY} <= tags.keys():
+            yield f"untagged copy: {snapshot['SnapshotId']}"
+        made[tags.get(POINT), tags.get(COPY_OF)] += 1
+    for point in points.values():
+        copy = world.ledger.copy(point.id, place)
+        if point.status is not PointStatus.AVAILABLE:
+            continue
+        if copy is None or copy.status is not CopyStatus.AVAILABLE:
+            yield f"{point.id} is not copied: {copy and (copy.status, copy.cause, copy.members)}"
+        for member in point.members:
+            if made.pop((point.id, member.snapshot), 0) != 1:
+                yield f"{member.snapshot} of {point.id} is not copied once"
+    if made:
+        yield f"copies of nothing: {dict(made)}"
+    if taken := world.ledger.slots(place).taken:
+        yield f"slots are held for ever: {sorted(taken)}"
 
 
 def _runs(world: World) -> Iterator[str]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from lastgood.domain.copying import SLOTS
 from lastgood.domain.names import plan_id
-from lastgood.domain.policy import MaxDeletes, ResourceKind, Retention, Select
+from lastgood.domain.policy import Copy, MaxDeletes, ResourceKind, Retention, Select
 from lastgood.domain.tags import HOLD
 from tests.cloud.ec2 import Image, Outcome
 from tests.cloud.faults import KILL, LOST_REPLY, aws_error
@@ -30,7 +31,8 @@ class Story:
     are to have a point.
 
     ``fails``: their points need not be good, for somebody must act first. ``buried``: there are
-    dead letters, whatever is done. ``bare``: what is not in tags is lost. ``prunes``: it is about
+    dead letters, whatever is done. ``bare``: what is not in tags is lost. ``copies``: each
+    point is to be in another Region as well. ``prunes``: it is about
     points that go; ``tell`` gives their ids, and all others are to stay. ``by_person``: who asks
     waits for the answer, and sees what is refused: so only deaths and lost replies count.
     """
@@ -39,6 +41,7 @@ class Story:
     fails: bool = False
     buried: bool = False
     bare: bool = False
+    copies: bool = False
     prunes: bool = False
     by_person: bool = False
 
@@ -154,6 +157,25 @@ def a_lost_ledger(world: World) -> set[str]:
     return sources
 
 
+def copies(world: World) -> set[str]:
+    world.deploy(a_policy(copies=(Copy(region=AWAY),)))
+    return an_instance(world)
+
+
+def copies_under_a_limit(world: World) -> set[str]:
+    """Others take all slots but one for a while."""
+    world.cloud.ec2.foreign_copies[AWAY] = SLOTS - 1
+    world.cloud.clock.at(SLOT + timedelta(hours=3), world.cloud.ec2.foreign_copies.clear)
+    world.deploy(a_policy(copies=(Copy(region=AWAY),)))
+    return an_instance(world)
+
+
+def lost_events_of_copies(world: World) -> set[str]:
+    """What EBS tells of both; what we announce is kept until it is delivered."""
+    world.fates |= {("copy_snapshots", number): Fate.DROPPED for number in (1, 2)}
+    return copies(world)
+
+
 def a_prune(world: World) -> set[str]:
     points = _history(world)
     world.prune_daily()
@@ -201,6 +223,7 @@ def _history(world: World, **policy: Any) -> dict[int, str]:
     return {day: point.id for day, point in points.items()}
 
 
+AWAY = "eu-central-1"
 HANDLERS: dict[str, tuple[Story, ...]] = {
     "plan_snapshots": (Story(a_fleet),),
     "create_snapshots": (
@@ -219,6 +242,11 @@ HANDLERS: dict[str, tuple[Story, ...]] = {
         Story(a_volume),
         Story(a_broken_volume, fails=True),
         Story(a_broken_root, fails=True),
+    ),
+    "copy_snapshots": (
+        Story(copies, copies=True),
+        Story(copies_under_a_limit, copies=True),
+        Story(lost_events_of_copies, copies=True),
     ),
     "sweep": (
         Story(lost_events),

@@ -15,7 +15,7 @@ from lastgood.domain import tags
 from lastgood.domain.copying import SHRUNK_FOR, SLOTS, CopyStatus, Place
 from lastgood.domain.model import Point
 from lastgood.domain.policy import Copy
-from lastgood.errors import LimitReached, Unavailable
+from lastgood.errors import LimitReached, NotSettledYet, Unavailable
 from lastgood.ledger.dynamo import DynamoLedger
 from tests.cloud.ec2 import Outcome
 from tests.cloud.faults import LOST_REPLY
@@ -272,8 +272,11 @@ def test_a_copy_that_fails_for_days_is_given_up_and_leaves_nothing(site):
 def test_a_snapshot_that_is_gone_is_no_reason_to_wait(site):
     point = site.point(launch(site.home, "web"))
     site.home.delete_snapshot(SnapshotId=point.snapshots[0])
+    with pytest.raises(NotSettledYet):
+        site.queue(point)
 
-    site.queue(point)
+    site.cloud.clock.advance(HOUR)
+    site.look_after()
 
     copy = site.ledger.copy(point.id, PLACE)
     assert (copy.status, copy.cause) == (
