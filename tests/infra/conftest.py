@@ -23,6 +23,7 @@ from infra.packages import ROOT
 
 HOME = "eu-west-1"
 ACCOUNT = "123456789012"
+AWAY = "eu-north-1"
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 
 TWO_REGIONS = """
@@ -33,9 +34,10 @@ policies:
       - {cron: "0 3 * * ? *", timezone: Europe/Berlin, window: 15m}
       - {cron: "0 15 ? * MON-FRI *"}
     retention: {keep_daily: 7}
-  at-home:
-    select: {resource: volume, tags: {backup: [volume]}}
+  copied:
+    select: {resource: volume, tags: {backup: [volume]}, regions: [eu-west-1]}
     retention: {keep_last: 3}
+    copies: [{region: eu-north-1}]
   many-tags:
     select: {resource: volume, tags: {backup: [MANY]}}
     retention: {keep_last: 3}

@@ -9,7 +9,7 @@ import pytest
 from infra import grants
 from infra.catalog import CATALOG, Row
 from infra.grants import Grant, Places
-from tests.infra.conftest import ACCOUNT, HOME, Synthesised
+from tests.infra.conftest import ACCOUNT, AWAY, HOME, Synthesised
 
 READS = ("BatchGet", "Describe", "Get", "List", "Query")
 """Verbs of actions that change nothing. All others do."""
@@ -62,11 +62,12 @@ READ_BY_A_SNAPSHOT = {
 
 # By way of EC2 alone, for who copies: under which keys volumes and copies are, their owners know.
 USED_BY_A_COPY = {
-    (f"kms:{action}", f"arn:aws:kms:{HOME}:{ACCOUNT}:key/*")
-    for action in (
-        *("CreateGrant", "Decrypt", "GenerateDataKeyWithoutPlaintext"),
-        *("ReEncryptFrom", "ReEncryptTo"),
+    (f"kms:{action}", f"arn:aws:kms:{region}:{ACCOUNT}:key/*")
+    for region, actions in (
+        (HOME, ("Decrypt", "ReEncryptFrom")),
+        (AWAY, ("CreateGrant", "GenerateDataKeyWithoutPlaintext", "ReEncryptTo")),
     )
+    for action in actions
 }
 
 
@@ -126,8 +127,8 @@ def test_ec2_is_called_in_the_policies_regions_only(bundle: Synthesised) -> None
     ]
 
     assert conditions
-    # Nothing is copied by these policies, so that the destination is home.
-    assert {tuple(listed(one)) for one in conditions} == {("eu-north-1", HOME), (HOME,)}
+    # Sources are in both, and copies in the one.
+    assert {tuple(listed(one)) for one in conditions} == {(AWAY, HOME), (AWAY,)}
 
 
 def test_a_snapshot_cannot_be_made_without_the_tag_of_its_point(bundle: Synthesised) -> None:
@@ -157,7 +158,7 @@ def test_tags_are_put_on_snapshots_only_as_they_are_made_but_for_that_of_a_hold(
     }
 
     copying = tagging.pop("copy_snapshots")
-    assert copying["Resource"] == f"arn:aws:ec2:{HOME}::snapshot/*"
+    assert copying["Resource"] == f"arn:aws:ec2:{AWAY}::snapshot/*"
     assert copying["Condition"]["StringEquals"]["ec2:CreateAction"] == ["CopySnapshot"]
     assert {one["Resource"] for one in tagging.values()} == {"arn:aws:ec2:*::snapshot/*"}
     making = tagging.pop("create_snapshots")["Condition"]["StringEquals"]
@@ -345,7 +346,8 @@ def test_the_key_is_used_by_way_of_the_service_whose_data_it_is(bundle: Synthesi
     }
 
     assert through == {
-        f"{one}.{HOME}.amazonaws.com" for one in ("dynamodb", "ec2", "s3", "sns", "sqs")
+        *(f"{one}.{HOME}.amazonaws.com" for one in ("dynamodb", "ec2", "s3", "sns", "sqs")),
+        f"ec2.{AWAY}.amazonaws.com",
     }
 
 
