@@ -246,8 +246,7 @@ CATALOG = (
         trigger=Daily(at="40 5 * * ? *"),
         grants=(
             grants.READ_POLICIES,
-            grants.FIND_SNAPSHOTS,
-            grants.FIND_OBSTACLES,
+            grants.JUDGE_SNAPSHOTS,
             grants.HOLD_SNAPSHOTS,
             grants.PLAN_PRUNES,
             grants.STORE_PLANS,
@@ -266,8 +265,7 @@ CATALOG = (
         trigger=QueueTrigger(batch=1, receives=12, concurrency=5, old=timedelta(hours=6)),
         grants=(
             grants.READ_POLICIES,
-            grants.FIND_SNAPSHOTS,
-            grants.FIND_OBSTACLES,
+            grants.JUDGE_SNAPSHOTS,
             grants.DELETE_SNAPSHOTS,
             grants.RECORD_DELETES,
             grants.READ_PLANS,

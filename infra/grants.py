@@ -137,6 +137,12 @@ def _in_regions(places: Places) -> Conditions:
     return {"StringEquals": {"aws:RequestedRegion": list(places.regions)}}
 
 
+def _in_all_regions(places: Places) -> Conditions:
+    """Those of sources, and those of copies."""
+    regions = sorted({*places.regions, *places.destinations})
+    return {"StringEquals": {"aws:RequestedRegion": regions}}
+
+
 def _in_regions_with_point(places: Places) -> Conditions:
     return {**_in_regions(places), "Null": {f"aws:RequestTag/{tags.POINT}": "false"}}
 
@@ -151,10 +157,14 @@ def _in_regions_of_a_point_without_hold(places: Places) -> Conditions:
     return {**_in_regions(places), "Null": bears}
 
 
-def _in_regions_of_a_point_when_holding(places: Places) -> Conditions:
+def _in_all_regions_of_a_point_without_hold(places: Places) -> Conditions:
+    return {**_in_regions_of_a_point_without_hold(places), **_in_all_regions(places)}
+
+
+def _of_a_point_when_holding(places: Places) -> Conditions:
     named = {f"aws:ResourceTag/{tags.POINT}": "false", "aws:TagKeys": "false"}
     return {
-        **_in_regions(places),
+        **_in_all_regions(places),
         # For all values holds for none as well, and DeleteTags that names no tag takes all away.
         "Null": named,
         "ForAllValues:StringEquals": {"aws:TagKeys": [tags.HOLD]},
@@ -402,18 +412,20 @@ REMOVE_BROKEN_COPIES = Grant(
     ),
 )
 
-FIND_OBSTACLES = Grant(
-    name="FIND_OBSTACLES",
-    reason="Sees what is in the way of a delete: images, also disabled ones, locks, the archive",
+JUDGE_SNAPSHOTS = Grant(
+    name="JUDGE_SNAPSHOTS",
+    reason="Looks up the snapshots of points and copies, and what is in the way of a delete: "
+    "images, also disabled ones, locks, the archive",
     rights=(
         Right(
             actions=(
                 "ec2:DescribeImages",
                 "ec2:DescribeLockedSnapshots",
                 "ec2:DescribeSnapshotTierStatus",
+                "ec2:DescribeSnapshots",
             ),
             on=_all,
-            when=_in_regions,
+            when=_in_all_regions,
             wide=NO_RESOURCE,
         ),
     ),
@@ -421,12 +433,12 @@ FIND_OBSTACLES = Grant(
 
 HOLD_SNAPSHOTS = Grant(
     name="HOLD_SNAPSHOTS",
-    reason="Puts the tag of a hold on the snapshots of a point, and takes it away",
+    reason="Puts the tag of a hold on the snapshots of a point and its copies, and takes it away",
     rights=(
         Right(
             actions=("ec2:CreateTags", "ec2:DeleteTags"),
             on=lambda places: (places.snapshots,),
-            when=_in_regions_of_a_point_when_holding,
+            when=_of_a_point_when_holding,
             wide="any point may be held; the tag of a hold is the only one it may touch",
         ),
     ),
@@ -434,12 +446,12 @@ HOLD_SNAPSHOTS = Grant(
 
 DELETE_SNAPSHOTS = Grant(
     name="DELETE_SNAPSHOTS",
-    reason="Deletes the snapshots of points that retention frees",
+    reason="Deletes the snapshots of points, and of copies, that retention frees",
     rights=(
         Right(
             actions=("ec2:DeleteSnapshot",),
             on=lambda places: (places.snapshots,),
-            when=_in_regions_of_a_point_without_hold,
+            when=_in_all_regions_of_a_point_without_hold,
             wide="which points go, the plan says at run time; without a point's tag, or with that "
             "of a hold, nothing goes",
         ),
@@ -543,7 +555,12 @@ MEND_LEDGER = Grant(
     ),
 )
 
-_LIST_POINTS = _items(("Query",), _partition(keys.points_of("")), index=keys.LISTING)
+_LIST_POINTS = _items(
+    ("Query",),
+    _partition(keys.points_of("")),
+    _partition(keys.copies_of("", Place(region="", account=""))),
+    index=keys.LISTING,
+)
 
 PLAN_PRUNES = Grant(
     name="PLAN_PRUNES",
@@ -569,7 +586,7 @@ RECORD_DELETES = Grant(
         _items(("ConditionCheckItem",), HOLDS),
         _items(("GetItem",), POINTS, PLANS),
         _items(("Query",), POINTS),
-        _items(("PutItem",), PLANS),
+        _items(("PutItem",), POINTS, PLANS),
         _items(("UpdateItem",), POINTS),
         _LIST_POINTS,
         _LEDGER_KEY,

@@ -13,7 +13,7 @@ from lastgood.ports import Delivery
 def deleter() -> Deleter:
     return Deleter(
         policies=runtime.policies(),
-        compute=runtime.compute,
+        series=runtime.series(),
         ledger=runtime.ledger(),
         plans=runtime.plans(),
         queue=runtime.prune_queue(),

@@ -1,12 +1,11 @@
 """Apply one slice of a plan: delete each of its points whole, if it may go still."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from lastgood.domain.model import Point, PointStatus, Tagged
-from lastgood.domain.policy import Policy
+from lastgood.domain.model import Point, PointStatus
 from lastgood.domain.prune_plan import (
     SLICES,
     Applied,
@@ -18,11 +17,12 @@ from lastgood.domain.prune_plan import (
     SourcePlan,
     retention_text,
 )
-from lastgood.domain.pruning import hold_of, lost, missing_copies, newest
+from lastgood.domain.pruning import hold_of, lost, newest
 from lastgood.domain.retention import matches
 from lastgood.errors import Conflict, InUse, OutOfTime, Refused, UnknownTarget, UnsafePlan
-from lastgood.judging import copies_of, in_the_way
+from lastgood.judging import in_the_way
 from lastgood.ports import Clock, Compute, Ledger, Plans, Policies, PruneQueue
+from lastgood.series import AllSeries, Found, Series
 
 RESERVE = timedelta(minutes=1)
 """What one point may take, twice over: with less time left, the rest goes back to the queue."""
@@ -50,7 +50,7 @@ class Progress:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deleter:
     policies: Policies
-    compute: Callable[[str], Compute]
+    series: AllSeries
     ledger: Ledger
     plans: Plans
     queue: PruneQueue
@@ -75,12 +75,13 @@ class Deleter:
         policy = self.policies.get(plan.policy)
         part, number = divmod(message.slice, SLICES)
         stored = self.plans.get(plan.policy, plan.id, part)
+        series = self.series.within(policy, stored.place)
         by_region: dict[str, list[SourcePlan]] = defaultdict(list)
         for source in stored.slice(number):
             if _going(source, plan):
                 by_region[source.source.region].append(source)
         for region, sources in by_region.items():
-            self._apply(region, sources, plan, policy, progress)
+            self._apply(region, sources, plan, series, progress)
         if progress.carried_over:
             if not progress.deleted:
                 raise OutOfTime("the function's time is nearly over", timedelta(seconds=1))
@@ -93,69 +94,44 @@ class Deleter:
         region: str,
         sources: list[SourcePlan],
         plan: PrunePlan,
-        policy: Policy,
+        series: Series,
         progress: Progress,
     ) -> None:
-        compute, now = self.compute(region), self.clock.now()
+        compute, now = series.compute(region), self.clock.now()
         there = {
-            source.source: {
-                one.id: one
-                for one in self.ledger.points(source.source.id)
-                if one.policy == policy.name
-            }
+            source.source: {one.id: one for one in series.points(source.source)}
             for source in sources
         }
-        found = compute.snapshots_of_points(id_ for points in there.values() for id_ in points)
+        every = [one for points in there.values() for one in points.values()]
+        found = series.found(compute, every)
         going: list[tuple[Point, PointPlan]] = []
         for source in sources:
             points = there[source.source]
             real = [one for one in points.values() if not lost(one, found.get(one.id, ()), now)]
-            floor = newest(real, policy.retention.at_least, now)
+            floor = newest(real, series.retention.at_least, now)
             for planned in _going(source, plan):
                 point = points.get(planned.id)
                 if point is None:
                     progress.before += 1
-                elif why := self._changed(planned, point, floor, plan, policy):
+                elif why := _changed(planned, point, floor, plan, series):
                     progress.leave(point.id, why)
                 else:
                     going.append((point, planned))
-        kept = self._kept_by_ec2(compute, [point for point, _ in going], found, policy, progress)
+        kept = self._kept_by_ec2(compute, [point for point, _ in going], found, series, progress)
         for point, planned in going:
             if point.id in kept:
                 continue
             if self.clock.left() < RESERVE:
                 progress.carried_over = True
                 return
-            self._delete(compute, point, planned, progress)
-
-    def _changed(
-        self,
-        planned: PointPlan,
-        point: Point,
-        floor: set[str],
-        plan: PrunePlan,
-        policy: Policy,
-    ) -> str | None:
-        """Why the plan does not hold for the point any more."""
-        if point.status is PointStatus.EXPIRED:
-            return None
-        if point.status is not planned.status:
-            return f"it was {planned.status} when it was planned, and is {point.status} now"
-        if point.hold:
-            return f"it is {point.hold}"
-        if point.id in floor:
-            return f"it is one of the newest {policy.retention.at_least} now"
-        if retention_text(policy.retention) != plan.retention:
-            return "the retention of its policy was changed since it was planned"
-        missing = missing_copies(policy, point, copies_of(self.ledger, policy, point))
-        return next(iter(missing.values()), None)
+            self._delete(series, compute, point, planned, progress)
 
     def _kept_by_ec2(
         self,
         compute: Compute,
         points: list[Point],
-        found: Mapping[str, Sequence[Tagged]],
-        policy: Policy,
+        found: Found,
+        series: Series,
         progress: Progress,
     ) -> set[str]:
         """Those that a tag, a lock, an image or the archive keeps, as EC2 has it now."""
@@ -165,7 +141,7 @@ class Deleter:
         obstacles = in_the_way(compute, points, found, self.clock.now())
         for point in points:
             tags = [one.tags for one in found.get(point.id, ())]
-            for why in _tagged(tags, policy, point):
+            for why in _tagged(tags, series, point):
                 progress.leave(point.id, why)
             for snapshot in point.snapshots:
                 if snapshot in locked:
@@ -175,11 +151,16 @@ class Deleter:
         return set(progress.left)
 
     def _delete(
-        self, compute: Compute, point: Point, planned: PointPlan, progress: Progress
+        self,
+        series: Series,
+        compute: Compute,
+        point: Point,
+        planned: PointPlan,
+        progress: Progress,
     ) -> None:
         """EXPIRED first, so that nobody restores from what is being deleted, or holds it."""
         try:
-            expired = self.ledger.expire(point, self.clock.now(), "; ".join(planned.reasons))
+            expired = series.expire(point, self.clock.now(), "; ".join(planned.reasons))
         except Conflict as error:
             progress.leave(point.id, str(error))
             return
@@ -195,7 +176,7 @@ class Deleter:
                     continue
                 progress.leave(point.id, str(error), Obstacle.REFUSED)
                 return
-        self.ledger.deleted(point.id, self.clock.now())
+        series.deleted(point, self.clock.now())
         progress.deleted += 1
         progress.gib += expired.gib
 
@@ -206,10 +187,29 @@ def _going(source: SourcePlan, plan: PrunePlan) -> tuple[PointPlan, ...]:
     return source.going(approved=plan.approved_by is not None)
 
 
-def _tagged(tags: list[Mapping[str, str]], policy: Policy, point: Point) -> Iterator[str]:
+def _changed(
+    planned: PointPlan, point: Point, floor: set[str], plan: PrunePlan, series: Series
+) -> str | None:
+    """Why the plan does not hold for the point any more."""
+    if point.status is PointStatus.EXPIRED:
+        return None
+    if point.status is not planned.status:
+        return f"it was {planned.status} when it was planned, and is {point.status} now"
+    if point.hold:
+        return f"it is {point.hold}"
+    if point.id in floor:
+        return f"it is one of the newest {series.retention.at_least} now"
+    if not planned.lost and (missing := series.missing_copies(point)):
+        return "; ".join(missing.values())
+    if retention_text(series.policy) != plan.retention:
+        return "the retention of its policy was changed since it was planned"
+    return None
+
+
+def _tagged(tags: list[Mapping[str, str]], series: Series, point: Point) -> Iterator[str]:
     for one in tags:
         if held := hold_of(one, point.slot):
             yield f"it is {held}"
-        for match in policy.retention.keep_tags:
+        for match in series.retention.keep_tags:
             if point.status is PointStatus.AVAILABLE and matches(one, match):
                 yield "it bears tags that keep_tags names"

@@ -1,18 +1,20 @@
 """Why one point is kept, or when and why it will go, on one screen."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lastgood.domain import forecast
-from lastgood.domain.model import Point, PointStatus
-from lastgood.domain.policy import Policy, source_regions
+from lastgood.domain.copying import Place, as_point
+from lastgood.domain.model import Point, PointStatus, Tagged
+from lastgood.domain.policy import Policy, copy_places, source_regions
 from lastgood.domain.prune_plan import Fate, PointPlan, SourcePlan
 from lastgood.domain.retention import PointFacts
-from lastgood.domain.tags import POINT
+from lastgood.domain.tags import COPY, POINT
 from lastgood.errors import UnknownPolicy, UnknownTarget
 from lastgood.judging import Judging
-from lastgood.ports import Clock, Compute, Ledger, Policies
+from lastgood.ports import Clock, Ledger, Policies
+from lastgood.series import AllSeries, Series
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,26 +35,27 @@ class Explanation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explaining:
     policies: Policies
-    compute: Callable[[str], Compute]
+    series: AllSeries
     ledger: Ledger
     clock: Clock
     home_region: str
 
     def explain(self, target: str) -> Explanation:
-        """``target``: the id of a point or of a snapshot.
+        """``target``: the id of a point, or of a snapshot of one or of a copy.
 
         Raises:
             UnknownTarget: it is none of ours, or not on record.
         """
-        point = self._find(target)
+        point, place = self._find(target)
         if point.status is PointStatus.DELETED:
-            return _explanation(point, Fate.DELETE, _past(point), None, [])
+            return _explanation(point, Fate.DELETE, _past(point), None, self._copies(point, place))
         try:
             policy = self.policies.get(point.policy)
         except UnknownPolicy:
             why = f"unmanaged: the policy {point.policy} is not deployed any more; it stays"
             return _explanation(point, Fate.KEEP, (why,), None, [])
-        judging = Judging(policy, self.compute, self.ledger, self.clock.now())
+        series = self.series.within(policy, place)
+        judging = Judging(series, self.ledger, self.clock.now())
         judged, found = judging.judge(point.source.region, [point.source])
         (plan,) = judging.planned(point.source.region, judged, found)
         planned = next((one for one in plan.points if one.id == point.id), None)
@@ -64,29 +67,64 @@ class Explaining:
             )
             return _explanation(point, Fate.KEEP, (why,), None, [])
         if planned.fate is not Fate.KEEP or point.status is not PointStatus.AVAILABLE:
-            lines = _now(planned, plan, policy)
+            lines = [*_now(planned, plan, policy), *self._copies(point, place)]
             return _explanation(point, planned.fate, planned.reasons, None, lines)
         facts = [one.point for one in judged[point.source].verdicts]
-        return self._forecast(point, planned, policy, facts)
+        return self._forecast(point, planned, series, facts)
 
     def _forecast(
-        self, point: Point, planned: PointPlan, policy: Policy, facts: Sequence[PointFacts]
+        self, point: Point, planned: PointPlan, series: Series, facts: Sequence[PointFacts]
     ) -> Explanation:
+        policy = replace(series.policy, retention=series.retention)
         coming = forecast.freed(policy, facts, point.id, self.clock.now())
+        copies = self._copies(point, series.place)
         if coming.verdict is None:
-            lines = [f"It does not go before {coming.at:%Y-%m-%d}, as things are."]
+            lines = [f"It does not go before {coming.at:%Y-%m-%d}, as things are.", *copies]
             return _explanation(point, planned.fate, planned.reasons, None, lines)
         lines = [
             f"It goes after {coming.at:%Y-%m-%d %H:%M} UTC, if every slot until then yields a "
             "point:",
             *(f"  {one}" for one in coming.verdict.reasons),
+            *copies,
         ]
         return _explanation(point, planned.fate, planned.reasons, coming.at, lines)
 
-    def _find(self, target: str) -> Point:
+    def _copies(self, point: Point, place: Place | None) -> list[str]:
+        """Of a point, in words; a copy has none itself."""
+        if place:
+            return []
+        return [
+            f"Its copy in {one.place} is {one.status}"
+            f"{f' ({one.cause})' if one.cause else ''}: "
+            f"{', '.join(member.snapshot or '-' for member in one.members)}"
+            for one in self.ledger.copies(point.id)
+        ]
+
+    def _find(self, target: str) -> tuple[Point, Place | None]:
+        """With where it is, if it is a copy."""
         point = self.ledger.point(target)
         if point is None and target.startswith("snap-"):
-            point = self.ledger.point_of(target) or self._of_snapshot(target)
+            point = self.ledger.point_of(target)
+            if point is None:
+                return self._of_snapshot(target)
+        return self._known(point, target), None
+
+    def _of_snapshot(self, snapshot: str) -> tuple[Point, Place | None]:
+        deployed = [one.policy for one in self.policies.all()]
+        for region in source_regions(deployed, self.home_region):
+            found = self.series.compute(region).snapshot(snapshot)
+            if found and COPY not in found.tags:
+                point = self.ledger.point(_tag_of(found, snapshot, region))
+                return self._known(point, snapshot), None
+        for one in copy_places(deployed, self.series.account):
+            place = Place(*one)
+            found = self.series.at(place).snapshot(snapshot)
+            if found:
+                copy = self.ledger.copy(_tag_of(found, snapshot, place.region), place)
+                return self._known(as_point(copy) if copy else None, snapshot), place
+        return self._known(None, snapshot), None
+
+    def _known(self, point: Point | None, target: str) -> Point:
         if point is None:
             raise UnknownTarget(
                 f"{target!r} is not on record: give the id of a point (pt-...) or of a snapshot "
@@ -94,19 +132,14 @@ class Explaining:
             )
         return point
 
-    def _of_snapshot(self, snapshot: str) -> Point | None:
-        deployed = (one.policy for one in self.policies.all())
-        for region in source_regions(deployed, self.home_region):
-            found = self.compute(region).snapshot(snapshot)
-            if found is None:
-                continue
-            if POINT not in found.tags:
-                raise UnknownTarget(
-                    f"{snapshot} in {region} bears no tag {POINT}: Lastgood did not make it, and "
-                    "never deletes it"
-                )
-            return self.ledger.point(found.tags[POINT])
-        return None
+
+def _tag_of(found: Tagged, snapshot: str, region: str) -> str:
+    if POINT not in found.tags:
+        raise UnknownTarget(
+            f"{snapshot} in {region} bears no tag {POINT}: Lastgood did not make it, and never "
+            "deletes it"
+        )
+    return found.tags[POINT]
 
 
 def _now(planned: PointPlan, plan: SourcePlan, policy: Policy) -> list[str]:

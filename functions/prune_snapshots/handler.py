@@ -14,11 +14,11 @@ from prune_snapshots.usecase import Answer, Pruner, PruneRequest
 @cache
 def pruner() -> Pruner:
     policies, ledger, clock = runtime.policies(), runtime.ledger(), runtime.clock()
-    home_region = runtime.settings().region
+    series, home_region = runtime.series(), runtime.settings().region
     return Pruner(
         pruning=Pruning(
             policies=policies,
-            compute=runtime.compute,
+            series=series,
             ledger=ledger,
             plans=runtime.plans(),
             queue=runtime.prune_queue(),
@@ -27,10 +27,10 @@ def pruner() -> Pruner:
             clock=clock,
             home_region=home_region,
         ),
-        holding=Holding(compute=runtime.compute, ledger=ledger, clock=clock),
+        holding=Holding(compute=runtime.compute, at=runtime.at, ledger=ledger, clock=clock),
         explaining=Explaining(
             policies=policies,
-            compute=runtime.compute,
+            series=series,
             ledger=ledger,
             clock=clock,
             home_region=home_region,

@@ -1,9 +1,10 @@
 """Hold a point or all points of a source, and release them: in the ledger and as a tag."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from lastgood.domain.copying import Place, as_point
 from lastgood.domain.model import Hold, Point
 from lastgood.domain.tags import HOLD
 from lastgood.errors import UnknownTarget
@@ -24,6 +25,7 @@ class HoldReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
     compute: Callable[[str], Compute]
+    at: Callable[[Place], Compute]
     ledger: Ledger
     clock: Clock
 
@@ -40,8 +42,8 @@ class Holding:
             self.ledger.hold(target, hold)
         else:
             self.ledger.hold_source(target, hold)
-        for region, snapshots in _by_region(points).items():
-            self.compute(region).tag_snapshots(snapshots, HOLD, hold.tag)
+        for compute, snapshots in self._snapshots(points):
+            compute.tag_snapshots(snapshots, HOLD, hold.tag)
         return HoldReport(
             target=target,
             held=True,
@@ -76,11 +78,22 @@ class Holding:
 
     def _retag(self, points: Sequence[Point], hold: Hold | None, other: Hold | None) -> None:
         """The tag of the one hold goes, that of the other comes in its place."""
-        for region, snapshots in _by_region(points).items():
+        for compute, snapshots in self._snapshots(points):
             if hold:
-                self.compute(region).untag_snapshots(snapshots, HOLD, hold.tag)
+                compute.untag_snapshots(snapshots, HOLD, hold.tag)
             if other:
-                self.compute(region).tag_snapshots(snapshots, HOLD, other.tag)
+                compute.tag_snapshots(snapshots, HOLD, other.tag)
+
+    def _snapshots(self, points: Iterable[Point]) -> Iterator[tuple[Compute, list[str]]]:
+        """Those of the points, and of their copies, with where each are."""
+        found: dict[Place | str, list[str]] = defaultdict(list)
+        for one in points:
+            found[one.source.region] += one.snapshots
+            for copy in self.ledger.copies(one.id):
+                found[copy.place] += as_point(copy).snapshots
+        for where, snapshots in found.items():
+            if snapshots:
+                yield self.compute(where) if isinstance(where, str) else self.at(where), snapshots
 
     def _still_held(self, target: str, points: Sequence[Point]) -> dict[str, str]:
         """By point, why."""
@@ -119,10 +132,3 @@ def _told(still: Mapping[str, str]) -> str:
     """Each reason once, with how many points it is about."""
     counted = Counter(still.values())
     return "; ".join(f"{count} of {why}" if count > 1 else why for why, count in counted.items())
-
-
-def _by_region(points: Iterable[Point]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for one in points:
-        found[one.source.region] += one.snapshots
-    return {region: snapshots for region, snapshots in found.items() if snapshots}

@@ -1,10 +1,11 @@
 """Plan what to prune of a policy, part by part; apply it if it is within the cap."""
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import NamedTuple
 
 from lastgood.domain import names, notices
 from lastgood.domain.model import Source, SourceRecord
@@ -23,7 +24,8 @@ from lastgood.domain.prune_plan import (
 )
 from lastgood.errors import Conflict, Refused, UnknownTarget, UnsafePlan
 from lastgood.judging import Judging
-from lastgood.ports import Clock, Compute, Ledger, Notices, Plans, Policies, PruneQueue, Pruners
+from lastgood.ports import Clock, Ledger, Notices, Plans, Policies, PruneQueue, Pruners
+from lastgood.series import AllSeries
 from lastgood.telling import tell_once
 
 SOURCES_IN_PART = SLICES * SOURCES_IN_SLICE
@@ -76,7 +78,7 @@ class DailyReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruning:
     policies: Policies
-    compute: Callable[[str], Compute]
+    series: AllSeries
     ledger: Ledger
     plans: Plans
     queue: PruneQueue
@@ -118,7 +120,7 @@ class Pruning:
                 policy=name,
                 made_at=self.clock.now(),
                 dry_run=dry_run,
-                retention=retention_text(policy.retention),
+                retention=retention_text(policy),
             )
         )
         if plan.status is PlanStatus.PLANNING:
@@ -154,7 +156,7 @@ class Pruning:
         if self.clock.now() - plan.made_at > VALID:
             raise UnsafePlan(f"{plan_id} is older than {VALID.days} days: make a new one")
         policy = self.policies.get(plan.policy)
-        if retention_text(policy.retention) != plan.retention:
+        if retention_text(policy) != plan.retention:
             raise UnsafePlan(
                 f"the retention of {plan.policy} was changed since {plan_id} was made: "
                 "make a new one"
@@ -175,25 +177,32 @@ class Pruning:
         return plan
 
     def _go_on(self, plan: PrunePlan, policy: Policy, slot: datetime) -> PrunePlan:
-        if retention_text(policy.retention) != plan.retention:
+        if retention_text(policy) != plan.retention:
             raise UnsafePlan(
                 f"the retention of {plan.policy} was changed while {plan.id} was made: make a new "
                 "one"
             )
-        judging = Judging(policy, self.compute, self.ledger, self.clock.now())
         deployed = (one.policy for one in self.policies.all())
         regions = source_regions(deployed, self.home_region)
-        for records in _batches(self.ledger.sources(policy.name, after=plan.cursor)):
-            if self.clock.left() < RESERVE:
-                self.pruners.ask(policy.name, slot, dry_run=plan.dry_run)
-                return plan
-            planned, refused = _by_region(judging, records, regions)
-            part = Part(plan=plan.id, policy=policy.name, number=plan.parts, sources=tuple(planned))
-            self.plans.put(part)
-            unreachable = len(records) - len(planned)
-            plan = self._advance(
-                plan, plan.with_part(part, records[-1].source.id, unreachable, refused)
-            )
+        for series in self.series.of(policy)[plan.series :]:
+            judging = Judging(series, self.ledger, self.clock.now())
+            for records in _batches(self.ledger.sources(policy.name, after=plan.cursor)):
+                if self.clock.left() < RESERVE:
+                    self.pruners.ask(policy.name, slot, dry_run=plan.dry_run)
+                    return plan
+                planned = _planned(judging, records, regions)
+                part = Part(
+                    plan=plan.id,
+                    policy=policy.name,
+                    number=plan.parts,
+                    sources=tuple(planned.plans),
+                    place=series.place,
+                )
+                self.plans.put(part)
+                last = records[-1].source.id
+                after = plan.with_part(part, last, planned.unreachable, planned.refused)
+                plan = self._advance(plan, after)
+            plan = self._advance(plan, plan.next_series())
         return self._advance(plan, plan.finished(policy.max_deletes))
 
     def _advance(self, before: PrunePlan, after: PrunePlan) -> PrunePlan:
@@ -257,24 +266,39 @@ def _next(plan: PrunePlan) -> str:
             return f"{look} tells how far it is"
 
 
-def _by_region(
+class _Planned(NamedTuple):
+    """``refused``: why a Region, or a place, has no plans; ``unreachable``: of how many sources."""
+
+    plans: list[SourcePlan]
+    refused: Mapping[str, str]
+    unreachable: int
+
+
+def _planned(
     judging: Judging, records: Iterable[SourceRecord], regions: Container[str]
-) -> tuple[list[SourcePlan], dict[str, str]]:
-    """The plans of the sources, in the order of the Regions' names; and why a Region has none."""
+) -> _Planned:
+    """In the order of the Regions' names; of copies, only of sources that have some."""
+    place = judging.series.place
     by_region: dict[str, list[Source]] = defaultdict(list)
     for one in records:
-        by_region[one.source.region].append(one.source)
-    planned: list[SourcePlan] = []
+        if place:
+            copied = replace(one.source, region=place.region, account=place.account)
+            by_region[place.region].append(copied)
+        else:
+            by_region[one.source.region].append(one.source)
+    plans: list[SourcePlan] = []
     refused = {}
+    unreachable = 0
     for region, sources in sorted(by_region.items()):
-        if region not in regions:
-            refused[region] = "no policy names this Region any more"
-            continue
         try:
-            planned += judging.plan(region, sources)
+            if not place and region not in regions:
+                raise Refused("no policy names this Region any more")
+            found = judging.plan(region, sources)
+            plans += [one for one in found if one.points] if place else found
         except Refused as error:
-            refused[region] = str(error)
-    return planned, refused
+            refused[str(place or region)] = str(error)
+            unreachable += len(sources)
+    return _Planned(plans, refused, unreachable)
 
 
 def _batches(records: Iterator[SourceRecord]) -> Iterable[list[SourceRecord]]:

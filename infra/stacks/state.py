@@ -20,9 +20,13 @@ TABLE = "lastgood-ledger"
 IN_FLIGHT = ("claimed_at", "id", "method", "policy", "run", "slot", "source", "status")
 """A point that is not settled; who has it, and until when, is read from the item itself."""
 
-LISTED = (*IN_FLIGHT, "cause", "hold", "members", "planned", "settled_at", "started_at")
-"""A point of a source, with how it ended and all that judging it needs; and all of a run. The
-members of a point taken one by one change while it is taken: that is worth a read less for each."""
+LISTED = (
+    *(*IN_FLIGHT, "cause", "hold", "members", "planned", "settled_at", "started_at"),
+    *("place", "point", "queued_at", "taken_at", "version"),
+)
+"""A point of a source, or a copy of it, with how it ended and all that judging it needs; and all of
+a run. The members of a point taken one by one change while it is taken: that is worth a read less
+for each."""
 
 
 class StateStack(Stack):

@@ -16,7 +16,9 @@ from lastgood.domain.copying import (
     Place,
     PointCopy,
     asked,
+    deleted,
     ended,
+    expired,
     given_back,
 )
 from lastgood.domain.ended import Ended
@@ -1110,6 +1112,7 @@ def a_copy(point="pt-1", slot=T0, **given):
         "run": "run-1",
         "source": SOURCE,
         "place": AWAY,
+        "taken_at": slot,
         "queued_at": slot,
         "members": (CopyMember(of="snap-1", volume="vol-1", size_gib=8, encrypted=False),),
     }
@@ -1179,3 +1182,37 @@ def test_fewer_slots_are_used_for_a_while(ledger):
     slots = ledger.slots(AWAY)
 
     assert [slots.limit(T0 + minutes(one)) for one in (0, 9, 10)] == [7, 7, SLOTS]
+
+
+def an_available_copy(ledger, point="pt-1", slot=T0):
+    copy = a_copy(point, slot)
+    ledger.open_copy(copy)
+    news = MemberEnded(snapshot=f"snap-of-{point}", state=MemberState.COMPLETED)
+    return ledger.change_copy(copy, ended(copy, 0, news, slot + minutes(3)))
+
+
+def test_the_copies_of_a_source_in_a_place_are_listed_until_they_are_deleted(ledger):
+    older, newer = (an_available_copy(ledger, f"pt-{n}", T0 + minutes(n)) for n in (1, 2))
+    elsewhere = Place(region="eu-north-1", account=SOURCE.account)
+    ledger.open_copy(a_copy("pt-1", place=elsewhere))
+
+    assert list(ledger.copies_of(SOURCE.id, AWAY)) == [newer, older]
+    assert [one.place for one in ledger.copies_of(SOURCE.id, elsewhere)] == [elsewhere]
+    assert list(ledger.copies_of("i-other", AWAY)) == []
+
+    going = ledger.change_copy(older, expired(older, LATER, "daily 2026-03-01: no count left"))
+    assert [one.status for one in ledger.copies_of(SOURCE.id, AWAY)] == ["available", "expired"]
+    ledger.change_copy(going, deleted(going, LATER))
+    assert list(ledger.copies_of(SOURCE.id, AWAY)) == [newer]
+    assert [one.status for one in ledger.copy("pt-1", AWAY).history] == ["expired", "deleted"]
+
+
+def test_a_copy_whose_source_is_held_does_not_expire(ledger):
+    copy = an_available_copy(ledger)
+    ledger.hold_source(SOURCE.id, Hold(by="anna", why="audit", at=T0))
+
+    with pytest.raises(Conflict, match="held with its source"):
+        ledger.change_copy(copy, expired(copy, LATER, "free"))
+
+    ledger.release_source(SOURCE.id)
+    assert ledger.change_copy(copy, expired(copy, LATER, "free"))

@@ -292,16 +292,16 @@ LEDGER = {
         "PutItem": {"HOLD#*", "PLAN#*", "NOTICE#*", "POLICIES"},
         "UpdateItem": {"POINT#*"},
         "Query": {"POINT#*", "SOURCES#*", "PLAN#*", "POLICIES"},
-        "Query listing": {"POINTS#*"},
+        "Query listing": {"POINTS#*", "COPIESOF#*"},
         "Query by_snapshot": {"snap-*"},
     },
     "delete_snapshots": {
         "ConditionCheckItem": {"HOLD#*"},
         "GetItem": {"POINT#*", "PLAN#*"},
-        "PutItem": {"PLAN#*"},
+        "PutItem": {"POINT#*", "PLAN#*"},
         "UpdateItem": {"POINT#*"},
         "Query": {"POINT#*"},
-        "Query listing": {"POINTS#*"},
+        "Query listing": {"POINTS#*", "COPIESOF#*"},
     },
 }
 """By action, and index if there is one: the partitions that each function comes to."""

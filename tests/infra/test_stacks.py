@@ -15,6 +15,7 @@ from infra.packages import ROOT
 from infra.policies import load_policies
 from infra.stacks.state import IN_FLIGHT, LISTED
 from lastgood import codec
+from lastgood.domain.copying import PointCopy
 from lastgood.domain.model import Point, Run
 from lastgood.domain.policy import Policy
 from lastgood.domain.prune_plan import PLAN_FOR
@@ -93,13 +94,13 @@ def test_the_indexes_have_the_names_that_the_ledger_queries(bundle: Synthesised)
     }
 
 
-def test_a_point_can_be_read_from_either_list_and_a_run_from_one() -> None:
-    assert required(Point) | required(Run) <= set(LISTED)
+def test_a_point_can_be_read_from_either_list_and_a_run_or_a_copy_from_one() -> None:
+    assert required(Point) | required(Run) | required(PointCopy) <= set(LISTED)
     assert required(Point) <= set(IN_FLIGHT)
 
 
 def test_the_indexes_hold_nothing_large_and_nothing_unknown() -> None:
-    known = {one.name for one in (*fields(Point), *fields(Run))}
+    known = {one.name for one in (*fields(Point), *fields(Run), *fields(PointCopy))}
 
     projected = {*LISTED, *IN_FLIGHT}
 

@@ -28,6 +28,7 @@ from tests.support.world import ACCOUNT, HOME, SLOT, a_policy
 
 AWAY = "eu-central-1"
 PLACE = Place(region=AWAY, account=ACCOUNT)
+WAITING = CopyStatus.WAITING
 HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
 
 
@@ -257,16 +258,21 @@ def test_a_key_that_is_disabled_fails_loudly_and_the_copy_heals_when_it_is_back(
     assert {one["Encrypted"] for one in site.copies()} == {True}
 
 
-def test_a_copy_that_fails_for_days_is_given_up_and_leaves_nothing(site):
-    point = site.point(two_disks(site))
+def test_a_copy_that_fails_for_days_holds_up_no_other_and_heals_at_last(site):
+    instance = launch(site.home, "web")
+    point, newer = site.point(instance, 2), site.point(instance, 1)
     site.cloud.ec2.outcomes[point.snapshots[0]] = Outcome(error="broken")
 
-    site.queue(point)
+    for one in (point, newer):
+        site.queue(one)
     site.days(4)
 
-    assert site.status(point) is CopyStatus.FAILED
-    assert site.copies() == []
+    assert [site.status(one) for one in (point, newer)] == [WAITING, CopyStatus.AVAILABLE]
+    assert len(site.copies()) == 1
     assert site.ledger.slots(PLACE).taken == frozenset()
+    site.cloud.ec2.outcomes.clear()
+    site.days(1)
+    assert site.status(point) is CopyStatus.AVAILABLE
 
 
 def test_a_snapshot_that_is_gone_is_no_reason_to_wait(site):

@@ -190,12 +190,18 @@ class FakeCompute:
         return tuple(one.member for one in self.snapshots_of_points([point]).get(point, ()))
 
     def snapshots_of_points(self, points: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
+        return self._by_tag(tag_keys.POINT, points)
+
+    def copies_made(self, operations: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
+        return self._by_tag(tag_keys.COPY, operations)
+
+    def _by_tag(self, key: str, values: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
         found: dict[str, tuple[Tagged, ...]] = {}
-        wanted = set(points)
+        wanted = set(values)
         for one in self._shown():
-            point = one.tags.get(tag_keys.POINT, "")
-            if point in wanted:
-                found[point] = (*found.get(point, ()), one)
+            value = one.tags.get(key, "")
+            if value in wanted:
+                found[value] = (*found.get(value, ()), one)
         return found
 
     def own_snapshots(self, run: str | None = None) -> Iterator[Page[Tagged]]:

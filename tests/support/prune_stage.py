@@ -1,17 +1,19 @@
 """A fleet's points on record and in a fake EC2, and both functions that prune them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from delete_snapshots.usecase import Deleter, Progress
-from lastgood.domain import tags
+from lastgood.domain import copying, tags
+from lastgood.domain.copying import MemberEnded, Place, PointCopy
 from lastgood.domain.model import Member, MemberState, Point, PointStatus, Source
 from lastgood.domain.names import point_id
 from lastgood.domain.policy import MaxDeletes, Policy, ResourceKind, Retention, Select
 from lastgood.domain.prune_plan import PruneMessage
 from lastgood.ledger.memory import MemoryLedger
+from lastgood.series import AllSeries
 from prune_snapshots.explaining import Explaining
 from prune_snapshots.holding import Holding
 from prune_snapshots.planning import Pruning
@@ -29,6 +31,7 @@ from tests.support.fakes import (
     Steps,
 )
 
+ACCOUNT = SOURCE.account
 DAY = timedelta(days=1)
 NOW = T0 + 100 * DAY
 
@@ -59,7 +62,7 @@ class Stage:
     @property
     def pruner(self) -> Pruner:
         ports: dict[str, Any] = {"ledger": self.ledger, "clock": self.clock}
-        looking = {**ports, "policies": self.policies, "compute": self.compute}
+        looking = {**ports, "policies": self.policies, "series": self._series(self.ledger)}
         return Pruner(
             pruning=Pruning(
                 **looking,
@@ -69,20 +72,27 @@ class Stage:
                 notices=self.notices,
                 home_region="eu-west-1",
             ),
-            holding=Holding(**ports, compute=self.compute),
+            holding=Holding(**ports, compute=self.compute, at=self._at),
             explaining=Explaining(**looking, home_region="eu-west-1"),
         )
 
     @property
     def deleter(self) -> Deleter:
+        ledger = self.steps.watch("ledger", self.ledger)
         return Deleter(
             policies=self.policies,
-            compute=self.compute,
-            ledger=self.steps.watch("ledger", self.ledger),
+            series=self._series(ledger),
+            ledger=ledger,
             plans=self.plans,
             queue=self.queue,
             clock=self.clock,
         )
+
+    def _series(self, ledger: Any) -> AllSeries:
+        return AllSeries(ledger, self.compute, self._at, ACCOUNT)
+
+    def _at(self, place: Place) -> Any:
+        return self.compute(place.region)
 
     def compute(self, region: str) -> Any:
         return self.steps.watch("compute", self.regions[region])
@@ -131,6 +141,37 @@ class Stage:
             self.put(member, point)
         return point
 
+    def copy(self, *points: Point) -> None:
+        """Available in each place that the policy names."""
+        for point in points:
+            for wanted in self.policy.copies:
+                self._copy(copying.queued(point, wanted, point.slot), point)
+
+    def _copy(self, copy: PointCopy, point: Point) -> None:
+        self.ledger.open_copy(copy)
+        ended = copy
+        for number, one in enumerate(copy.members):
+            snapshot = one.of.replace("snap-", "snap-c")
+            news = MemberEnded(snapshot=snapshot, state=MemberState.COMPLETED)
+            ended = copying.ended(ended, number, news, point.slot)
+            member = replace(point.members[number], snapshot=snapshot)
+            of_copy = tags.of_copy(
+                self.regions[point.source.region].made[one.of].tags,
+                operation=copy.operation(number),
+                copy_of=one.of,
+                volume=one.volume,
+            )
+            made = Made(member, of_copy, member.started_at)
+            self.regions[copy.place.region].made[snapshot] = made
+        self.ledger.change_copy(copy, ended)
+
+    def copy_of(self, point: Point) -> PointCopy:
+        """In the first place that the policy names."""
+        place = copying.place_of(self.policy.copies[0], ACCOUNT)
+        copy = self.ledger.copy(point.id, place)
+        assert copy
+        return copy
+
     def put(self, member: Member, point: Point) -> None:
         of_point = tags.of_point(
             point=point.id,
@@ -148,6 +189,12 @@ class Stage:
         return [
             known.status.value if (known := self.ledger.point(one.id)) else "-" for one in points
         ]
+
+    def copied_days(self, source: Source = SOURCE) -> list[int]:
+        """The days whose copies are available, oldest first."""
+        place = copying.place_of(self.policy.copies[0], ACCOUNT)
+        copies = self.ledger.copies_of(source.id, place)
+        return sorted((one.slot - T0).days for one in copies if one.status == "available")
 
     def days(self, source: Source = SOURCE) -> list[int]:
         """The days whose points are available, oldest first."""

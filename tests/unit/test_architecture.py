@@ -21,7 +21,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lastgood.codec": (*PURE, "cattrs"),
     "lastgood.ports": PURE,
     "lastgood.fleet": (*PURE, "lastgood.ports"),
-    "lastgood.judging": (*PURE, "lastgood.ports"),
+    "lastgood.series": (*PURE, "lastgood.ports"),
+    "lastgood.judging": (*PURE, "lastgood.ports", "lastgood.series"),
     "lastgood.telling": (*PURE, "lastgood.ports"),
     "lastgood.settings": PURE,
     "lastgood.aws": (*PURE, "lastgood.aws", "lastgood.codec", "lastgood.ports", *BOTO),
@@ -49,7 +50,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 USECASE = (
     *PURE,
-    *("lastgood.ports", "lastgood.fleet", "lastgood.judging", "lastgood.telling"),
+    *("lastgood.ports", "lastgood.fleet", "lastgood.series", "lastgood.judging"),
+    "lastgood.telling",
 )
 HANDLER = ("lastgood.runtime", *USECASE, "aws_lambda_powertools")
 

@@ -420,7 +420,7 @@ def test_what_was_archived_long_ago_goes():
 
 
 def test_nothing_goes_before_its_required_copies_are_there():
-    stage = a_stage(copies=(Copy(region="eu-central-1"),))
+    stage = a_stage(copies=(Copy(region="eu-north-1"),))
     stage.take(0, 1, 2, 3)
 
     report = stage.prune()
@@ -430,7 +430,7 @@ def test_nothing_goes_before_its_required_copies_are_there():
 
 
 def test_a_point_whose_copies_are_there_goes_and_one_whose_copy_waits_says_why():
-    stage = a_stage(copies=(Copy(region="eu-central-1"),))
+    stage = a_stage(copies=(Copy(region="eu-north-1"),))
     first, second, *_ = stage.take(0, 1, 2, 3, 4)
     for point, status in ((first, CopyStatus.AVAILABLE), (second, CopyStatus.WAITING)):
         copy = copying.queued(point, stage.policy.copies[0], NOW)
@@ -440,9 +440,143 @@ def test_a_point_whose_copies_are_there_goes_and_one_whose_copy_waits_says_why()
 
     assert stage.days() == [1, 2, 3, 4]
     told = stage.ask(explain=second.id)
-    assert told.lines[-1] == (
-        "In the way: its copy to eu-central-1 of 123456789012 is required, and waiting: no key"
+    assert told.lines[-2] == (
+        "In the way: its copy to eu-north-1 of 123456789012 is required, and waiting: no key"
     )
+
+
+# copies, by their own rules
+
+NORTH = Copy(region="eu-north-1", retention=Retention(keep_last=2))
+
+
+def a_copied_stage(*days):
+    stage = a_stage(copies=(NORTH,))
+    points = stage.take(*days)
+    stage.copy(*points)
+    return stage, points
+
+
+def test_copies_go_by_their_own_retention_and_the_newest_stays():
+    stage, _ = a_copied_stage(0, 1, 2, 3, 4)
+
+    report = stage.prune()
+
+    assert (report.sources, report.delete, report.snapshots) == (1, 5, 10)
+    assert stage.days() == [2, 3, 4]
+    assert stage.copied_days() == [3, 4]
+    assert len(stage.regions["eu-north-1"].made) == 4
+    assert stage.prune(slot=NOW + DAY).delete == 0
+
+
+def test_copies_outlive_the_points_that_they_are_copies_of_and_the_policy_that_kept_those():
+    stage, points = a_copied_stage(0, 1, 2, 3)
+    longer = replace(NORTH, retention=Retention(keep_daily=30))
+    stage.policies.known[stage.policy.name] = replace(stage.policy, copies=(longer,))
+
+    stage.prune()
+
+    assert stage.status(points) == ["deleted", "available", "available", "available"]
+    assert stage.copied_days() == [0, 1, 2, 3]
+
+
+def test_a_point_whose_copy_went_by_its_own_rules_waits_for_no_copy():
+    stage, points = a_copied_stage(0, 1, 2, 3)
+    stage.prune()
+    assert stage.copied_days() == [2, 3]
+    shorter = replace(stage.policy, retention=Retention(keep_last=1))
+    stage.policies.known[stage.policy.name] = shorter
+
+    stage.prune(slot=NOW + DAY)
+
+    assert stage.status(points) == ["deleted", "deleted", "deleted", "available"]
+
+
+@pytest.mark.parametrize("how", ["source", "tag", "lock", "image"])
+def test_a_copy_that_is_protected_stays(how):
+    stage, points = a_copied_stage(0, 1, 2)
+    away = stage.regions["eu-north-1"]
+    snapshot = stage.copy_of(points[0]).members[0].snapshot
+    match how:
+        case "source":
+            stage.ledger.hold_source(SOURCE.id, Hold(by="anna", why="audit", at=NOW))
+        case "tag":
+            away.made[snapshot].tags[HOLD] = "audit"
+        case "lock":
+            away.locks[snapshot] = "locked (governance)"
+        case "image":
+            away.in_use.add(snapshot)
+
+    stage.prune()
+
+    assert 0 in stage.copied_days()
+
+
+def test_who_holds_a_point_holds_its_copies():
+    stage, points = a_copied_stage(0, 1, 2, 3)
+    away = stage.regions["eu-north-1"]
+    copied = [one.snapshot for one in stage.copy_of(points[0]).members]
+
+    stage.ask(hold=points[0].id, by="anna", why="audit")
+    stage.prune()
+
+    assert [away.made[one].tags[HOLD] for one in copied] == ["anna: audit"] * 2
+    assert stage.copied_days() == [0, 2, 3]
+    stage.ask(release=points[0].id)
+    assert all(HOLD not in away.made[one].tags for one in copied)
+
+
+def test_a_copy_that_lost_a_snapshot_counts_for_nothing():
+    stage, points = a_copied_stage(0, 1, 2)
+    lost = stage.copy_of(points[2]).members[0].snapshot
+    del stage.regions["eu-north-1"].made[lost]
+
+    stage.prune()
+
+    assert {0, 1} <= set(stage.copied_days())
+
+
+def test_a_copy_under_way_is_kept_and_takes_no_count():
+    stage, points = a_copied_stage(0, 1, 2)
+    (newest,) = stage.take(3)
+    stage.ledger.open_copy(copying.queued(newest, NORTH, NOW))
+
+    stage.prune()
+
+    assert stage.copied_days() == [1, 2]
+    assert stage.copy_of(newest).status is CopyStatus.WAITING
+    assert stage.status(points)[0] == "deleted"
+
+
+def test_the_snapshot_of_a_copy_is_explained_by_the_rules_of_its_place():
+    stage, points = a_copied_stage(0, 1, 2)
+    kept, free = (stage.copy_of(points[n]) for n in (2, 0))
+
+    told = stage.ask(explain=kept.members[0].snapshot)
+    assert (told.point, told.fate, told.reasons) == (kept.id, "keep", ("last 1, 1 of 2 left",))
+    assert "in eu-north-1" in told.lines[0]
+    assert stage.ask(explain=free.members[1].snapshot).fate == "delete"
+    lines = stage.ask(explain=points[2].id).lines
+    assert lines[-1] == (
+        "Its copy in eu-north-1 of 123456789012 is available: "
+        f"{', '.join(one.snapshot for one in kept.members)}"
+    )
+
+
+def test_a_plan_goes_on_in_the_series_where_it_stopped():
+    stage, _ = a_copied_stage(0, 1, 2, 3)
+    stage.steps.at(
+        "plans.put", lambda: setattr(stage.clock, "time_left", timedelta(minutes=1)), after=True
+    )
+    stage.plans = stage.steps.watch("plans", stage.plans)
+    slot = NOW
+
+    first = stage.ask(policy=stage.policy.name, slot=slot)
+    stage.clock.time_left = timedelta(minutes=15)
+    second = stage.ask(policy=stage.policy.name, slot=slot)
+
+    assert (first.status, second.status) == ("planning", "applying")
+    assert (second.plan, second.sources, second.delete) == (first.plan, 1, 3)
 
 
 # holds

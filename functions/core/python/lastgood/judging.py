@@ -1,28 +1,23 @@
-"""The points of a policy's sources as they are now: asked of ledger and EC2, and judged."""
+"""The points of a series as they are now: asked of ledger and EC2, and judged."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
 from lastgood.domain import pruning
-from lastgood.domain.copying import PointCopy
-from lastgood.domain.model import Point, PointStatus, Source, Tagged
-from lastgood.domain.policy import Policy
-from lastgood.domain.prune_plan import LEAST_ARCHIVED, Obstacle, Obstacles, SourcePlan
+from lastgood.domain.model import Point, PointStatus, Source
+from lastgood.domain.prune_plan import LEAST_ARCHIVED, Obstacle, SourcePlan
 from lastgood.domain.retention import Judge, Verdict
-from lastgood.domain.tags import HOLD, POINT
+from lastgood.domain.tags import HOLD
 from lastgood.ports import Compute, Ledger
+from lastgood.series import Found, Series
 
 
 class Judged(NamedTuple):
     points: list[Point]
     verdicts: list[Verdict]
-
-
-Found = Mapping[str, Sequence[Tagged]]
-"""The snapshots with the tags of points, by point, as EC2 shows them."""
 
 
 class _Region(NamedTuple):
@@ -40,15 +35,14 @@ class Judging:
     ``Compute`` do.
     """
 
-    policy: Policy
-    compute: Callable[[str], Compute]
+    series: Series
     ledger: Ledger
     now: datetime
     _judge: Judge = field(init=False)
     _regions: dict[str, _Region] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._judge = Judge(self.policy.retention)
+        self._judge = Judge(self.series.retention)
 
     def plan(self, region: str, sources: Sequence[Source]) -> list[SourcePlan]:
         """For each source of the Region all its points, newest first, with what is in the way of
@@ -63,10 +57,10 @@ class Judging:
         Of such a source a point that lost snapshots counts for nothing: else the last one that can
         be restored might go for one that cannot.
         """
-        judged = self._by_record(sources)
+        judged = self._by_record(region, sources)
         poorer = {source: one for source, one in judged.items() if any(_free(one))}
-        asked = [one.id for points, _ in poorer.values() for one in points]
-        found = self.compute(region).snapshots_of_points(asked) if asked else {}
+        asked = [one for points, _ in poorer.values() for one in points]
+        found = self.series.found(self.series.compute(region), asked) if asked else {}
         for source, (points, verdicts) in poorer.items():
             lost = {one.id: pruning.lost(one, found.get(one.id, ()), self.now) for one in points}
             if any(lost.values()):
@@ -74,12 +68,12 @@ class Judging:
                 judged[source] = Judged(points, self._judge.judge(facts, self.now))
         return judged, found
 
-    def _by_record(self, sources: Sequence[Source]) -> dict[Source, Judged]:
+    def _by_record(self, name: str, sources: Sequence[Source]) -> dict[Source, Judged]:
         holds = self.ledger.source_holds(one.id for one in sources)
+        region = self._region(name)
         judged = {}
         for source in sources:
-            region = self._region(source.region)
-            points = [one for one in self.ledger.points(source.id) if self._is_ours(one)]
+            points = [one for one in self.series.points(source) if not _is_empty(one)]
             facts = [
                 pruning.facts(
                     one,
@@ -92,42 +86,42 @@ class Judging:
             judged[source] = Judged(points, self._judge.judge(facts, self.now))
         return judged
 
-    def _is_ours(self, point: Point) -> bool:
-        """One that failed without snapshots has nothing to delete: its record goes by itself."""
-        empty = point.status is PointStatus.FAILED and not point.members
-        return point.policy == self.policy.name and not empty
-
     def planned(
         self, region: str, judged: Mapping[Source, Judged], found: Found
     ) -> list[SourcePlan]:
         """As ``plan``, of what ``judge`` answered."""
         freed = [one for each in judged.values() for one in _free(each)]
-        held = in_the_way(self.compute(region), freed, found, self.now)
-        obstacles = {one.id: {**self._missing_copies(one), **held.get(one.id, {})} for one in freed}
-        cap = self.policy.max_deletes
+        held = in_the_way(self.series.compute(region), freed, found, self.now)
+        # What is not whole any more cannot be copied, and waits for no copy.
+        lost = {one.point.id for each in judged.values() for one in each.verdicts if one.point.lost}
+        obstacles = {
+            one.id: {
+                **({} if one.id in lost else self.series.missing_copies(one)),
+                **held.get(one.id, {}),
+            }
+            for one in freed
+        }
+        cap = self.series.policy.max_deletes
         return [
             pruning.plan_source(source, points, verdicts, obstacles, cap)
             for source, (points, verdicts) in judged.items()
         ]
 
-    def _missing_copies(self, point: Point) -> Obstacles:
-        copies = copies_of(self.ledger, self.policy, point)
-        return pruning.missing_copies(self.policy, point, copies)
-
     def _region(self, name: str) -> _Region:
         if name not in self._regions:
-            compute, tags = self.compute(name), defaultdict[str, dict[str, str]](dict)
-            for match in ({HOLD: ()}, *self.policy.retention.keep_tags):
-                for page in compute.snapshots_tagged(self.policy.name, match):
+            compute, tags = self.series.compute(name), defaultdict[str, dict[str, str]](dict)
+            for match in ({HOLD: ()}, *self.series.retention.keep_tags):
+                for page in compute.snapshots_tagged(self.series.policy.name, match):
                     for one in page.items:
-                        tags[one.tags.get(POINT, "")] |= one.tags
+                        if point := self.series.point_of(one):
+                            tags[point] |= one.tags
             self._regions[name] = _Region(tags, compute.locked())
         return self._regions[name]
 
 
-def copies_of(ledger: Ledger, policy: Policy, point: Point) -> Sequence[PointCopy]:
-    """Asked of the ledger only if the policy wants any."""
-    return ledger.copies(point.id) if policy.copies else ()
+def _is_empty(point: Point) -> bool:
+    """One that failed without snapshots has nothing to delete: its record goes by itself."""
+    return point.status is PointStatus.FAILED and not point.members
 
 
 def _free(judged: Judged) -> list[Point]:

@@ -399,6 +399,12 @@ class Ledger(Protocol):
         """Of one point, in the order of accounts and Regions."""
         ...
 
+    def copies_of(self, source: str, place: Place) -> Iterator[PointCopy]:
+        """The copies of a source's points in a place that are not DELETED, of all policies, newest
+        slot first, without key, deadline, waits and history. May miss what was written in the last
+        second."""
+        ...
+
     def due(self, place: Place) -> Iterator[PointCopy]:
         """What waits or is under way in a place, oldest slot first. May miss what was written in
         the last second."""
@@ -419,7 +425,8 @@ class Ledger(Protocol):
         operation holds one already.
 
         Raises:
-            Conflict: the copy is not of the version of ``before`` any more.
+            Conflict: the copy is not of the version of ``before`` any more; or ``after`` is
+                EXPIRED, and its source is held.
         """
         ...
 

@@ -21,7 +21,7 @@ from lastgood.aws.pacing import Pace
 from lastgood.aws.plans import S3Plans
 from lastgood.aws.queue import SqsCopyQueue, SqsDeliveries, SqsPruneQueue, SqsQueue
 from lastgood.aws.topic import SnsNotices
-from lastgood.domain.copying import CopyEnded, CopyWork, PlaceDue, PointReady
+from lastgood.domain.copying import CopyEnded, CopyWork, Place, PlaceDue, PointReady
 from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.measures import NAMESPACE, Measure
 from lastgood.domain.model import Point, PointStatus
@@ -40,6 +40,7 @@ from lastgood.errors import (
 )
 from lastgood.ledger.dynamo import DynamoLedger
 from lastgood.ports import Delivery, Deployed, Patience
+from lastgood.series import AllSeries
 from lastgood.settings import Settings
 
 T = TypeVar("T")
@@ -142,6 +143,15 @@ def compute(region: str) -> Ec2Compute:
     paced = ("create_snapshot", "create_snapshots", "copy_snapshot", "delete_snapshot")
     paces = {one: Pace(workers) for one in paced}
     return Ec2Compute(client("ec2", region), client("ec2", region, ONCE), paces)
+
+
+def at(place: Place) -> Ec2Compute:
+    return compute(place.region)
+
+
+@cache
+def series() -> AllSeries:
+    return AllSeries(ledger(), compute, at, settings().account)
 
 
 @cache

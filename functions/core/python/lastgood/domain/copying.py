@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from lastgood.domain.model import MemberState, Point, Source
+from lastgood.domain.model import Change, Member, MemberState, Method, Point, PointStatus, Source
 from lastgood.domain.names import copy_id
 from lastgood.domain.policy import Copy as Wanted
 
@@ -20,24 +20,29 @@ SLOTS = 20
 SHRUNK_FOR = timedelta(minutes=10)
 """How long fewer slots are used after EC2 has refused one, since others copy there too."""
 
-MOST_ATTEMPTS = 8
 FIRST_WAIT = timedelta(minutes=15)
 LONGEST_WAIT = timedelta(hours=12)
-"""A copy that failed is tried again after the first wait, twice as long each time: for some two
-days in all, in which a person can enable a key."""
+"""A copy that failed is tried again after the first wait, twice as long each time, and then twice a
+day for as long as it is wanted: whoever mends the cause need not ask for it."""
+
+PASSED_AFTER = 6
+"""So often a copy fails, in some eight hours, before newer ones of its source go before it."""
 
 
 class CopyStatus(StrEnum):
-    """``waiting -> copying -> available``, or ``failed``; one that failed may wait again."""
+    """``waiting -> copying -> available -> expired -> deleted``, or ``failed``."""
 
     WAITING = "waiting"
     COPYING = "copying"
     AVAILABLE = "available"
+    EXPIRED = "expired"
+    DELETED = "deleted"
     FAILED = "failed"
+    """For good: what it copies is gone."""
 
     @property
     def settled(self) -> bool:
-        return self in (CopyStatus.AVAILABLE, CopyStatus.FAILED)
+        return self not in (CopyStatus.WAITING, CopyStatus.COPYING)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,8 +84,9 @@ class CopyMember:
 class PointCopy:
     """The copy of one point in one place.
 
-    ``key``, ``minutes``: as CopySnapshot takes them. ``version``: how often it was written.
-    ``not_before``: it waits until then. ``failures``: how often it has failed so far.
+    ``taken_at``: the instant whose data it has, that of its point. ``key``, ``minutes``: as
+    CopySnapshot takes them. ``version``: how often it was written. ``not_before``: it waits until
+    then. ``failures``: how often it has failed so far.
     """
 
     id: str
@@ -90,6 +96,7 @@ class PointCopy:
     slot: datetime
     source: Source
     place: Place
+    taken_at: datetime
     queued_at: datetime
     members: tuple[CopyMember, ...]
     status: CopyStatus = CopyStatus.WAITING
@@ -100,6 +107,7 @@ class PointCopy:
     failures: int = 0
     settled_at: datetime | None = None
     cause: str | None = None
+    history: tuple[Change, ...] = ()
 
     def operation(self, number: int) -> str:
         """The id of the one call for a member, in the tag of what it makes."""
@@ -119,9 +127,14 @@ class PointCopy:
         )
 
 
+def place_of(wanted: Wanted, account: str) -> Place:
+    """``account``: that of the sources."""
+    return Place(region=wanted.region, account=wanted.account or account)
+
+
 def queued(point: Point, wanted: Wanted, now: datetime) -> PointCopy:
     """The copy that a policy wants of an available point."""
-    place = Place(region=wanted.region, account=wanted.account or point.source.account)
+    place = place_of(wanted, point.source.account)
     within = wanted.complete_within
     return PointCopy(
         id=copy_id(point.id, place.region, place.account),
@@ -131,6 +144,7 @@ def queued(point: Point, wanted: Wanted, now: datetime) -> PointCopy:
         slot=point.slot,
         source=point.source,
         place=place,
+        taken_at=point.taken_at or point.slot,
         queued_at=now,
         key=wanted.kms_key,
         minutes=int(within / timedelta(minutes=1)) if within else None,
@@ -155,13 +169,14 @@ def next_free(
 
     Of one source, the members of one copy at a time, since a copy is incremental only to the newest
     that is complete: first the one that is under way, then whoever is older, also while it waits
-    after a failure.
+    after its first failures.
     """
     busy = slots.copies
     for one in due:
-        if busy.setdefault(one.source.id, one.id) != one.id:
+        waits = one.not_before is not None and now < one.not_before
+        if waits and one.failures >= PASSED_AFTER:
             continue
-        if one.not_before is not None and now < one.not_before:
+        if busy.setdefault(one.source.id, one.id) != one.id or waits:
             continue
         for number in one.free:
             yield one, number
@@ -239,7 +254,7 @@ def ended(copy: PointCopy, number: int, news: MemberEnded, now: datetime) -> Poi
         return replace(after, status=CopyStatus.AVAILABLE, settled_at=now, cause=None)
     causes = "; ".join(dict.fromkeys(f"{one.of}: {one.cause}" for one in broken))
     failures = after.failures + 1
-    if news.for_good or failures >= MOST_ATTEMPTS:
+    if news.for_good:
         return replace(
             after, status=CopyStatus.FAILED, settled_at=now, cause=causes, failures=failures
         )
@@ -255,6 +270,52 @@ def ended(copy: PointCopy, number: int, news: MemberEnded, now: datetime) -> Poi
             else one
             for one in after.members
         ),
+    )
+
+
+def expired(copy: PointCopy, at: datetime, reason: str) -> PointCopy:
+    return _changed(copy, CopyStatus.EXPIRED, at, reason)
+
+
+def deleted(copy: PointCopy, at: datetime) -> PointCopy:
+    return _changed(copy, CopyStatus.DELETED, at, "its snapshots are deleted")
+
+
+def _changed(copy: PointCopy, status: CopyStatus, at: datetime, reason: str) -> PointCopy:
+    change = Change(at=at, status=PointStatus(status), reason=reason)
+    return replace(copy, status=status, history=(*copy.history, change))
+
+
+def as_point(copy: PointCopy) -> Point:
+    """The copy as a point of its own, so that it is judged as one is: its source is in the place of
+    the copy, and its id is the copy's."""
+    status = PointStatus(copy.status) if copy.status.settled else PointStatus.PENDING
+    return Point(
+        id=copy.id,
+        policy=copy.policy,
+        run=copy.run,
+        slot=copy.slot,
+        source=replace(copy.source, region=copy.place.region, account=copy.place.account),
+        method=Method.SET,
+        status=status,
+        claimed_at=copy.queued_at,
+        members=tuple(
+            Member(
+                snapshot=one.snapshot,
+                volume=one.volume,
+                size_gib=one.size_gib,
+                encrypted=one.encrypted,
+                started_at=copy.taken_at,
+                device=one.device,
+                state=one.state or MemberState.PENDING,
+                cause=one.cause,
+            )
+            for one in copy.members
+            if one.snapshot
+        ),
+        settled_at=copy.settled_at,
+        cause=copy.cause,
+        history=copy.history,
     )
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from lastgood.domain.copying import Place, place_of
 from lastgood.domain.model import PointStatus, Source
-from lastgood.domain.policy import MaxDeletes, Retention
+from lastgood.domain.policy import MaxDeletes, Policy
 
 
 class Fate(StrEnum):
@@ -61,7 +62,8 @@ class PointPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePlan:
-    """All points of one source under one policy, newest first.
+    """All points of one source under one policy, newest first; in a place of copies, all copies of
+    them there, and ``source`` says so.
 
     ``over_share``: more than ``max_deletes.share`` of them would go; none does, unless a person
     approves of it. But a point that is expired is being deleted already: it is finished.
@@ -93,12 +95,14 @@ SLICES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """As much of a plan as is judged, and stored, at once: up to ``SLICES`` slices."""
+    """As much of a plan as is judged, and stored, at once: up to ``SLICES`` slices. ``place``: that
+    of the copies that it is about."""
 
     plan: str
     policy: str
     number: int
     sources: tuple[SourcePlan, ...]
+    place: Place | None = None
 
     def slice(self, number: int) -> tuple[SourcePlan, ...]:
         begin = number * SOURCES_IN_SLICE
@@ -125,7 +129,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Of points, but for ``sources``. ``gib`` is of those that go: at most so much is freed.
+    """Of points and copies, but for ``sources``. ``gib`` is of those that go: at most so much is
+    freed.
 
     ``finishing``: those of ``going`` that are expired. ``over_...``: what goes beside, if a person
     approves. ``lost``: points that lack snapshots in EC2. ``unreachable``: sources in Regions where
@@ -161,7 +166,7 @@ class Totals:
         ]
         return replace(
             self,
-            sources=self.sources + len(part.sources),
+            sources=self.sources + (0 if part.place else len(part.sources)),
             kept=self.kept + sum(one.fate is Fate.KEEP for one in _points(part)),
             going=self.going + len(going),
             finishing=self.finishing + sum(len(one.finishing) for one in part.sources),
@@ -203,10 +208,11 @@ class PlanStatus(StrEnum):
 class PrunePlan:
     """The head of a plan; its parts are stored apart, as JSON.
 
-    ``cursor``: where among the sources of the policy to go on, None at their end. ``parts``: how
-    many are written; ``busy``: the slices in which something goes, ``finishing``: in which
-    something is expired. ``unreachable``: by Region, why its sources are in none. ``retention``:
-    that of the policy when it was planned. ``approved_by``: who applied it, if a person did.
+    ``series``: which of the policy's is planned: 0 for the originals, and then its copies in their
+    order. ``cursor``: where among its sources to go on. ``parts``: how many are written; ``busy``:
+    the slices in which something goes, ``finishing``: in which something is expired.
+    ``unreachable``: by Region, why its sources are in none. ``retention``: that of the policy when
+    it was planned. ``approved_by``: who applied it, if a person did.
     """
 
     id: str
@@ -215,6 +221,7 @@ class PrunePlan:
     dry_run: bool
     retention: str
     status: PlanStatus = PlanStatus.PLANNING
+    series: int = 0
     cursor: str | None = None
     parts: int = 0
     busy: tuple[int, ...] = ()
@@ -242,6 +249,9 @@ class PrunePlan:
             unreachable={**self.unreachable, **(refused or {})},
             totals=replace(totals, unreachable=totals.unreachable + unreachable),
         )
+
+    def next_series(self) -> "PrunePlan":
+        return replace(self, series=self.series + 1, cursor=None)
 
     def finished(self, cap: MaxDeletes) -> "PrunePlan":
         """What becomes of it when all sources are planned."""
@@ -271,6 +281,7 @@ class Applied:
     left: Mapping[str, str] = field(default_factory=dict)
 
 
-def retention_text(retention: Retention) -> str:
-    """Equal for equal retentions, so that a change shows."""
-    return repr(retention)
+def retention_text(policy: Policy) -> str:
+    """Equal for equal retentions in equal places, so that a change shows."""
+    places = [(place_of(one, ""), one.retention) for one in policy.copies]
+    return repr((policy.retention, places) if places else policy.retention)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from lastgood.domain.copying import CopyStatus, Place, PointCopy
+from lastgood.domain.copying import CopyStatus, PointCopy, place_of
 from lastgood.domain.mending import GONE_AFTER
 from lastgood.domain.model import Hold, Point, PointStatus, Source, Tagged
 from lastgood.domain.policy import MaxDeletes, Policy
@@ -62,15 +62,21 @@ def missing_copies(policy: Policy, point: Point, copies: Sequence[PointCopy]) ->
     if point.status is not AVAILABLE:
         return {}
     known = {one.place: one for one in copies}
+    wanted = [place_of(one, point.source.account) for one in policy.copies]
     missing = []
-    for wanted in policy.copies:
-        place = Place(region=wanted.region, account=wanted.account or point.source.account)
+    for place in wanted:
         copy = known.get(place)
+        # What was there, and went by its own retention, has had its time.
         if copy is None:
             missing.append(f"its copy to {place} is required, and not begun")
-        elif copy.status is not CopyStatus.AVAILABLE:
+        elif copy.status not in (CopyStatus.AVAILABLE, CopyStatus.EXPIRED, CopyStatus.DELETED):
             why = f": {copy.cause}" if copy.cause else ""
             missing.append(f"its copy to {place} is required, and {copy.status}{why}")
+    missing += [
+        f"it is being copied to {one.place}"
+        for one in copies
+        if one.status is CopyStatus.COPYING and one.place not in wanted
+    ]
     return {Obstacle.COPY: "; ".join(missing)} if missing else {}
 
 

@@ -49,9 +49,10 @@ def of_point(
 def of_copy(
     tags: Mapping[str, str], *, operation: str, copy_of: str, volume: str
 ) -> dict[str, str]:
-    """Of the copy of a snapshot with ``tags``, which EC2 does not copy: all that fit, and ours."""
+    """Of the copy of a snapshot with ``tags``, which EC2 does not copy: all that fit, and ours.
+    What is held is held in each place."""
     ours = {
-        **{key: value for key, value in tags.items() if key in OWN},
+        **{key: value for key, value in tags.items() if key in (*OWN, HOLD)},
         COPY: operation,
         COPY_OF: copy_of,
         VOLUME: volume,

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
-from lastgood.domain.copying import Place, PointCopy, Slots
+from lastgood.domain.copying import CopyStatus, Place, PointCopy, Slots
 from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
@@ -408,15 +408,8 @@ class DynamoLedger:
             },
             condition="#status = :seen AND attribute_not_exists(#hold)",
         )
-        no_hold = {
-            "ConditionCheck": {
-                "TableName": self._table,
-                "Key": items.to_item(keys.hold(point.source.id)),
-                "ConditionExpression": "attribute_not_exists(pk)",
-            }
-        }
         try:
-            self._transact(f"expire {point.id}", update, no_hold)
+            self._transact(f"expire {point.id}", update, self._no_hold(point.source.id))
         except _NotMet as refused:
             known = self._known(point.id)
             if known.status is PointStatus.EXPIRED:
@@ -602,6 +595,10 @@ class DynamoLedger:
         )
         return [items.from_item(PointCopy, one) for one in found]
 
+    def copies_of(self, source: str, place: Place) -> Iterator[PointCopy]:
+        for item in self._listed(keys.copies_of(source, place)):
+            yield items.from_item(PointCopy, item)
+
     def due(self, place: Place) -> Iterator[PointCopy]:
         for item in self._flight(keys.copies_to(place)):
             copy = self.copy(item["pk"]["S"].removeprefix(keys.point("")["pk"]), place)
@@ -644,12 +641,16 @@ class DynamoLedger:
             writes.append(
                 self._in_transaction(slots, "DELETE taken :ops", {":ops": {"SS": [free]}})
             )
+        if after.status is CopyStatus.EXPIRED:
+            writes.append(self._no_hold(before.source.id))
         try:
             self._transact(f"record {before.id}", *writes)
         except _NotMet as refused:
-            if refused.reasons[0] == NO_REASON:
-                return None
-            raise Conflict(f"{before.id} was changed meanwhile") from refused
+            if refused.reasons[0] != NO_REASON:
+                raise Conflict(f"{before.id} was changed meanwhile") from refused
+            if after.status is CopyStatus.EXPIRED:
+                raise Conflict(f"{before.id} is held with its source") from refused
+            return None
         return written
 
     def slots(self, place: Place) -> Slots:
@@ -940,6 +941,15 @@ class DynamoLedger:
                 return None
         item: Item = reply["Attributes"]
         return item
+
+    def _no_hold(self, source: str) -> dict[str, Any]:
+        return {
+            "ConditionCheck": {
+                "TableName": self._table,
+                "Key": items.to_item(keys.hold(source)),
+                "ConditionExpression": "attribute_not_exists(pk)",
+            }
+        }
 
     def _put(self, item: Item, condition: str | None = None) -> dict[str, Any]:
         request: dict[str, Any] = {"TableName": self._table, "Item": item}

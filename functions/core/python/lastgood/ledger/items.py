@@ -116,15 +116,18 @@ def read_doubt(item: Item) -> Doubt:
 
 
 def copy(one: PointCopy) -> Item:
+    """Like a point, one that is DELETED is listed no more, and goes by itself."""
     waits = {} if one.status.settled else {"flight": keys.copies_to(one.place)}
-    over = one.status is CopyStatus.FAILED and one.settled_at is not None
+    listed = keys.copies_of(one.source.id, one.place)
+    gone = one.status is CopyStatus.DELETED
     return to_item(
         {
             **keys.copy(one.point, one.place),
             **unstructure(one),
             **waits,
+            "listed": None if gone else listed,
             "at": keys.by_slot(one.slot, one.id),
-            "ttl": expires(one.settled_at, FAILED_FOR) if over and one.settled_at else None,
+            "ttl": expires(one.history[-1].at, DELETED_FOR) if gone else None,
         }
     )
 

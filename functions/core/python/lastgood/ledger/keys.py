@@ -21,7 +21,8 @@ partition ``pk``       sort ``sk``               item
 ``POLICIES``           ``POLICY#<p>``            a policy that was deployed once
 =====================  ========================  ==============================================
 
-Three sparse indexes: ``listing`` (points of a source, runs of a policy; by slot),
+Three sparse indexes: ``listing`` (points of a source, its copies in a place, runs of a policy; by
+slot),
 ``by_snapshot`` (the point that a snapshot leads to), ``in_flight`` (what is not settled: points,
 copies by place, doubts).
 """
@@ -92,6 +93,10 @@ def copy(point_id: str, place: Place) -> Key:
 
 def slots(place: Place) -> Key:
     return {"pk": f"PLACE#{place.account}#{place.region}", "sk": SLOTS}
+
+
+def copies_of(source_id: str, place: Place) -> str:
+    return f"COPIESOF#{source_id}#{place.account}#{place.region}"
 
 
 def copies_to(place: Place) -> str:

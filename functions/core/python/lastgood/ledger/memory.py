@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from lastgood.domain.copying import Place, PointCopy, Slots
+from lastgood.domain.copying import CopyStatus, Place, PointCopy, Slots
 from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
@@ -349,6 +349,14 @@ class MemoryLedger:
         found = [one for (of, _), one in self._copies.items() if of == point]
         return sorted(found, key=lambda one: (one.place.account, one.place.region))
 
+    def copies_of(self, source: str, place: Place) -> Iterator[PointCopy]:
+        found = [
+            _listed_copy(one)
+            for (_, where), one in self._copies.items()
+            if where == place and one.source.id == source and one.status is not CopyStatus.DELETED
+        ]
+        yield from sorted(found, key=lambda one: (one.slot, one.id), reverse=True)
+
     def due(self, place: Place) -> Iterator[PointCopy]:
         waiting = [
             one
@@ -369,6 +377,8 @@ class MemoryLedger:
         key = (before.point, before.place)
         if self._copies[key].version != before.version:
             raise Conflict(f"{before.id} was changed meanwhile")
+        if after.status is CopyStatus.EXPIRED and before.source.id in self._holds:
+            raise Conflict(f"{before.id} is held with its source")
         slots = self.slots(before.place)
         if take and (take in slots.taken or len(slots.taken) >= limit):
             return None
@@ -455,6 +465,10 @@ def _listed(point: Point) -> Point:
         members=point.members,
         hold=point.hold,
     )
+
+
+def _listed_copy(copy: PointCopy) -> PointCopy:
+    return replace(copy, key=None, minutes=None, not_before=None, failures=0, history=())
 
 
 def _in_flight(point: Point) -> Point:

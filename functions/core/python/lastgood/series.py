@@ -1,0 +1,173 @@
+"""The points of a policy's sources in one place: the originals, or the copies of them there.
+
+Both are judged, planned and deleted alike, each by the retention of its place.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from lastgood.domain import copying, pruning, tags
+from lastgood.domain.copying import CopyStatus, Place, PointCopy, place_of
+from lastgood.domain.model import Point, Source, Tagged
+from lastgood.domain.names import point_id
+from lastgood.domain.policy import Policy, Retention
+from lastgood.domain.prune_plan import Obstacles
+from lastgood.errors import Conflict
+from lastgood.ports import Compute, Ledger
+
+Found = Mapping[str, Sequence[Tagged]]
+"""The snapshots with the tags of points, by point, as EC2 shows them."""
+
+
+class Series(Protocol):
+    """``place``: None for the originals, which are where their sources are."""
+
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def place(self) -> Place | None: ...
+
+    @property
+    def retention(self) -> Retention: ...
+
+    def compute(self, region: str, /) -> Compute:
+        """Of a Region that has sources; the series itself may be in another."""
+        ...
+
+    def points(self, source: Source) -> list[Point]:
+        """Newest slot first."""
+        ...
+
+    def found(self, compute: Compute, points: Iterable[Point]) -> Found: ...
+
+    def point_of(self, tagged: Tagged) -> str | None:
+        """The id of the point of this series that a snapshot's tags name."""
+        ...
+
+    def missing_copies(self, point: Point, /) -> Obstacles: ...
+
+    def expire(self, point: Point, at: datetime, reason: str) -> Point:
+        """As ``Ledger.expire``."""
+        ...
+
+    def deleted(self, point: Point, at: datetime) -> None:
+        """As ``Ledger.deleted``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Originals:
+    policy: Policy
+    ledger: Ledger
+    compute: Callable[[str], Compute]
+    place: None = None
+
+    @property
+    def retention(self) -> Retention:
+        return self.policy.retention
+
+    def points(self, source: Source) -> list[Point]:
+        return [one for one in self.ledger.points(source.id) if one.policy == self.policy.name]
+
+    def found(self, compute: Compute, points: Iterable[Point]) -> Found:
+        return compute.snapshots_of_points(one.id for one in points)
+
+    def point_of(self, tagged: Tagged) -> str | None:
+        return None if tags.COPY in tagged.tags else tagged.tags.get(tags.POINT)
+
+    def missing_copies(self, point: Point) -> Obstacles:
+        if not self.policy.copies:
+            return {}
+        return pruning.missing_copies(self.policy, point, self.ledger.copies(point.id))
+
+    def expire(self, point: Point, at: datetime, reason: str) -> Point:
+        return self.ledger.expire(point, at, reason)
+
+    def deleted(self, point: Point, at: datetime) -> None:
+        self.ledger.deleted(point.id, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Those that ``policy`` has in ``place``. ``at`` gives the EC2 of a place."""
+
+    policy: Policy
+    ledger: Ledger
+    at: Callable[[Place], Compute]
+    place: Place
+
+    @property
+    def retention(self) -> Retention:
+        """That of the policy where it says no other, also in a place that it named once."""
+        for one in self.policy.copies:
+            if one.region == self.place.region and one.account in (None, self.place.account):
+                return one.retention or self.policy.retention
+        return self.policy.retention
+
+    def compute(self, _: str) -> Compute:
+        return self.at(self.place)
+
+    def points(self, source: Source) -> list[Point]:
+        every = self.ledger.copies_of(source.id, self.place)
+        return [copying.as_point(one) for one in every if one.policy == self.policy.name]
+
+    def found(self, compute: Compute, points: Iterable[Point]) -> Found:
+        found: dict[str, list[Tagged]] = {}
+        operations = [f"{one.id}/{number}" for one in points for number in range(len(one.members))]
+        for operation, some in compute.copies_made(operations).items():
+            found.setdefault(operation.partition("/")[0], []).extend(some)
+        return found
+
+    def point_of(self, tagged: Tagged) -> str | None:
+        operation = tagged.tags.get(tags.COPY)
+        return operation.partition("/")[0] if operation else None
+
+    def missing_copies(self, _: Point) -> Obstacles:
+        return {}
+
+    def expire(self, point: Point, at: datetime, reason: str) -> Point:
+        copy = self._known(point)
+        if copy.status is not CopyStatus.EXPIRED:
+            if copying.as_point(copy).status is not point.status:
+                raise Conflict(f"{copy.id} is {copy.status} now")
+            self.ledger.change_copy(copy, copying.expired(copy, at, reason))
+            copy = self._known(point)
+        return copying.as_point(copy)
+
+    def deleted(self, point: Point, at: datetime) -> None:
+        copy = self._known(point)
+        if copy.status is CopyStatus.EXPIRED:
+            self.ledger.change_copy(copy, copying.deleted(copy, at))
+        elif copy.status is not CopyStatus.DELETED:
+            raise Conflict(f"{copy.id} is not expired")
+
+    def _known(self, point: Point) -> PointCopy:
+        of = point_id(point.policy, point.slot, point.source.id)
+        copy = self.ledger.copy(of, self.place)
+        if copy is None:
+            raise Conflict(f"there is no copy {point.id}")
+        return copy
+
+
+@dataclass(frozen=True, slots=True)
+class AllSeries:
+    """``compute`` gives the EC2 of a Region of ``account``, ``at`` that of a place of copies."""
+
+    ledger: Ledger
+    compute: Callable[[str], Compute]
+    at: Callable[[Place], Compute]
+    account: str
+
+    def of(self, policy: Policy) -> list[Series]:
+        """The originals, and then the copies in each place that the policy names, in its order."""
+        places = (place_of(one, self.account) for one in policy.copies)
+        return [self.within(policy, place) for place in (None, *places)]
+
+    def within(self, policy: Policy, place: Place | None) -> Series:
+        """``place``: None for the originals."""
+        if place is None:
+            return Originals(policy, self.ledger, self.compute)
+        return Copies(policy, self.ledger, self.at, place)
