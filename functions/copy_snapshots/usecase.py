@@ -52,13 +52,16 @@ class Copied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copier:
-    """The world as copying needs it. ``compute`` gives the EC2 of a Region."""
+    """The world as copying needs it. ``compute`` gives the EC2 of a Region of ``account``, ``at``
+    that of a place; ``accounts``: those of the places."""
 
     policies: Policies
     compute: Callable[[str], Compute]
+    at: Callable[[Place], Compute]
     ledger: Ledger
     clock: Clock
     account: str
+    accounts: frozenset[str]
 
     def queue(self, point_id: str, done: Copied) -> None:
         """Have an available point copied to each place that its policy names. Said again, it
@@ -71,9 +74,6 @@ class Copier:
         if point is None or point.status is not PointStatus.AVAILABLE:
             return
         for wanted in self.policies.get(point.policy).copies:
-            if wanted.account not in (None, self.account):
-                # Not made yet; and so nothing of the policy is pruned.
-                continue
             copy = copying.queued(point, wanted, self.clock.now())
             self.ledger.open_copy(copy)
             self.fill(copy.place, done)
@@ -134,10 +134,13 @@ class Copier:
 
     def _begin(self, copy: PointCopy, number: int) -> str:
         member = copy.members[number]
-        return self.compute(copy.place.region).copy_snapshot(
+        bears = self._tags(copy, number)
+        if copy.abroad:
+            self.compute(copy.source.region).share_snapshot(member.of, copy.place.account)
+        return self.at(copy.place).copy_snapshot(
             member.of,
             copy.source.region,
-            self._tags(copy, number),
+            bears,
             key=copy.key,
             encrypted=member.encrypted or copy.key is not None,
             minutes=copy.minutes,
@@ -146,7 +149,7 @@ class Copier:
     def _found_before(self, copy: PointCopy, number: int, done: Copied) -> bool:
         """An error may have hidden that an earlier call was carried out."""
         operation = copy.operation(number)
-        shown = self.compute(copy.place.region).copies_made([operation]).get(operation)
+        shown = self.at(copy.place).copies_made([operation]).get(operation)
         if shown:
             self._note(copy, shown[0], done)
         return bool(shown)
@@ -166,7 +169,40 @@ class Copier:
         )
 
     def _give_back(self, copy: PointCopy, number: int) -> None:
-        self.ledger.change_copy(copy, copying.given_back(copy, number), free=copy.holder(number))
+        after = copying.given_back(copy, number)
+        written = self.ledger.change_copy(copy, after, free=copy.holder(number))
+        self._unshare(written or after)
+
+    def _unshare(self, copy: PointCopy) -> None:
+        """What is left shared: after it is written that it need not be, so that of two copies of
+        one snapshot in one account, that end at one time, the later finds none under way::
+
+            copy in eu-north-1            shared?                     copy in eu-central-1
+            ends: is written               yes                         is under way
+            finds another under way        yes
+            notes: not shared by me        yes                         ends: is written
+                                           yes                         finds none under way
+                                           no   <--------------------- un-shares, and notes it
+        """
+        for before in self._read_again(copy):
+            left = before.left_shared
+            if not left:
+                return
+            others = [
+                one
+                for one in self.ledger.copies(before.point)
+                if one.place.account == before.place.account and one.place != before.place
+            ]
+            for number in left:
+                if not any(one.members[number].under_way for one in others):
+                    of = before.members[number].of
+                    self.compute(before.source.region).unshare_snapshot(of, before.place.account)
+            try:
+                self.ledger.change_copy(before, copying.unshared(before, left))
+            except Conflict:
+                continue
+            return
+        raise Conflict(f"{copy.id} is changed again and again")
 
     def settle(self, event: CopyEnded, done: Copied) -> None:
         """Note how a copy ended, as EC2 shows it, and start the next; none of ours is passed over.
@@ -174,12 +210,12 @@ class Copier:
         Raises:
             NotSettledYet: EC2 does not show yet that it has ended.
         """
-        if event.account != self.account:
+        if event.account not in self.accounts:
             return
-        found = self.compute(event.region).snapshot(event.snapshot)
+        place = Place(region=event.region, account=event.account)
+        found = self.at(place).snapshot(event.snapshot)
         if found is None:
             raise NotSettledYet(f"EC2 does not show {event.snapshot} yet", UNHEARD / 5)
-        place = Place(region=event.region, account=event.account)
         copy = self._of(found, place)
         if copy is None:
             return
@@ -189,17 +225,20 @@ class Copier:
     def look_after(self, place: Place, done: Copied) -> None:
         """What events and workers left behind in a place; then fill it."""
         now = self.clock.now()
+        due = list(self.ledger.due(place))
+        for copy in due:
+            self._unshare(copy)
         unsure = [
             (copy, number)
-            for copy in self.ledger.due(place)
+            for copy in due
             for number, member in enumerate(copy.members)
-            if member.asked_at is not None
-            and not member.ended
+            if member.under_way
+            and member.asked_at is not None
             and now - member.asked_at > (LATE if member.snapshot else UNHEARD)
         ]
         if unsure:
             operations = [copy.operation(number) for copy, number in unsure]
-            found = self.compute(place.region).copies_made(operations)
+            found = self.at(place).copies_made(operations)
             for copy, number in unsure:
                 shown = found.get(copy.operation(number), ())
                 self._as_shown(copy.point, place, number, shown, done)
@@ -239,11 +278,11 @@ class Copier:
         known = copy.members[number].snapshot
         if known is not None and known != snapshot:
             # Made by a second call for the same member, whose first answer was lost.
-            self.compute(copy.place.region).delete_snapshot(snapshot)
+            self.at(copy.place).delete_snapshot(snapshot)
             return
         if member.state is MemberState.ERROR:
             # Nobody can use it, and the next attempt makes another.
-            self.compute(copy.place.region).delete_snapshot(snapshot)
+            self.at(copy.place).delete_snapshot(snapshot)
         news = MemberEnded(
             snapshot=snapshot,
             state=member.state,
@@ -256,6 +295,7 @@ class Copier:
         """Other members may end at the same moment: then it is read and written once more."""
         for before in self._read_again(copy):
             if before.status.settled or before.members[number].ended:
+                self._unshare(before)
                 return before
             after = copying.ended(before, number, news, self.clock.now())
             if after.status is CopyStatus.FAILED:
@@ -270,11 +310,12 @@ class Copier:
                 done.available.append(after)
             elif after.failures > before.failures:
                 done.failed.append(after)
+            self._unshare(after)
             return after
         raise Conflict(f"{copy.id} is changed again and again")
 
     def _remove(self, copy: PointCopy) -> None:
-        compute = self.compute(copy.place.region)
+        compute = self.at(copy.place)
         for member in copy.members:
             if member.snapshot:
                 compute.delete_snapshot(member.snapshot)

@@ -39,6 +39,7 @@ CALLED = {
     "sns": ["Publish"],
     "sqs": ["ChangeMessageVisibility", "SendMessage", "SendMessageBatch"],
     "ssm": ["GetParameter", "GetParametersByPath"],
+    "sts": ["AssumeRole"],
 }
 """The calls of the functions to services whose errors botocore has a list of. EC2 has none."""
 
@@ -56,6 +57,7 @@ EC2_CALLED = [
     "DescribeSnapshots",
     "DescribeVolumes",
     "GetLaunchTemplateData",
+    "ModifySnapshotAttribute",
 ]
 
 SQS_WIRE_CODES = {

@@ -183,6 +183,19 @@ class Compute(Protocol):
         """
         ...
 
+    def share_snapshot(self, snapshot: str, account: str) -> None:
+        """Let the account make volumes and copies of it; one that may already is passed over.
+
+        Raises:
+            AlreadyDone: it is gone.
+            KeyDenied: it is encrypted under the key that AWS manages.
+        """
+        ...
+
+    def unshare_snapshot(self, snapshot: str, account: str) -> None:
+        """The contrary; one that is gone is as good."""
+        ...
+
     def copies_made(self, operations: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
         """The copies that these made, oldest first, as far as EC2 shows them yet."""
         ...
@@ -406,8 +419,8 @@ class Ledger(Protocol):
         ...
 
     def due(self, place: Place) -> Iterator[PointCopy]:
-        """What waits or is under way in a place, oldest slot first. May miss what was written in
-        the last second."""
+        """What is ``open`` in a place, oldest slot first. May miss what was written in the last
+        second."""
         ...
 
     def change_copy(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
@@ -12,8 +12,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lastgood import codec
+from lastgood.aws.accounts import Accounts, Credentials
 from lastgood.aws.bus import EventBus, copy_event, ebs_event
-from lastgood.aws.clients import ONCE, client
+from lastgood.aws.clients import ONCE, PATIENT, client
 from lastgood.aws.compute import Ec2Compute
 from lastgood.aws.faults import translated
 from lastgood.aws.invoking import LambdaPlanners, LambdaPruners
@@ -139,14 +140,32 @@ def policies() -> DeployedPolicies:
 
 @cache
 def compute(region: str) -> Ec2Compute:
-    workers = int(settings().workers)
-    paced = ("create_snapshot", "create_snapshots", "copy_snapshot", "delete_snapshot")
-    paces = {one: Pace(workers) for one in paced}
-    return Ec2Compute(client("ec2", region), client("ec2", region, ONCE), paces)
+    return _compute(region)
 
 
 def at(place: Place) -> Ec2Compute:
-    return compute(place.region)
+    """Raises as ``Accounts.enter`` does, if it is in another account."""
+    if place.account == settings().account:
+        return compute(place.region)
+    return _abroad(place.region, accounts().enter(place.account, place.region, clock().now()))
+
+
+@lru_cache(maxsize=16)
+def _abroad(region: str, credentials: Credentials) -> Ec2Compute:
+    return _compute(region, credentials)
+
+
+def _compute(region: str, credentials: Credentials | None = None) -> Ec2Compute:
+    workers = int(settings().workers)
+    paced = ("create_snapshot", "create_snapshots", "copy_snapshot", "delete_snapshot")
+    paces = {one: Pace(workers) for one in paced}
+    patient, once = (client("ec2", region, how, credentials) for how in (PATIENT, ONCE))
+    return Ec2Compute(patient, once, paces)
+
+
+@cache
+def accounts() -> Accounts:
+    return Accounts(client("sts", settings().region), settings().external_id)
 
 
 @cache

@@ -14,12 +14,13 @@ PREFIX = "LASTGOOD_"
 class Settings:
     """One environment variable a field, ``LASTGOOD_`` and the field's name in capitals.
 
-    ``queue``, ``dead_letters``: URLs of the queue that feeds the function and of that which takes
-    what it cannot handle. ``take_queue``: where requests to take a point go. ``planner``: the name
-    of the function that plans. ``topic``: the ARN of the topic on which people are told.
-    ``pruner``: the name of the function that plans what to prune. ``prune_queue``: where parts of
-    such plans go. ``plans``: the name of the bucket that stores them. ``copy_queue``:
-    where places go whose copies are to be looked after.
+    ``queue``, ``dead_letters``: URLs of the queue that feeds the function and of that which
+    takes what it cannot handle. ``take_queue``: where requests to take a point go. ``planner``:
+    the name of the function that plans. ``topic``: the ARN of the topic on which people are
+    told. ``pruner``: the name of the function that plans what to prune. ``prune_queue``: where
+    parts of such plans go. ``plans``: the name of the bucket that stores them. ``copy_queue``:
+    where places go whose copies are to be looked after. ``accounts``: those of the places that
+    copies go to, with commas. ``external_id``: what the roles in other accounts ask for.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -40,6 +41,8 @@ class Settings:
     prune_queue: str = ""
     copy_queue: str = ""
     plans: str = ""
+    accounts: str = ""
+    external_id: str = ""
     receives: str = "1"
     workers: str = "1"
 

@@ -22,7 +22,7 @@ from lastgood.domain.model import Member, MemberState, Tagged
 from lastgood.domain.names import instant
 from lastgood.domain.policy import TagMatch
 from lastgood.domain.requests import TakeRequest
-from lastgood.errors import AlreadyDone, Throttled
+from lastgood.errors import AlreadyDone, InUse, KeyDenied, Throttled
 from lastgood.ports import Page
 
 PAGE = 1000
@@ -160,6 +160,29 @@ class Ec2Compute:
                 **more,
             )
         return str(reply["SnapshotId"])
+
+    def share_snapshot(self, snapshot: str, account: str) -> None:
+        try:
+            with translated("ec2", f"share {snapshot} with {account}"):
+                self._permit(snapshot, "add", account)
+        except InUse as error:
+            # EBS User Guide, "Share an Amazon EBS snapshot": what else is not permitted.
+            raise KeyDenied(
+                f"share {snapshot} with {account}: it is encrypted under the key that AWS manages, "
+                "which no other account may use. Encrypt its volume under a key of your own"
+            ) from error
+
+    def unshare_snapshot(self, snapshot: str, account: str) -> None:
+        with suppress(AlreadyDone), translated("ec2", f"share {snapshot} no more with {account}"):
+            self._permit(snapshot, "remove", account)
+
+    def _permit(self, snapshot: str, operation: str, account: str) -> None:
+        self._reads.modify_snapshot_attribute(
+            SnapshotId=snapshot,
+            Attribute="createVolumePermission",
+            OperationType=operation,
+            UserIds=[account],
+        )
 
     def copies_made(self, operations: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
         return self._by_tag(tag_keys.COPY, operations)

@@ -25,7 +25,7 @@ SPACING = timedelta(seconds=20)
 PENDING = timedelta(minutes=2)
 """A pending snapshot needs a while to complete; nothing tells how long."""
 
-Service = Literal["dynamodb", "ec2", "events", "lambda", "s3", "sns", "sqs", "ssm"]
+Service = Literal["dynamodb", "ec2", "events", "lambda", "s3", "sns", "sqs", "ssm", "sts"]
 """boto3's names of the clients that we make."""
 
 
@@ -295,6 +295,23 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
             "InvalidFilterKey InvalidFilterOption InvalidFilterValue InvalidNextToken "
             "ParameterVersionNotFound",
         ),
+    ),
+    # A role that is not there is denied as one that does not trust us is.
+    "sts": COMMON
+    | _table(
+        (
+            Meaning(
+                errors.AccessDenied,
+                advice="Deploy the stack of that account and Region (docs/copies.md); if it is "
+                "refused still, compare the external id.",
+            ),
+            "AccessDenied",
+        ),
+        (
+            Meaning(errors.RegionNotEnabled, advice="Activate STS in the Region for the account."),
+            "RegionDisabledException",
+        ),
+        (_REFUSED, "ExpiredTokenException MalformedPolicyDocument PackedPolicyTooLarge"),
     ),
 }
 """By service and code. Codes of EC2: API Reference, "Error codes", what our calls can get; of the

@@ -61,7 +61,8 @@ class CopyMember:
     """``of`` is the snapshot that is copied, ``snapshot`` the copy of it, once EC2 has answered.
 
     ``asked_at``: since when a call may have gone out for it; it holds a slot from then until it
-    has ended. ``state`` is None until it is known to be under way.
+    has ended. ``state`` is None until it is known to be under way. ``shared``: ``of`` may be shared
+    with the account of the copy's place, which it must not be for longer than that.
     """
 
     of: str
@@ -74,10 +75,15 @@ class CopyMember:
     state: MemberState | None = None
     cause: str | None = None
     incremental: bool | None = None
+    shared: bool = False
 
     @property
     def ended(self) -> bool:
         return self.state in (MemberState.COMPLETED, MemberState.ERROR)
+
+    @property
+    def under_way(self) -> bool:
+        return self.asked_at is not None and not self.ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +132,23 @@ class PointCopy:
             if one.asked_at is None and not one.ended
         )
 
+    @property
+    def abroad(self) -> bool:
+        """It is in another account than its source."""
+        return self.place.account != self.source.account
+
+    @property
+    def left_shared(self) -> tuple[int, ...]:
+        """The members that may be shared, and need not be any more, by number."""
+        return tuple(
+            number for number, one in enumerate(self.members) if one.shared and not one.under_way
+        )
+
+    @property
+    def open(self) -> bool:
+        """There is something to be done about it still."""
+        return not self.status.settled or any(one.shared for one in self.members)
+
 
 def place_of(wanted: Wanted, account: str) -> Place:
     """``account``: that of the sources."""
@@ -164,8 +187,8 @@ def queued(point: Point, wanted: Wanted, now: datetime) -> PointCopy:
 def next_free(
     due: Iterable[PointCopy], slots: "Slots", now: datetime
 ) -> Iterator[tuple[PointCopy, int]]:
-    """What may be asked for, in order. ``due``: all that is waiting or copying in one place, oldest
-    slot first; no more of it is looked at than is wanted.
+    """What may be asked for, in order. ``due``: all that is open in one place, oldest slot first;
+    no more of it is looked at than is wanted.
 
     Of one source, the members of one copy at a time, since a copy is incremental only to the newest
     that is complete: first the one that is under way, then whoever is older, also while it waits
@@ -173,6 +196,8 @@ def next_free(
     """
     busy = slots.copies
     for one in due:
+        if one.status.settled:
+            continue
         waits = one.not_before is not None and now < one.not_before
         if waits and one.failures >= PASSED_AFTER:
             continue
@@ -183,12 +208,20 @@ def next_free(
 
 
 def asked(copy: PointCopy, number: int, now: datetime) -> PointCopy:
-    return _with(replace(copy, status=CopyStatus.COPYING), number, asked_at=now)
+    """In the same write, the snapshot is noted as shared: before it is."""
+    under_way = replace(copy, status=CopyStatus.COPYING)
+    return _with(under_way, number, asked_at=now, shared=copy.abroad)
 
 
 def given_back(copy: PointCopy, number: int) -> PointCopy:
     """Nothing came of the call."""
     return _with(copy, number, asked_at=None)
+
+
+def unshared(copy: PointCopy, numbers: Iterable[int]) -> PointCopy:
+    for number in numbers:
+        copy = _with(copy, number, shared=False)
+    return copy
 
 
 def made(copy: PointCopy, number: int, snapshot: str) -> PointCopy:

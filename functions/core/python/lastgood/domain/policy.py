@@ -27,9 +27,10 @@ def source_regions(policies: "Iterable[Policy]", home: str) -> tuple[str, ...]:
 
 
 def copy_places(policies: "Iterable[Policy]", account: str) -> "tuple[tuple[str, str], ...]":
-    """Region and account of each place that a policy wants copies in, of those in ``account``."""
+    """Region and account of each place that a policy wants copies in; ``account``: that of the
+    sources."""
     wanted = {(one.region, one.account or account) for policy in policies for one in policy.copies}
-    return tuple(sorted(one for one in wanted if one[1] == account))
+    return tuple(sorted(wanted))
 
 
 def duration(text: str) -> timedelta:

@@ -602,7 +602,7 @@ class DynamoLedger:
     def due(self, place: Place) -> Iterator[PointCopy]:
         for item in self._flight(keys.copies_to(place)):
             copy = self.copy(item["pk"]["S"].removeprefix(keys.point("")["pk"]), place)
-            if copy and not copy.status.settled:
+            if copy and copy.open:
                 yield copy
 
     def change_copy(

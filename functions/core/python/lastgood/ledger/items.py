@@ -117,7 +117,7 @@ def read_doubt(item: Item) -> Doubt:
 
 def copy(one: PointCopy) -> Item:
     """Like a point, one that is DELETED is listed no more, and goes by itself."""
-    waits = {} if one.status.settled else {"flight": keys.copies_to(one.place)}
+    waits = {"flight": keys.copies_to(one.place)} if one.open else {}
     listed = keys.copies_of(one.source.id, one.place)
     gone = one.status is CopyStatus.DELETED
     return to_item(

@@ -358,11 +358,7 @@ class MemoryLedger:
         yield from sorted(found, key=lambda one: (one.slot, one.id), reverse=True)
 
     def due(self, place: Place) -> Iterator[PointCopy]:
-        waiting = [
-            one
-            for (_, where), one in self._copies.items()
-            if where == place and not one.status.settled
-        ]
+        waiting = [one for (_, where), one in self._copies.items() if where == place and one.open]
         yield from sorted(waiting, key=lambda one: (one.slot, one.id))
 
     def change_copy(
