@@ -146,7 +146,7 @@ def test_the_ledger_is_also_where_copies_are_under_the_key_that_is_there(
 def test_the_ledgers_stream_is_on_before_there_is_a_replica(
     bundle: Synthesised, shipped: Synthesised
 ) -> None:
-    """It cannot be switched on later, in the update that adds one."""
+    """It can be changed only while there is one."""
     for app in (bundle, shipped):
         made = the(app.resources("AWS::DynamoDB::GlobalTable", "LastgoodState"))
         assert made["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
