@@ -7,10 +7,11 @@ from aws_cdk import App, Environment
 
 from infra.packages import ROOT
 from infra.policies import load_policies
+from infra.stacks.destination import DestinationStack
 from infra.stacks.forwarder import ForwarderStack
 from infra.stacks.lastgood import LastgoodStack
 from infra.stacks.state import StateStack
-from lastgood.domain.policy import Policy, source_regions
+from lastgood.domain.policy import Policy, copy_places, source_regions
 
 POLICIES = "lastgood:policies"
 REGION = "lastgood:region"
@@ -36,9 +37,20 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
     home: str | None = app.node.try_get_context(REGION) or region
     path = ROOT / Path(app.node.try_get_context(POLICIES) or "policies.yaml")
     policies = load_policies(path, home_region=home)
-    others = _other_regions(policies, home)
+    sources, destinations = _further_regions(policies, home, account)
     here = Environment(account=account, region=home)
-    state = StateStack(app, "LastgoodState", env=here)
+    further = {
+        region: (DestinationStack if region in destinations else ForwarderStack)(
+            app,
+            f"Lastgood-{region}",
+            home=str(home),
+            env=Environment(account=account, region=region),
+        )
+        for region in sorted(sources | destinations)
+    }
+    state = StateStack(app, "LastgoodState", replicas=sorted(destinations), env=here)
+    for region in sorted(destinations):
+        state.add_stack_dependency(further[region], "the key of the ledger's replica is there")
     LastgoodStack(
         app,
         "Lastgood",
@@ -47,24 +59,26 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
         email=app.node.try_get_context(EMAIL),
         env=here,
     )
-    for other in others:
-        ForwarderStack(
-            app,
-            f"Lastgood-{other}",
-            home=str(home),
-            env=Environment(account=account, region=other),
-        )
 
 
-def _other_regions(policies: Mapping[str, Policy], home: str | None) -> tuple[str, ...]:
+def _further_regions(
+    policies: Mapping[str, Policy], home: str | None, account: str | None
+) -> tuple[set[str], set[str]]:
+    """The Regions that have sources, and those that copies go to, without home.
+
+    Raises:
+        RegionUnknown: see there.
+    """
     if home is not None:
-        named = {*source_regions(policies.values(), home)}
-        named |= {one.region for policy in policies.values() for one in policy.copies}
-        return tuple(sorted(named - {home}))
-    naming = sorted(name for name, policy in policies.items() if policy.select.regions)
+        places = copy_places(policies.values(), account or "")
+        copied_to = {region for region, _ in places}
+        return {*source_regions(policies.values(), home)} - {home}, copied_to - {home}
+    naming = sorted(
+        name for name, policy in policies.items() if policy.select.regions or policy.copies
+    )
     if naming:
         raise RegionUnknown(
             f"policies that name Regions ({', '.join(naming)}) need to know where Lastgood itself "
             f"goes: set AWS_REGION, or give cdk the option -c {REGION}=eu-west-1"
         )
-    return ()
+    return set(), set()

@@ -131,7 +131,7 @@ class LastgoodStack(Stack):
             copied=source_regions((one for one in policies.values() if one.copies), self.region),
             destinations=tuple(region for region, _ in copies) or (self.region,),
             key=self._key.key_arn,
-            table=self._state.table.table_arn,
+            table=self._state.table.attr_arn,
             bus=self._bus.event_bus_arn,
             policies=deployed.PATH,
             take_queue=queues[TAKER].queue_arn,
@@ -153,7 +153,7 @@ class LastgoodStack(Stack):
         return Settings(
             account=self.account,
             region=self.region,
-            table=self._state.table.table_name,
+            table=self._state.table.ref,
             bus=self._bus.event_bus_name,
             policies=deployed.PATH,
             timeout="",

@@ -1,5 +1,6 @@
 """What outlives deployments: the key, the ledger, and the plans of what to prune."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from aws_cdk import Acknowledgment, CfnOutput, Duration, RemovalPolicy, Stack, Validations
@@ -9,6 +10,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from infra import grants
+from infra.constructs.key import alias_arn, retained_key
 from infra.grants import Places
 from lastgood.domain.prune_plan import PLAN_FOR
 from lastgood.ledger import keys
@@ -31,9 +33,17 @@ for each."""
 
 class StateStack(Stack):
     """A deletion of the stack leaves all in place: ledger and key are all that leads from snapshots
-    to the points that they make up."""
+    to the points that they make up.
 
-    def __init__(self, scope: Construct, construct_id: str, **kwargs: Any) -> None:
+    ``replicas``: the further Regions in which the ledger is too, under the key that a
+    ``DestinationStack`` has made there before. In one update CloudFormation adds or removes one of
+    them at most: policies that come to copy to two more Regions are deployed one after the other.
+    One is removed only once its own deletion protection is off.
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, replicas: Sequence[str] = (), **kwargs: Any
+    ) -> None:
         super().__init__(
             scope,
             construct_id,
@@ -41,19 +51,14 @@ class StateStack(Stack):
             **kwargs,
         )
         self.key = self._key()
-        self.table = self._table()
+        self.table = self._table(replicas)
         self.plans = self._plans()
-        CfnOutput(self, "LedgerTable", value=self.table.table_name)
+        CfnOutput(self, "LedgerTable", value=self.table.ref)
         CfnOutput(self, "PlansBucket", value=self.plans.bucket_name)
 
     def _key(self) -> kms.Key:
-        key = kms.Key(
-            self,
-            "Key",
-            alias="alias/lastgood",
-            description="Lastgood: the ledger, queues, notices and logs",
-            enable_key_rotation=True,
-            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+        key = retained_key(
+            self, "Key", description="Lastgood: the ledger, queues, notices and logs"
         )
         # By name, not by reference: what they name is in a stack that depends on this one.
         places = Places(
@@ -91,42 +96,41 @@ class StateStack(Stack):
         )
         return bucket
 
-    def _table(self) -> dynamodb.Table:
-        table = dynamodb.Table(
+    def _table(self, replicas: Sequence[str]) -> dynamodb.CfnGlobalTable:
+        # Not TableV2, which takes no key of ours where the Region is not known yet.
+        kms_keys = {self.region: self.key.key_arn}
+        kms_keys |= {one: alias_arn(self.partition, self.account, one) for one in replicas}
+        table = dynamodb.CfnGlobalTable(
             self,
             "Ledger",
             table_name=TABLE,
-            partition_key=_text("pk"),
-            sort_key=_text("sk"),
-            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
-            encryption=dynamodb.TableEncryption.CUSTOMER_MANAGED,
-            encryption_key=self.key,
-            time_to_live_attribute="ttl",
-            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-                point_in_time_recovery_enabled=True
+            attribute_definitions=[
+                dynamodb.CfnGlobalTable.AttributeDefinitionProperty(
+                    attribute_name=name, attribute_type="S"
+                )
+                for name in ("pk", "sk", "listed", "at", "anchor", "flight")
+            ],
+            key_schema=_keys("pk", "sk"),
+            global_secondary_indexes=[
+                _index(keys.LISTING, ("listed", "at"), LISTED),
+                _index(keys.BY_SNAPSHOT, ("anchor",)),
+                _index(keys.IN_FLIGHT, ("flight", "at"), IN_FLIGHT),
+            ],
+            billing_mode="PAY_PER_REQUEST",
+            sse_specification=dynamodb.CfnGlobalTable.SSESpecificationProperty(
+                sse_enabled=True, sse_type="KMS"
             ),
-            deletion_protection=True,
-            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+            time_to_live_specification=dynamodb.CfnGlobalTable.TimeToLiveSpecificationProperty(
+                attribute_name="ttl", enabled=True
+            ),
+            # Replication reads it. It can be changed only while there is no replica but home, so
+            # it is on from the start.
+            stream_specification=dynamodb.CfnGlobalTable.StreamSpecificationProperty(
+                stream_view_type="NEW_AND_OLD_IMAGES"
+            ),
+            replicas=[_replica(region, kms_key) for region, kms_key in kms_keys.items()],
         )
-        table.add_global_secondary_index(
-            index_name=keys.LISTING,
-            partition_key=_text("listed"),
-            sort_key=_text("at"),
-            projection_type=dynamodb.ProjectionType.INCLUDE,
-            non_key_attributes=list(LISTED),
-        )
-        table.add_global_secondary_index(
-            index_name=keys.BY_SNAPSHOT,
-            partition_key=_text("anchor"),
-            projection_type=dynamodb.ProjectionType.KEYS_ONLY,
-        )
-        table.add_global_secondary_index(
-            index_name=keys.IN_FLIGHT,
-            partition_key=_text("flight"),
-            sort_key=_text("at"),
-            projection_type=dynamodb.ProjectionType.INCLUDE,
-            non_key_attributes=list(IN_FLIGHT),
-        )
+        table.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
         return table
 
 
@@ -135,5 +139,36 @@ def plans_bucket(stack: Stack) -> str:
     return f"lastgood-plans-{stack.account}-{stack.region}"
 
 
-def _text(name: str) -> dynamodb.Attribute:
-    return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
+def _keys(*names: str) -> list[dynamodb.CfnGlobalTable.KeySchemaProperty]:
+    return [
+        dynamodb.CfnGlobalTable.KeySchemaProperty(attribute_name=name, key_type=kind)
+        for name, kind in zip(names, ("HASH", "RANGE"), strict=False)
+    ]
+
+
+def _index(
+    name: str, key: Sequence[str], projected: Sequence[str] = ()
+) -> dynamodb.CfnGlobalTable.GlobalSecondaryIndexProperty:
+    return dynamodb.CfnGlobalTable.GlobalSecondaryIndexProperty(
+        index_name=name,
+        key_schema=_keys(*key),
+        projection=dynamodb.CfnGlobalTable.ProjectionProperty(
+            projection_type="INCLUDE" if projected else "KEYS_ONLY",
+            non_key_attributes=list(projected) or None,
+        ),
+    )
+
+
+def _replica(region: str, kms_key: str) -> dynamodb.CfnGlobalTable.ReplicaSpecificationProperty:
+    return dynamodb.CfnGlobalTable.ReplicaSpecificationProperty(
+        region=region,
+        sse_specification=dynamodb.CfnGlobalTable.ReplicaSSESpecificationProperty(
+            kms_master_key_id=kms_key
+        ),
+        point_in_time_recovery_specification=(
+            dynamodb.CfnGlobalTable.PointInTimeRecoverySpecificationProperty(
+                point_in_time_recovery_enabled=True
+            )
+        ),
+        deletion_protection_enabled=True,
+    )

@@ -44,7 +44,7 @@ from moto.core.botocore_stubber import BotocoreStubber
 from moto.kms import models as kms_models
 from moto.moto_api._internal import mock_random
 
-from tests.cloud import answers, buckets, ec2, transactions
+from tests.cloud import answers, buckets, ec2, replicas, transactions
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults, Effect
@@ -154,6 +154,7 @@ def in_process_cloud(
         patches = Patches()
         stack.callback(patches.undo)
         transactions.install(patches)
+        replicas.install(patches)
         answers.install(patches)
         buckets.install(patches)
         _intercept(patches, cloud)

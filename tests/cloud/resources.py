@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from botocore.exceptions import ClientError
+
 Properties = dict[str, Any]
 
 
@@ -465,6 +467,123 @@ class Table(Kind):
 
     def delete(self, at: Place, made: Made, given: Properties) -> None:
         at.client("dynamodb").delete_table(TableName=made.physical_id)
+
+
+@kind
+class GlobalTable(Kind):
+    """A table in the stack's own Region, and a replica of it in each further one."""
+
+    type, service = "AWS::DynamoDB::GlobalTable", "dynamodb"
+    fixed = names("TableName KeySchema LocalSecondaryIndexes")
+    passed = names(
+        "KeySchema AttributeDefinitions BillingMode GlobalSecondaryIndexes LocalSecondaryIndexes"
+    )
+    known = passed | names("SSESpecification TimeToLiveSpecification StreamSpecification Replicas")
+    settings = names(
+        "Region SSESpecification PointInTimeRecoverySpecification DeletionProtectionEnabled"
+    )
+
+    def check(self, given: Properties) -> None:
+        super().check(given)
+        replicas = given["Replicas"]
+        if unknown := {name for one in replicas for name in one} - self.settings:
+            raise CannotMake(f"of replicas the test cloud was not taught: {sorted(unknown)}")
+        if len(replicas) > 1 and "StreamSpecification" not in given:
+            raise CannotMake("StreamSpecification is required for more than one replica")
+        encrypted = given.get("SSESpecification", {}).get("SSEEnabled", False)
+        if not encrypted and any("SSESpecification" in one for one in replicas):
+            raise CannotMake("ReplicaSSESpecification must be null when SSE is set to default")
+
+    def create(self, at: Place, given: Properties) -> Made:
+        name, parameters = given.get("TableName") or at.name(255), only(given, self.passed)
+        further = _by_region(given)
+        if at.region not in further:
+            raise CannotMake(f"there has to be a replica in {at.region}, where the stack is")
+        own = further.pop(at.region)
+        if encryption := given.get("SSESpecification"):
+            parameters["SSESpecification"] = {
+                "Enabled": encryption["SSEEnabled"],
+                **only(encryption, names("SSEType")),
+                **own.get("SSESpecification", {}),
+            }
+        if stream := given.get("StreamSpecification"):
+            parameters["StreamSpecification"] = {"StreamEnabled": True, **stream}
+        dynamodb = at.client("dynamodb")
+        made = dynamodb.create_table(TableName=name, **parameters)["TableDescription"]
+        attributes = {"Arn": made["TableArn"], "TableId": made.get("TableId", "")}
+        if "LatestStreamArn" in made:
+            attributes["StreamArn"] = made["LatestStreamArn"]
+        done = Made(name, attributes)
+        try:
+            for replica in further.values():
+                self._add(at, name, replica)
+        except ClientError:
+            # Nobody knows yet what there is of it.
+            self.delete(at, done, {"Replicas": []})
+            raise
+        if ttl := given.get("TimeToLiveSpecification"):
+            dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=ttl)
+        for replica in given["Replicas"]:
+            self._set(at, name, replica)
+        return done
+
+    def update(self, at: Place, made: Made, old: Properties, new: Properties) -> Made:
+        in_place = {"Replicas", "TimeToLiveSpecification"}
+        if {n for n in {*old, *new} if old.get(n) != new.get(n)} - in_place:
+            return super().update(at, made, old, new)
+        name, before, after = made.physical_id, _by_region(old), _by_region(new)
+        changed = before.keys() ^ after.keys()
+        if len(changed) > 1:
+            raise CannotMake(
+                f"an update adds or removes a single replica, not those of {sorted(changed)}"
+            )
+        for region in before.keys() & after.keys():
+            if before[region].get("SSESpecification") != after[region].get("SSESpecification"):
+                raise CannotMake(f"another key of the replica in {region}")
+        for region in changed & after.keys():
+            self._add(at, name, after[region])
+        for region in changed & before.keys():
+            self._drop(at, name, region)
+        if ttl := new.get("TimeToLiveSpecification"):
+            at.client("dynamodb").update_time_to_live(TableName=name, TimeToLiveSpecification=ttl)
+        for replica in new["Replicas"]:
+            if replica != before.get(replica["Region"]):
+                self._set(at, name, replica)
+        return made
+
+    def delete(self, at: Place, made: Made, given: Properties) -> None:
+        described = at.client("dynamodb").describe_table(TableName=made.physical_id)["Table"]
+        for replica in described.get("Replicas", []):
+            self._drop(at, made.physical_id, replica["RegionName"])
+        at.client("dynamodb").delete_table(TableName=made.physical_id)
+
+    @staticmethod
+    def _add(at: Place, name: str, replica: Properties) -> None:
+        create = {"RegionName": replica["Region"], **replica.get("SSESpecification", {})}
+        at.client("dynamodb").update_table(TableName=name, ReplicaUpdates=[{"Create": create}])
+
+    @staticmethod
+    def _drop(at: Place, name: str, region: str) -> None:
+        gone = {"Delete": {"RegionName": region}}
+        at.client("dynamodb").update_table(TableName=name, ReplicaUpdates=[gone])
+
+    @staticmethod
+    def _set(at: Place, name: str, replica: Properties) -> None:
+        """What each replica has of its own is set where it is."""
+        there = at.client_for("dynamodb", replica["Region"])
+        recovery = replica.get("PointInTimeRecoverySpecification")
+        there.update_continuous_backups(
+            TableName=name,
+            PointInTimeRecoverySpecification=recovery or {"PointInTimeRecoveryEnabled": False},
+        )
+        there.update_table(
+            TableName=name,
+            DeletionProtectionEnabled=bool(replica.get("DeletionProtectionEnabled")),
+        )
+
+
+def _by_region(given: Properties) -> dict[str, Properties]:
+    return {replica["Region"]: replica for replica in given["Replicas"]}
 
 
 # -------------------------------------------------------------------------------- SQS, SNS

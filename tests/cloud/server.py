@@ -25,7 +25,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from tests.cloud import buckets, ec2, events, lambdas, notices, transactions, wire
+from tests.cloud import buckets, ec2, events, lambdas, notices, replicas, transactions, wire
 from tests.cloud.backbone import Backbone, Operator, Principal
 from tests.cloud.cfn import Stacks
 from tests.cloud.clock import Clock
@@ -77,6 +77,7 @@ class Cloud:
         self._patches = Patches()
         lambdas.install(self._patches)
         transactions.install(self._patches)
+        replicas.install(self._patches)
         notices.install(self._patches, self.backbone.record.notices.append)
         buckets.install(self._patches)
         warnings.filterwarnings("ignore", message=r"Exception\(Refused\)")

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.driver import CdkFailed
+from infra.constructs.key import ALIAS
+from tests.cloud.driver import ACCOUNT, CdkFailed
 from tests.e2e.conftest import (
+    AWAY,
     HOME,
     POLICIES,
     SLOT,
@@ -20,6 +22,7 @@ from tests.e2e.conftest import (
     copy_of,
     template,
 )
+from tests.support import table
 from tests.support.fleet import launch
 
 pytestmark = pytest.mark.slow
@@ -84,6 +87,21 @@ def test_the_stacks_say_where_people_find_things(deployed: Installation):
     for name, value in outputs.items():
         if name.endswith("DeadLetters") or name == "TakeQueue":
             deployed.client("sqs").get_queue_attributes(QueueUrl=value)
+
+
+def test_what_the_ledger_gets_at_home_is_where_the_copies_are(deployed: Installation):
+    """Under the key of that Region, and before anything is lost at home."""
+    home, there = (deployed.client("dynamodb", region) for region in (HOME, AWAY))
+    key = {"pk": {"S": "TEST"}, "sk": {"S": "TEST"}}
+    home.put_item(TableName=table.NAME, Item=key)
+
+    found = there.get_item(TableName=table.NAME, Key=key)
+    described = there.describe_table(TableName=table.NAME)["Table"]
+
+    assert found["Item"] == key
+    assert described["DeletionProtectionEnabled"] is True
+    assert described["SSEDescription"]["KMSMasterKeyArn"].endswith(f":{AWAY}:{ACCOUNT}:{ALIAS}")
+    home.delete_item(TableName=table.NAME, Key=key)
 
 
 def test_a_second_deployment_says_that_nothing_changed(
@@ -209,36 +227,44 @@ def test_destroying_leaves_the_ledger_its_key_and_the_snapshots_and_nothing_else
 
     deployed.destroy(assembly)
 
-    assert what_is_left(deployed) == {"snapshots": 1, "tables": 1, "keys": 1}
+    assert what_is_left(deployed) == {"snapshots": 1, "tables": 2, "keys": 2}
     # The ledger has a fixed name, which a new stack cannot make again: it says so and goes back.
     with pytest.raises(CdkFailed, match="lastgood-ledger"):
         deployed.deploy(assembly)
     assert len(deployed.points()) == 1
-    assert what_is_left(deployed)["tables"] == 1
+    assert what_is_left(deployed)["tables"] == 2
 
 
 def what_is_left(installation: Installation) -> dict[str, int]:
     """How many of each kind bear our name, or are of a kind that nobody else has here."""
     client = installation.client
-    kms = client("kms")
-    keys = [kms.describe_key(KeyId=one["KeyId"])["KeyMetadata"] for one in kms.list_keys()["Keys"]]
+    regions = sorted(set(STACKS.values()))
+    tables = [
+        table
+        for region in regions
+        for table in client("dynamodb", region).list_tables()["TableNames"]
+    ]
+    keys = [
+        kms.describe_key(KeyId=one["KeyId"])["KeyMetadata"]
+        for kms in (client("kms", region) for region in regions)
+        for one in kms.list_keys()["Keys"]
+    ]
+    aliases = [
+        alias["AliasName"]
+        for region in regions
+        for alias in client("kms", region).list_aliases()["Aliases"]
+    ]
     parameters = client("ssm").get_parameters_by_path(Path="/lastgood", Recursive=True)
     buses = client("events").list_event_buses()["EventBuses"]
     groups = client("scheduler").list_schedule_groups()["ScheduleGroups"]
     logs = client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/lastgood")
     roles = [one["RoleName"] for one in client("iam").list_roles()["Roles"]]
-    rules = [
-        rule
-        for region in set(STACKS.values())
-        for rule in client("events", region).list_rules()["Rules"]
-    ]
+    rules = [rule for region in regions for rule in client("events", region).list_rules()["Rules"]]
     left = {
         "snapshots": len(installation.snapshots()),
-        "tables": len(client("dynamodb").list_tables()["TableNames"]),
+        "tables": len(tables),
         "keys": len([one for one in keys if one["Description"].startswith("Lastgood")]),
-        "aliases": len(
-            [one for one in kms.list_aliases()["Aliases"] if "lastgood" in one["AliasName"]]
-        ),
+        "aliases": len([one for one in aliases if "lastgood" in one]),
         "functions": len(client("lambda").list_functions()["Functions"]),
         "layers": len(client("lambda").list_layers()["Layers"]),
         "mappings": len(client("lambda").list_event_source_mappings()["EventSourceMappings"]),

@@ -22,7 +22,7 @@ from lastgood.domain.prune_plan import PLAN_FOR
 from lastgood.ledger import keys
 from plan_snapshots.usecase import PlanRequest
 from sweep.usecase import SweepRequest
-from tests.infra.conftest import ACCOUNT, HOME, Synthesised, synthesise
+from tests.infra.conftest import ACCOUNT, AWAY, HOME, Synthesised, synthesise
 from tests.support import table
 
 
@@ -39,6 +39,37 @@ def the(resources: dict[str, Any]) -> Any:
     return one
 
 
+THIRD = "eu-central-1"
+
+THREE_REGIONS = f"""
+policies:
+  copied:
+    select: {{resource: volume, tags: {{backup: [volume]}}, regions: [{HOME}, {THIRD}]}}
+    retention: {{keep_last: 3}}
+    copies:
+      - {{region: {AWAY}}}
+  copied-home:
+    select: {{resource: volume, tags: {{backup: [third]}}, regions: [{THIRD}]}}
+    retention: {{keep_last: 3}}
+    copies:
+      - {{region: {HOME}}}
+"""
+"""Copies go away and come home; of the third Region there are only sources."""
+
+
+@pytest.fixture(scope="module")
+def three_regions(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    folder = tmp_path_factory.mktemp("three")
+    (folder / "policies.yaml").write_text(THREE_REGIONS)
+    return synthesise(folder / "out", folder / "policies.yaml")
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """With the policies that come with it, of which none copies."""
+    return synthesise(tmp_path_factory.mktemp("shipped"))
+
+
 # state
 
 
@@ -50,15 +81,17 @@ def test_the_ledger_and_its_key_stay_when_the_stack_goes(bundle: Synthesised) ->
         and one.get("UpdateReplacePolicy") == "Retain"
     }
 
-    assert kept == {"AWS::KMS::Key", "AWS::DynamoDB::Table", "AWS::S3::Bucket"}
+    assert kept == {"AWS::KMS::Key", "AWS::DynamoDB::GlobalTable", "AWS::S3::Bucket"}
 
 
 def test_the_ledger_can_be_put_back_and_not_be_deleted_by_mistake(bundle: Synthesised) -> None:
-    made = the(bundle.resources("AWS::DynamoDB::Table", "LastgoodState"))
+    made = the(bundle.resources("AWS::DynamoDB::GlobalTable", "LastgoodState"))
 
-    assert made["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert made["DeletionProtectionEnabled"] is True
-    assert made["SSESpecification"]["SSEType"] == "KMS"
+    for replica in made["Replicas"]:
+        recovery = {"PointInTimeRecoveryEnabled": True}
+        assert replica["PointInTimeRecoverySpecification"] == recovery
+        assert replica["DeletionProtectionEnabled"] is True
+    assert made["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
     assert made["BillingMode"] == "PAY_PER_REQUEST"
     assert made["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
 
@@ -78,20 +111,50 @@ def shape(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_ledger_is_the_table_that_the_tests_of_the_ledger_run_on(bundle: Synthesised) -> None:
-    deployed = the(bundle.resources("AWS::DynamoDB::Table", "LastgoodState"))
+    deployed = the(bundle.resources("AWS::DynamoDB::GlobalTable", "LastgoodState"))
 
     assert deployed["TableName"] == table.NAME
     assert shape(deployed) == shape(table.TABLE)
 
 
 def test_the_indexes_have_the_names_that_the_ledger_queries(bundle: Synthesised) -> None:
-    deployed = the(bundle.resources("AWS::DynamoDB::Table", "LastgoodState"))
+    deployed = the(bundle.resources("AWS::DynamoDB::GlobalTable", "LastgoodState"))
 
     assert {one["IndexName"] for one in deployed["GlobalSecondaryIndexes"]} == {
         keys.LISTING,
         keys.BY_SNAPSHOT,
         keys.IN_FLIGHT,
     }
+
+
+def replicas(app: Synthesised) -> dict[str, Any]:
+    """The key of each, by Region."""
+    made = the(app.resources("AWS::DynamoDB::GlobalTable", "LastgoodState"))
+    return {one["Region"]: one["SSESpecification"]["KMSMasterKeyId"] for one in made["Replicas"]}
+
+
+def test_the_ledger_is_also_where_copies_are_under_the_key_that_is_there(
+    bundle: Synthesised,
+) -> None:
+    own = next(iter(bundle.resources("AWS::KMS::Key", "LastgoodState")))
+
+    assert replicas(bundle) == {
+        HOME: {"Fn::GetAtt": [own, "Arn"]},
+        AWAY: f"arn:aws:kms:{AWAY}:{ACCOUNT}:alias/lastgood",
+    }
+
+
+def test_the_ledgers_stream_is_on_before_there_is_a_replica(
+    bundle: Synthesised, shipped: Synthesised
+) -> None:
+    """It can be changed only while there is one."""
+    for app in (bundle, shipped):
+        made = the(app.resources("AWS::DynamoDB::GlobalTable", "LastgoodState"))
+        assert made["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+
+
+def test_without_copies_the_ledger_is_at_home_only(shipped: Synthesised) -> None:
+    assert list(replicas(shipped)) == [HOME]
 
 
 def test_a_point_can_be_read_from_either_list_and_a_run_or_a_copy_from_one() -> None:
@@ -277,6 +340,66 @@ def test_each_further_region_forwards_both_kinds_of_ebs_events_home(bundle: Synt
     assert (statement["Action"], statement["Resource"]) == ("events:PutEvents", home)
 
 
+def test_copies_go_where_there_is_a_key_and_sources_are_where_there_is_none(
+    three_regions: Synthesised,
+) -> None:
+    aliases = {
+        region: [
+            one["AliasName"]
+            for one in three_regions.resources("AWS::KMS::Alias", f"Lastgood-{region}").values()
+        ]
+        for region in (AWAY, THIRD)
+    }
+
+    assert aliases == {AWAY: ["alias/lastgood"], THIRD: []}
+    assert three_regions.resources("AWS::KMS::Key", f"Lastgood-{THIRD}") == {}
+    assert replicas(three_regions).keys() == {HOME, AWAY}
+
+
+def test_the_key_of_a_destination_rotates_stays_and_lets_in_no_service(
+    three_regions: Synthesised,
+) -> None:
+    (key,) = (
+        one
+        for one in three_regions.template(f"Lastgood-{AWAY}")["Resources"].values()
+        if one["Type"] == "AWS::KMS::Key"
+    )
+
+    assert key["Properties"]["EnableKeyRotation"] is True
+    assert key["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert key["UpdateReplacePolicy"] == "Retain"
+    (only,) = key["Properties"]["KeyPolicy"]["Statement"]
+    assert only["Principal"] == {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+
+
+def test_a_region_forwards_by_the_same_resources_with_a_key_or_without(
+    three_regions: Synthesised,
+) -> None:
+    """The rule has a name: one under another logical id could not be made while it is there."""
+    rules, roles = (
+        [set(three_regions.resources(type_, f"Lastgood-{one}")) for one in (AWAY, THIRD)]
+        for type_ in ("AWS::Events::Rule", "AWS::IAM::Role")
+    )
+
+    assert rules[0] == rules[1]
+    assert len(rules[0]) == 1
+    assert roles[0] == roles[1]
+
+
+def test_the_ledger_is_deployed_once_the_keys_of_its_replicas_are_there(
+    three_regions: Synthesised,
+) -> None:
+    artifacts = json.loads((three_regions.folder / "manifest.json").read_text())["artifacts"]
+
+    def after(stack: str) -> set[str]:
+        wanted = artifacts[stack]["dependencies"]
+        return {one for one in wanted if artifacts[one]["type"] == "aws:cloudformation:stack"}
+
+    assert after("LastgoodState") == {f"Lastgood-{AWAY}"}
+    assert "LastgoodState" in after("Lastgood")
+    assert after(f"Lastgood-{AWAY}") == after(f"Lastgood-{THIRD}") == set()
+
+
 def test_home_has_no_forwarder(bundle: Synthesised) -> None:
     assert {path.name.removesuffix(".template.json") for path in bundle.templates} == {
         "Lastgood",
@@ -379,6 +502,19 @@ def test_policies_of_several_regions_have_to_be_told_which_is_home(
     assert "set AWS_REGION, or give cdk the option -c lastgood:region=" in unknown.stderr
     assert known.returncode == 0
     assert (tmp_path / "out/Lastgood-eu-west-1.template.json").exists()
+
+
+def test_policies_that_copy_have_to_be_told_which_region_is_home(tmp_path: Path) -> None:
+    path = tmp_path / "policies.yaml"
+    path.write_text(
+        "policies: {web: {select: {resource: volume, tags: {backup: [x]}}, "
+        "retention: {keep_last: 1}, copies: [{region: eu-north-1}]}}"
+    )
+
+    done = run_app(tmp_path, path)
+
+    assert done.returncode == 1
+    assert "policies that name Regions (web)" in done.stderr
 
 
 @pytest.mark.parametrize("default", ["us-east-1", None])

@@ -25,7 +25,7 @@ POLICIES = ROOT / "tests/e2e/policies.yaml"
 READS = ("BatchGet", "Describe", "Get", "List", "Query")
 
 NAMED_BY = {
-    "AWS::DynamoDB::Table": ("table", "TableName"),
+    "AWS::DynamoDB::GlobalTable": ("table", "TableName"),
     "AWS::Events::EventBus": ("bus", "Name"),
     "AWS::Lambda::Function": ("function", "FunctionName"),
     "AWS::S3::Bucket": ("bucket", "BucketName"),
@@ -118,9 +118,15 @@ class Templates:
             for type_, (kind, key) in NAMED_BY.items()
             for _, id_, properties in self.of_type(type_)
         }
-        for _, _, alias in self.of_type("AWS::KMS::Alias"):
-            named[alias["TargetKeyId"]["Fn::GetAtt"][0]] = f"key `{alias['AliasName']}`"
-        return named
+        # Roles use that of home by reference, and those of other Regions by pattern.
+        return named | self.keys("LastgoodState")
+
+    def keys(self, stack: str) -> dict[str, str]:
+        """A stack's keys, by logical id, which is the same in each."""
+        return {
+            alias["TargetKeyId"]["Fn::GetAtt"][0]: f"key `{alias['AliasName']}`"
+            for alias in self.synthesised.resources("AWS::KMS::Alias", stack).values()
+        }
 
     @cached_property
     def exports(self) -> dict[str, Any]:
@@ -206,12 +212,14 @@ def _rights(templates: Templates, role: dict[str, Any]) -> Iterator[str]:
 
 def _resources(templates: Templates) -> Iterator[str]:
     """The policies that keys, queues, topics and buckets have themselves."""
-    yield "\n## Policies of the key, the queues, the topic and the bucket\n\n"
+    yield "\n## Policies of the keys, the queues, the topic and the bucket\n\n"
     yield "Who is not in here is let in by identity policies of the account only. "
     yield "In a key's policy, `*` is the key itself.\n\n"
     yield from _table("of", "effect", "who", "action", "condition", "why")
-    for _, id_, key in templates.of_type("AWS::KMS::Key"):
-        yield from _let_in(templates.names[id_], key["KeyPolicy"])
+    for stack, id_, key in templates.of_type("AWS::KMS::Key"):
+        _, _, further = stack.partition("-")
+        name = templates.keys(stack)[id_]
+        yield from _let_in(f"{name} in {further}" if further else name, key["KeyPolicy"])
     for type_, of in (
         ("AWS::S3::BucketPolicy", "Bucket"),
         ("AWS::SQS::QueuePolicy", "Queues"),

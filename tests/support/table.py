@@ -81,6 +81,12 @@ def create(client: Any) -> None:
     client.create_table(TableName=NAME, BillingMode="PAY_PER_REQUEST", **TABLE)
 
 
+def replicate(client: Any, region: str) -> None:
+    """Have the table of the client's Region in another one too."""
+    there = {"Create": {"RegionName": region}}
+    client.update_table(TableName=NAME, ReplicaUpdates=[there])
+
+
 def empty(client: Any) -> None:
     """As if all had been deleted, or the table had been made anew."""
     client.delete_table(TableName=NAME)

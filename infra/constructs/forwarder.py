@@ -1,0 +1,42 @@
+"""EBS's events of a further Region, sent on to where Lastgood lives."""
+
+from aws_cdk import Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from infra import grants
+from infra.catalog import all_ebs_events, ebs_pattern
+from infra.grants import Places
+
+
+class Forwarder(Construct):
+    """Without a dead-letter queue in every Region: EventBridge tries for a day, and a point whose
+    event was lost all the same is settled by the sweep.
+
+    The rule has a fixed name: in whatever stack of a Region this is, its id has to be the same, so
+    that one stack can take the place of another.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, home: str) -> None:
+        super().__init__(scope, construct_id)
+        stack = Stack.of(self)
+        bus = f"arn:{stack.partition}:events:{home}:{stack.account}:event-bus/default"
+        places = Places(
+            partition=stack.partition, account=stack.account, region=stack.region, bus=bus
+        )
+        role = iam.Role(
+            self,
+            "Role",
+            description=f"Lastgood: sends EBS's events to {home}",
+            assumed_by=iam.ServicePrincipal("events.amazonaws.com"),
+            inline_policies={"Granted": grants.document([grants.FORWARD_EVENTS], places)},
+        )
+        events.CfnRule(
+            self,
+            "Rule",
+            name="lastgood-forwarder",
+            description=f"EBS's events, for Lastgood in {home}",
+            event_pattern=ebs_pattern(all_ebs_events()),
+            targets=[events.CfnRule.TargetProperty(id="Home", arn=bus, role_arn=role.role_arn)],
+        )
