@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 
@@ -84,6 +85,14 @@ def test_moto_still_forgets_the_policy_of_a_queue_when_other_attributes_are_set(
 
     kept = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])
     assert "Policy" not in kept.get("Attributes", {})
+
+
+def test_moto_still_takes_a_trust_policy_without_a_version_only_at_first(moto: Any) -> None:
+    trust = json.dumps({"Statement": []})
+    moto("iam").create_role(RoleName="r", AssumeRolePolicyDocument=trust)
+
+    with pytest.raises(ClientError, match="MalformedPolicyDocument"):
+        moto("iam").update_assume_role_policy(RoleName="r", PolicyDocument=trust)
 
 
 def test_moto_still_takes_any_expression_for_a_schedule(moto: Any) -> None:
