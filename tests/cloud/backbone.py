@@ -182,9 +182,12 @@ class Backbone:
         """The role as AWS service ``service`` gets it when it acts for ``source_arn``.
 
         Raises:
-            CannotAssume: no such role, or its trust policy does not name the service.
+            CannotAssume: no such role, one of another account, or one whose trust policy does not
+                name the service.
         """
         role = Role(role_arn)
+        if role.account != source_arn.split(":")[4]:
+            raise CannotAssume(f"{role_arn} is of another account than {source_arn}")
         document = self.trust_of(role_arn)
         if document is None:
             raise CannotAssume(f"{role_arn} does not exist")

@@ -10,6 +10,7 @@ from typing import Any
 from moto.events.models import EventBus, Rule, events_backends
 
 from tests.cloud.backbone import Backbone, CannotAssume, Principal, Role, Service
+from tests.cloud.ec2.patches import Patches
 from tests.cloud.iam import Gate
 from tests.cloud.policy import Need, NotTaught, owner_of
 from tests.cloud.queues import send
@@ -34,6 +35,11 @@ DEAD_LETTER_CODES = {
     "AuthorizationErrorException": "NO_PERMISSIONS",
     "TooManyRequestsException": "THROTTLING",
 }
+
+
+def install(patches: Patches) -> None:
+    """moto lets a principal have but one statement in the policy of a bus."""
+    patches.set(EventBus, "_remove_principals_statements", lambda *_: None)
 
 
 class Buses:

@@ -81,6 +81,7 @@ class Cloud:
         transactions.install(self._patches)
         notices.install(self._patches, self.backbone.record.notices.append)
         buckets.install(self._patches)
+        events.install(self._patches)
         warnings.filterwarnings("ignore", message=r"Exception\(Refused\)")
         self._faults = CallFaults()
         self._event_faults = EventFaults(clock, self._buses.emit)

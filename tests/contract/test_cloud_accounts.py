@@ -274,6 +274,18 @@ def test_an_event_is_lost_whose_role_may_not_put_it_to_the_bus(
     assert lost(vault, rule) == ["NO_PERMISSIONS"]
 
 
+def test_an_event_is_lost_whose_rule_has_a_role_of_another_account(
+    bench: Bench, vault: Bench, let_in: Callable[..., None]
+) -> None:
+    let_in()
+    role = bench.role("events.amazonaws.com", ("events:PutEvents", HOME_BUS))
+    rule = vault.rule({"Arn": HOME_BUS, "RoleArn": role})
+
+    vault.put_event(id=1)
+
+    assert lost(vault, rule) == ["FAILED_TO_ASSUME_ROLE"]
+
+
 def test_a_call_puts_an_event_to_a_bus_of_another_account_that_lets_it_in(
     bench: Bench, vault: Bench, heard: tuple[str, str], let_in: Callable[..., None]
 ) -> None:

@@ -106,6 +106,16 @@ def test_moto_still_takes_any_expression_for_a_schedule(moto: Any) -> None:
     assert made["ScheduleArn"].endswith("schedule/default/s")
 
 
+def test_moto_still_lets_a_principal_have_but_one_statement_on_a_bus(moto: Any) -> None:
+    for sid in ("one", "two"):
+        moto("events").put_permission(
+            Action="events:PutEvents", Principal="210987654321", StatementId=sid
+        )
+
+    policy = json.loads(moto("events").describe_event_bus()["Policy"])
+    assert [statement["Sid"] for statement in policy["Statement"]] == ["two"]
+
+
 def test_moto_still_accepts_events_in_the_name_of_aws(moto: Any) -> None:
     entry = {"Source": "aws.ec2", "DetailType": "x", "Detail": "{}"}
 
