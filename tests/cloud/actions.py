@@ -6,13 +6,15 @@ Reference.
 
 import re
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models import ec2_backends
 
-from tests.cloud.buckets import bucket_of, object_of
+from tests.cloud.buckets import bucket_of, object_of, owner_of
+from tests.cloud.ec2.copies import changed_users
 from tests.cloud.policy import Context, Need, NotTaught
 from tests.cloud.wire import Call
 
@@ -95,9 +97,30 @@ def _volumes_of(call: Call, account: str, instance_id: str) -> list[str]:
     return [device.volume_id for device in instance.block_device_mapping.values()]
 
 
+def _sharing(call: Call, account: str) -> list[Need]:
+    """One need for each account that is added or removed, so that a policy must let in them all."""
+    (on,) = _on(call, account, call.parameters["SnapshotId"])
+    changed = changed_users(call.parameters)
+    pairs = product(sorted(changed["Add"]) or [None], sorted(changed["Remove"]) or [None])
+    return [
+        Need(
+            on.action,
+            on.resource,
+            {
+                **on.context,
+                **({"ec2:Add/userId": added} if added else {}),
+                **({"ec2:Remove/userId": removed} if removed else {}),
+            },
+        )
+        for added, removed in pairs
+    ]
+
+
 def _ec2(call: Call, account: str) -> list[Need]:
     given = call.parameters
     match call.operation:
+        case "DescribeSnapshotAttribute":
+            return _on(call, account, given["SnapshotId"])
         case operation if operation.startswith("Describe"):
             return [Need(f"ec2:{operation}")]
         case "CreateSnapshot":
@@ -108,10 +131,13 @@ def _ec2(call: Call, account: str) -> list[Need]:
             return [*_on(call, account, instance, *volumes), *_new_snapshots(call)]
         case "CopySnapshot":
             where, source = given["SourceRegion"], given["SourceSnapshotId"]
+            # None of a snapshot that another account shares: who may use it does not see its tags.
             tags = ec2_backends[account][where].tags.get(source, {})
             bears = {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
             arn = f"arn:aws:ec2:{where}::snapshot/{source}"
             return [Need("ec2:CopySnapshot", arn, bears), *_new_snapshots(call)]
+        case "ModifySnapshotAttribute":
+            return _sharing(call, account)
         case "DeleteSnapshot":
             return _on(call, account, given["SnapshotId"])
         case "GetLaunchTemplateData":
@@ -218,8 +244,8 @@ def _sqs(call: Call, account: str) -> list[Need]:
     singular = call.operation.removesuffix("Batch")
     if call.operation == "GetQueueUrl":
         return [Need("sqs:GetQueueUrl", _here(call, account) + call.parameters["QueueName"])]
-    queue = call.parameters["QueueUrl"].rsplit("/", 1)[-1]
-    return [Need(f"sqs:{singular}", _here(call, account) + queue)]
+    *_, owner, queue = call.parameters["QueueUrl"].split("/")
+    return [Need(f"sqs:{singular}", f"arn:aws:sqs:{call.region}:{owner}:{queue}")]
 
 
 def _sns(call: Call, account: str) -> list[Need]:
@@ -242,7 +268,10 @@ def _events(call: Call, account: str) -> list[Need]:
         Need(
             "events:PutEvents",
             _arn_or(here, entry.get("EventBusName", "default")),
-            {"events:source": entry.get("Source", "")},
+            {
+                "events:source": entry.get("Source", ""),
+                "events:detail-type": entry.get("DetailType", ""),
+            },
         )
         for entry in call.parameters["Entries"]
     ]
@@ -288,16 +317,28 @@ def _s3(call: Call, account: str) -> list[Need]:
     action = actions.get(call.operation, call.operation)
     needed = [(f"s3:{action}", resource)]
     # Source: S3 API, GetObject: who may not list a bucket does not learn what is not in it.
+    if owner_of(call.parameters) not in (None, account):
+        raise NotTaught(f"{bucket} from another account")
     here = bucket_of(call.parameters, account)
     if here and action == "GetObject" and not object_of(call.parameters, account):
         needed.append(("s3:ListBucket", bucket))
     return [Need(*one, {"aws:ResourceAccount": account}) for one in needed]
 
 
+# Session policies, tags and a source identity are left out.
+ASSUMING = {"RoleArn", "RoleSessionName", "DurationSeconds", "ExternalId"}
+
+
 def _sts(call: Call, account: str) -> list[Need]:
     if call.operation == "GetCallerIdentity":
         return []  # needs no permission at all
-    return [Need(f"sts:{call.operation}", call.parameters["RoleArn"])]
+    given = call.parameters
+    if call.operation != "AssumeRole" or set(given) - ASSUMING:
+        raise NotTaught(f"sts:{call.operation} with {sorted(given)}")
+    context = {"sts:RoleSessionName": given["RoleSessionName"]}
+    if "ExternalId" in given:
+        context["sts:ExternalId"] = given["ExternalId"]
+    return [Need("sts:AssumeRole", given["RoleArn"], context)]
 
 
 def _kms(call: Call, account: str) -> list[Need]:

@@ -12,19 +12,26 @@ from moto.core.base_backend import BackendDict
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from tests.cloud import policy
+from tests.cloud import accounts, policy
 from tests.cloud.clock import Clock
 
-ACCOUNT = "123456789012"
 PARTITION = "aws"
 Job = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Operator:
-    """Who set the cloud up: may do everything."""
+    """Who set the account up: may do everything in it."""
 
-    account: str = ACCOUNT
+    account: str = accounts.HOME
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:iam::{self.account}:user/operator"
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Record:
 
 
 class Backbone:
-    """The account as its parts see it.
+    """The accounts as their parts see them.
 
     AWS calls go over HTTP to ``url``; moto's models are read under ``lock``.
     """
@@ -145,11 +152,11 @@ class Backbone:
                     "aws_session_token": session.session_token,
                 }
             case Service():
-                key = f"SERVICE{len(self._keys):05}"
+                key = accounts.service_key(len(self._keys), principal.account)
                 self._keys[key] = principal
                 return {"aws_access_key_id": key, "aws_secret_access_key": "service"}
-            case _:
-                return {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+            case Operator(account):
+                return accounts.operator_credentials(account)
 
     def principal(self, access_key: str) -> Principal:
         if access_key in self._keys:
@@ -161,22 +168,30 @@ class Backbone:
                 )
                 if session is not None:
                     return Role(session.role_arn)
-        return OPERATOR
+        account = accounts.operated_by(access_key)
+        return Operator(account) if account else OPERATOR
+
+    def trust_of(self, role_arn: str) -> Any | None:
+        """The trust policy of a role; None if there is no such role."""
+        with self.lock:
+            found = iam_backends[Role(role_arn).account][PARTITION].roles.values()
+            trust = next((r.assume_role_policy_document for r in found if r.arn == role_arn), None)
+        return json.loads(trust) if isinstance(trust, str) else trust
 
     def assume(self, role_arn: str, service: str, source_arn: str) -> Role:
         """The role as AWS service ``service`` gets it when it acts for ``source_arn``.
 
         Raises:
-            CannotAssume: no such role, or its trust policy does not name the service.
+            CannotAssume: no such role, one of another account, or one whose trust policy does not
+                name the service.
         """
         role = Role(role_arn)
-        with self.lock:
-            found = iam_backends[role.account][PARTITION].roles.values()
-            trust = next((r.assume_role_policy_document for r in found if r.arn == role_arn), None)
-        if trust is None:
+        if role.account != source_arn.split(":")[4]:
+            raise CannotAssume(f"{role_arn} is of another account than {source_arn}")
+        document = self.trust_of(role_arn)
+        if document is None:
             raise CannotAssume(f"{role_arn} does not exist")
         caller = policy.Caller(service=service, account=role.account)
-        document = json.loads(trust) if isinstance(trust, str) else trust
         context = {"aws:SourceArn": source_arn, "aws:SourceAccount": source_arn.split(":")[4]}
         need = policy.Need("sts:AssumeRole", context=context)
         if policy.judge([document], need, caller) != "allowed":

@@ -27,6 +27,12 @@ def bucket_of(given: dict[str, Any], account: str) -> FakeBucket | None:
     return s3_backends[account][PARTITION].buckets.get(given["Bucket"])
 
 
+def owner_of(given: dict[str, Any]) -> str | None:
+    """The account whose bucket it is; None if there is none."""
+    _, account = s3_backends.bucket_accounts.get(given["Bucket"], (PARTITION, None))
+    return account
+
+
 def object_of(given: dict[str, Any], account: str) -> FakeKey | None:
     bucket = bucket_of(given, account)
     found = bucket.keys.get(given["Key"]) if bucket else None

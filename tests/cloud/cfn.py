@@ -11,12 +11,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.cloud.backbone import Backbone
+from tests.cloud.backbone import Backbone, Operator
 from tests.cloud.resources import KINDS, CannotMake, Made, Place, Properties
 from tests.cloud.templates import Scope, TemplateError, in_order, parse
 from tests.cloud.wire import Call, Refused, Reply
@@ -99,7 +100,7 @@ class Submitted:
 
 
 class Stacks:
-    """All stacks of the account, by Region; every operation is over when it is answered."""
+    """All stacks, by account and Region; every operation is over when it is answered."""
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
@@ -139,7 +140,7 @@ class Stacks:
         elif given.get("UsePreviousTemplate") and stack is not None:
             template = stack.template
         else:
-            template = self._download(given["TemplateURL"], where[1])
+            template = self._download(given["TemplateURL"], where)
         previous = stack.parameters if stack is not None else {}
         parameters = {
             p["ParameterKey"]: previous[p["ParameterKey"]]
@@ -156,12 +157,13 @@ class Stacks:
             raise Refused("ValidationError", f"Parameters: {missing} must have values", 400)
         return Submitted(template, parameters)
 
-    def _download(self, url: str, region: str) -> str:
+    def _download(self, url: str, where: tuple[str, str]) -> str:
         parsed = urlparse(url)
         path = unquote(parsed.path).lstrip("/")
         virtual_hosted = re.match(r"(.+)\.s3[.-]", parsed.hostname or "")
         bucket, key = (virtual_hosted[1], path) if virtual_hosted else path.split("/", 1)
-        answer = self._backbone.client("s3", region).get_object(Bucket=bucket, Key=key)
+        s3 = self._client_of(where[0])("s3", where[1])
+        answer = s3.get_object(Bucket=bucket, Key=key)
         return str(answer["Body"].read().decode())
 
     # --------------------------------------------------------------------- change sets
@@ -440,7 +442,11 @@ class Stacks:
             del stack.live[name]
 
     def _place(self, stack: Stack, name: str) -> Place:
-        return Place(stack.name, name, stack.account, stack.region, self._backbone.client)
+        client = self._client_of(stack.account)
+        return Place(stack.name, name, stack.account, stack.region, client)
+
+    def _client_of(self, account: str) -> Callable[[str, str], Any]:
+        return partial(self._backbone.client, principal=Operator(account))
 
     # --------------------------------------------------------------- names and values
 
@@ -452,7 +458,7 @@ class Stacks:
             value = given.get(name, declared.get("Default"))
             kind = declared["Type"]
             if kind == "AWS::SSM::Parameter::Value<String>":
-                ssm = self._backbone.client("ssm", stack.region)
+                ssm = self._client_of(stack.account)("ssm", stack.region)
                 try:
                     value = ssm.get_parameter(Name=value)["Parameter"]["Value"]
                 except ClientError as missing:
@@ -611,7 +617,7 @@ class Stacks:
         if "StackName" in given:
             template = parse(self._find(stacks, given["StackName"]).template)
         else:
-            body = given.get("TemplateBody") or self._download(given["TemplateURL"], where[1])
+            body = given.get("TemplateBody") or self._download(given["TemplateURL"], where)
             template = parse(body)
         types = sorted({entry["Type"] for entry in template["Resources"].values()})
         return {"ResourceTypes": types, "Metadata": json.dumps(template.get("Metadata", {}))}

@@ -8,6 +8,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +17,13 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from tests.cloud import accounts
 from tests.cloud.faults import KILL, CallFault, Effect, EventFault, Mishap
 
 REPOSITORY = Path(__file__).parents[2]
 CDK = REPOSITORY / "node_modules" / ".bin" / "cdk"
-ACCOUNT = "123456789012"
-CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+ACCOUNT = accounts.HOME
+EXECUTION = "arn:aws:iam::aws:policy/AdministratorAccess"
 
 
 class CloudFailed(RuntimeError):
@@ -83,14 +85,25 @@ class CloudProcess:
 
     # ----------------------------------------------------------------------- looking
 
-    def client(self, service: str, region: str = "us-east-1", config: Config | None = None) -> Any:
+    def client(
+        self,
+        service: str,
+        region: str = "us-east-1",
+        config: Config | None = None,
+        *,
+        account: str = ACCOUNT,
+    ) -> Any:
         """A boto3 client with the rights of an administrator; without ``config`` it never retries.
 
         It waits for an answer as long as a function may run.
         """
         once = Config(retries={"total_max_attempts": 1}, read_timeout=600)
         return boto3.client(
-            service, region_name=region, endpoint_url=self.url, config=config or once, **CREDENTIALS
+            service,
+            region_name=region,
+            endpoint_url=self.url,
+            config=config or once,
+            **accounts.operator_credentials(account),
         )
 
     def state(self) -> dict[str, Any]:
@@ -101,9 +114,12 @@ class CloudProcess:
     def now(self) -> datetime:
         return datetime.fromisoformat(self.state()["now"])
 
-    def stack_resources(self, stack: str, region: str = "us-east-1") -> Counter[str]:
+    def stack_resources(
+        self, stack: str, region: str = "us-east-1", *, account: str = ACCOUNT
+    ) -> Counter[str]:
         """How many resources of each type the stack has."""
-        pages = self.client("cloudformation", region).list_stack_resources(StackName=stack)
+        cloudformation = self.client("cloudformation", region, account=account)
+        pages = cloudformation.list_stack_resources(StackName=stack)
         return Counter(r["ResourceType"] for r in pages["StackResourceSummaries"])
 
     # ------------------------------------------------------------------------ moving
@@ -192,14 +208,14 @@ class CloudProcess:
 
     # --------------------------------------------------------------------- deploying
 
-    def environment(self, region: str = "us-east-1") -> dict[str, str]:
+    def environment(self, region: str = "us-east-1", *, account: str = ACCOUNT) -> dict[str, str]:
         """What the CDK CLI, or any AWS tool, needs to take this cloud for AWS."""
+        credentials = accounts.operator_credentials(account)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CDK_"))}
         return {
             **inherited,
             "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            **{name.upper(): value for name, value in credentials.items()},
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -213,7 +229,13 @@ class CloudProcess:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
 
-    def cdk(self, *arguments: str, cwd: Path | None = None, region: str = "us-east-1") -> str:
+    def cdk(
+        self,
+        *arguments: str,
+        cwd: Path | None = None,
+        region: str = "us-east-1",
+        account: str = ACCOUNT,
+    ) -> str:
         """Run the pinned CDK CLI; everything that it printed.
 
         Raises:
@@ -222,7 +244,7 @@ class CloudProcess:
         done = subprocess.run(
             [str(CDK), *arguments, "--no-notices"],
             cwd=cwd or self._home.name,
-            env=self.environment(region),
+            env=self.environment(region, account=account),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -232,13 +254,21 @@ class CloudProcess:
             raise CdkFailed(done.stdout)
         return done.stdout
 
-    def bootstrap(self, *regions: str) -> None:
-        """In a folder without cdk.json: otherwise the CLI synthesises the app first."""
+    def bootstrap(self, *regions: str, account: str = ACCOUNT, trust: Sequence[str] = ()) -> None:
+        """In a folder without cdk.json: otherwise the CLI synthesises the app first.
+
+        ``trust``: the accounts from which stacks may be deployed into this one.
+        """
+        flags = [flag for other in trust for flag in ("--trust", other)]
+        if trust:
+            flags += ["--cloudformation-execution-policies", EXECUTION]
         for region in regions or ("us-east-1",):
-            self.cdk("bootstrap", f"aws://{ACCOUNT}/{region}", region=region)
+            where = f"aws://{account}/{region}"
+            self.cdk("bootstrap", where, *flags, region=region, account=account)
 
     def deploy(self, app: Path, *stacks: str, region: str = "us-east-1") -> str:
-        """Deploy a folder with a cdk.json, or an assembly that was synthesised before."""
+        """Deploy a folder with a cdk.json, or an assembly that was synthesised before, with the
+        credentials of the home account."""
         chosen = stacks or ("--all",)
         flags = ("--require-approval", "never")
         if (app / "manifest.json").exists():

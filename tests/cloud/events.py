@@ -10,8 +10,9 @@ from typing import Any
 from moto.events.models import EventBus, Rule, events_backends
 
 from tests.cloud.backbone import Backbone, CannotAssume, Principal, Role, Service
+from tests.cloud.ec2.patches import Patches
 from tests.cloud.iam import Gate
-from tests.cloud.policy import Need, NotTaught
+from tests.cloud.policy import Need, NotTaught, owner_of
 from tests.cloud.queues import send
 from tests.cloud.targets import Undeliverable, delivery, hand_over
 from tests.cloud.wire import Call, Refused, Reply
@@ -34,6 +35,11 @@ DEAD_LETTER_CODES = {
     "AuthorizationErrorException": "NO_PERMISSIONS",
     "TooManyRequestsException": "THROTTLING",
 }
+
+
+def install(patches: Patches) -> None:
+    """moto lets a principal have but one statement in the policy of a bus."""
+    patches.set(EventBus, "_remove_principals_statements", lambda *_: None)
 
 
 class Buses:
@@ -82,7 +88,8 @@ class Buses:
             "resources": entry.get("Resources", []),
             "detail": detail,
         }
-        self.publish(account, region, event, entry.get("EventBusName", "default"))
+        bus = entry.get("EventBusName", "default")
+        self.publish(owner_of(bus) or account, region, event, bus)
         return {"EventId": event["id"]}
 
     def emit(self, account: str, region: str, event: Event) -> None:
@@ -153,7 +160,9 @@ class Buses:
         if not isinstance(principal, Role):
             message = f"an event bus as a target needs a role: {bus_arn}"
             raise Undeliverable("NO_PERMISSIONS", message, retryable=False)
-        if not self._gate.allows(principal, Need("events:PutEvents", bus_arn)):
+        about = {"events:source": event["source"], "events:detail-type": event["detail-type"]}
+        # In another account, the bus's own policy is asked as well.
+        if not self._gate.allows(principal, Need("events:PutEvents", bus_arn, about)):
             message = f"{principal.arn} may not put events to {bus_arn}"
             raise Undeliverable("NO_PERMISSIONS", message, retryable=False)
         _, _, _, region, account, name = bus_arn.split(":", 5)

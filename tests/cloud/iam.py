@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from moto.awslambda.models import lambda_backends
+from moto.events.models import events_backends
 from moto.iam.models import iam_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
@@ -11,7 +12,7 @@ from moto.sqs.models import sqs_backends
 from tests.cloud.actions import needs
 from tests.cloud.backbone import PARTITION, Backbone, Operator, Principal, Role, Service
 from tests.cloud.keys import KeyRing, note
-from tests.cloud.policy import Caller, Need, NotTaught, Verdict, judge
+from tests.cloud.policy import Caller, Need, NotTaught, Verdict, judge, lets_in, owner_of
 from tests.cloud.wire import Call, Refused
 
 # Where a service does not say AccessDeniedException (400): its own code and status.
@@ -24,10 +25,17 @@ DENIALS = {
 }
 
 
-class Gate:
-    """Identity policies of roles, resource policies towards AWS services, and keys.
+# What an administrator, too, needs from another account.
+CROSSING = {("sts", "AssumeRole"), ("events", "PutEvents")}
 
-    Not judged: permission boundaries, service control policies, resource policies towards roles.
+
+class Gate:
+    """Identity policies of roles, resource policies towards AWS services and other accounts, trust
+    policies, and keys.
+
+    Not judged: permission boundaries, service control policies, resource policies towards roles of
+    the same account. The trust policy of a role never suffices by itself, as it does on AWS where
+    it names a role of the same account.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -41,7 +49,7 @@ class Gate:
             Refused: it is denied, in the service's own words.
             NotTaught: nobody said what the call needs, or what a policy means.
         """
-        if not isinstance(principal, Operator):
+        if not isinstance(principal, Operator) or (call.service, call.operation) in CROSSING:
             with self._backbone.lock:
                 for need in needs(call, account):
                     self._require(principal, need, call, account)
@@ -50,11 +58,11 @@ class Gate:
     def allows(self, role: Role, need: Need) -> bool:
         """Judge one permission outside of a call, and write it down."""
         with self._backbone.lock:
-            verdict = self.identity(role, need)
+            verdict = self._both_sides(role, need)
         note(self._backbone, role, need, verdict)
         return verdict == "allowed"
 
-    def _require(self, principal: Role | Service, need: Need, call: Call, account: str) -> None:
+    def _require(self, principal: Principal, need: Need, call: Call, account: str) -> None:
         everywhere = {
             "aws:RequestedRegion": call.region,
             "aws:SecureTransport": "true",
@@ -62,12 +70,17 @@ class Gate:
             "aws:ResourceAccount": account,
         }
         full = Need(need.action, need.resource, {**everywhere, **need.context})
-        if isinstance(principal, Role):
-            verdict = self.identity(principal, full)
-            who = f"User: {principal.arn.replace(':role/', ':assumed-role/')}"
-        else:
+        if isinstance(principal, Service):
+            if owner_of(need.resource) not in (None, account):
+                raise NotTaught(f"{principal.name} for {account}: {need.action} {need.resource}")
             verdict = self._resource(principal, full, call, account)
             who = f"Service: {principal.name} for {principal.source_arn}"
+        else:
+            full = Need(
+                need.action, need.resource, {"aws:PrincipalArn": principal.arn, **full.context}
+            )
+            verdict = self._both_sides(principal, full)
+            who = f"User: {principal.arn.replace(':role/', ':assumed-role/')}"
         note(self._backbone, principal, need, verdict)
         if verdict != "allowed":
             code, status = DENIALS.get(call.service, ("AccessDeniedException", 400))
@@ -77,7 +90,30 @@ class Gate:
                 else "because no policy allows it"
             )
             what = f"{need.action} on resource: {need.resource}"
-            raise Refused(code, f"{who} is not authorized to perform: {what} {why}", status)
+            if call.service != "sts":
+                what += f" {why}"
+            raise Refused(code, f"{who} is not authorized to perform: {what}", status)
+
+    def _both_sides(self, principal: Role | Operator, need: Need) -> Verdict:
+        """What the caller's own policies say and, of what is another account's, that account."""
+        own = self.identity(principal, need) if isinstance(principal, Role) else "allowed"
+        at_home = owner_of(need.resource) in (None, principal.account)
+        if own != "allowed" or (at_home and need.action != "sts:AssumeRole"):
+            return own
+        caller = Caller(principal.account, arn=principal.arn)
+        return lets_in(self._asked_as_well(need), need, caller)
+
+    def _asked_as_well(self, need: Need) -> list[Any]:
+        match need.action:
+            case "sts:AssumeRole":
+                trust = self._backbone.trust_of(need.resource)
+                return [] if trust is None else [trust]
+            case "events:PutEvents":
+                _, _, _, region, account, name = need.resource.split(":", 5)
+                bus = events_backends[account][region].event_buses.get(name.rsplit("/", 1)[-1])
+                return [json.loads(bus.policy)] if bus is not None and bus.policy else []
+            case action:
+                raise NotTaught(f"{action} on {need.resource} from another account")
 
     def identity(self, role: Role, need: Need) -> Verdict:
         backend = iam_backends[role.account][PARTITION]

@@ -41,10 +41,11 @@ from botocore.config import Config
 from botocore.exceptions import ReadTimeoutError
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
+from moto.iam import models as iam_models
 from moto.kms import models as kms_models
 from moto.moto_api._internal import mock_random
 
-from tests.cloud import answers, buckets, ec2, replicas, transactions
+from tests.cloud import accounts, answers, buckets, ec2, replicas, transactions
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults, Effect
@@ -125,15 +126,19 @@ class InProcessCloud:
         finally:
             self._running, self._killed = None, False
 
-    def client(self, service: str, region: str = "us-east-1") -> Any:
-        """A client that does not retry; the same one for every test of the process."""
-        return _client(service, region)
+    def client(self, service: str, region: str = "us-east-1", account: str | None = None) -> Any:
+        """A client that does not retry; the same one for every test of the process.
+
+        ``account``: in which it acts, if not at home.
+        """
+        return _client(service, region, account)
 
 
 @cache
-def _client(service: str, region: str) -> Any:
+def _client(service: str, region: str, account: str | None) -> Any:
     once = Config(retries={"total_max_attempts": 1, "mode": "standard"})
-    return boto3.client(service, region_name=region, config=once)
+    keys = accounts.operator_credentials(account) if account else {}
+    return boto3.client(service, region_name=region, config=once, **keys)
 
 
 @contextmanager
@@ -157,6 +162,8 @@ def in_process_cloud(
         replicas.install(patches)
         answers.install(patches)
         buckets.install(patches)
+        known = accounts.reading_keys(iam_models.get_account_id_from)
+        patches.set(iam_models, "get_account_id_from", known)
         _intercept(patches, cloud)
         # The same ids each time: a story can be told again.
         mock_random.seed(0)

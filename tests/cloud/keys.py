@@ -19,8 +19,8 @@ from moto.sqs.models import sqs_backends
 
 from tests.cloud.backbone import Backbone, Operator, Principal, Role, Service
 from tests.cloud.buckets import bucket_of, object_of
-from tests.cloud.ec2.copies import is_managed, record
-from tests.cloud.policy import Caller, Need, Verdict, judge
+from tests.cloud.ec2.copies import is_managed, record, usable
+from tests.cloud.policy import Caller, Need, Verdict, judge, lets_in, owner_of, root_of
 from tests.cloud.wire import Call, Refused
 
 TO_READ = ("kms:Decrypt", "kms:DescribeKey", "kms:ReEncryptFrom")
@@ -28,6 +28,9 @@ TO_WRITE = (
     *("kms:CreateGrant", "kms:DescribeKey"),
     *("kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptTo"),
 )
+# Of a snapshot that another account shares. Source: EBS User Guide, "Share the KMS key used to
+# encrypt a shared Amazon EBS snapshot", which lists the rights to generate data keys too.
+TO_READ_SHARED = (*TO_READ, "kms:CreateGrant")
 ENCRYPT = ("kms:GenerateDataKey", "kms:Decrypt")
 DECRYPT = ("kms:Decrypt",)
 IdentityVerdict = Callable[[Role, Need], Verdict]
@@ -135,8 +138,11 @@ DENIED, DISABLED, INVALID, MISSING = range(4)
 
 
 def key_of(given: str, account: str, region: str) -> Any | None:
-    """The key that an id, an ARN or an alias names; None if there is none."""
-    backend = kms_backends[account][region]
+    """The key that an id, an ARN or an alias names; None if there is none.
+
+    An ARN may be of another account.
+    """
+    backend = kms_backends[owner_of(given) or account][region]
     if "alias/" in given and not backend.alias_exists(given[given.index("alias/") :]):
         return None
     return backend.keys.get(backend.any_id_to_key_id(given))
@@ -164,18 +170,18 @@ class KeyRing:
         Source: EBS User Guide, "Permissions to use KMS keys when copying snapshots"; aws-facts 1.4.
         """
         given, here = call.parameters, ec2_backends[account][call.region]
-        there = ec2_backends[account][given["SourceRegion"]]
-        source = there.snapshots.get(given["SourceSnapshotId"])
+        source = usable(account, given["SourceRegion"], given["SourceSnapshotId"])
         if source is None:
             return
-        uses = []
+        there, uses = source.ec2_backend, []
         if source.kms_key_id and not is_managed(there, source.kms_key_id):
-            uses.append((Use(source.kms_key_id, TO_READ, {}), given["SourceRegion"]))
+            to_read = TO_READ if there.account_id == account else TO_READ_SHARED
+            uses.append((Use(source.kms_key_id, to_read, {}), there))
         if given.get("KmsKeyId"):
-            uses.append((Use(given["KmsKeyId"], TO_WRITE, {}), call.region))
-        for use, region in uses:
+            uses.append((Use(given["KmsKeyId"], TO_WRITE, {}), here))
+        for use, where in uses:
             try:
-                self.require(principal, use, "ec2", account, region)
+                self.require(principal, use, "ec2", where.account_id, where.region_name)
             except Refused:
                 record(here).denied.add(source.id)
 
@@ -203,12 +209,13 @@ class KeyRing:
         if key.key_state != "Enabled":
             code = codes[DISABLED if key.key_state == "Disabled" else INVALID]
             raise Refused(code, f"{key.arn} is {key.key_state}")
-        if isinstance(principal, Operator):
+        foreign = owner_of(key.arn) != principal.account
+        if isinstance(principal, Operator) and not foreign:
             return
         context = self._context(principal, use, service, account, region)
         for action in use.actions:
             need = Need(action, key.arn, context)
-            verdict = self._verdict(principal, need, key.policy)
+            verdict = self._verdict(principal, need, key.policy, foreign=foreign)
             note(self._backbone, principal, need, verdict)
             if verdict != "allowed":
                 who = principal.name if isinstance(principal, Service) else principal.arn
@@ -218,7 +225,7 @@ class KeyRing:
 
     @staticmethod
     def _context(
-        principal: Role | Service, use: Use, service: str, account: str, region: str
+        principal: Principal, use: Use, service: str, account: str, region: str
     ) -> dict[str, str]:
         context = {f"kms:EncryptionContext:{key}": value for key, value in use.context.items()}
         if isinstance(principal, Service):
@@ -226,28 +233,38 @@ class KeyRing:
         else:
             via = f"{service}.{region}.amazonaws.com"
             context |= {"kms:ViaService": via, "kms:CallerAccount": principal.account}
+            context["aws:PrincipalArn"] = principal.arn
             if service == "ec2":
                 context["kms:GrantIsForAWSResource"] = "true"
         return context
 
-    def _verdict(self, principal: Role | Service, need: Need, key_policy: str) -> Verdict:
+    def _verdict(
+        self, principal: Principal, need: Need, key_policy: str, *, foreign: bool
+    ) -> Verdict:
         # Inside a key policy "*" is the key itself.
         document = json.loads(key_policy)
         if isinstance(principal, Service):
             return judge([document], need, Caller(principal.account, service=principal.name))
-        direct = judge([document], need, Caller(principal.account, arn=principal.arn))
-        own = self._identity(principal, need)
+        caller = Caller(principal.account, arn=principal.arn)
+        own = self._identity(principal, need) if isinstance(principal, Role) else "allowed"
+        if foreign:
+            return lets_in([document], need, caller) if own == "allowed" else own
+        direct = judge([document], need, caller)
         if "explicitDeny" in (direct, own):
             return "explicitDeny"
-        root = Caller(principal.account, arn=f"arn:aws:iam::{principal.account}:root")
+        root = root_of(principal.account)
         handed_over = judge([document], need, root) == "allowed" and own == "allowed"
         return "allowed" if direct == "allowed" or handed_over else "implicitDeny"
 
 
-def note(backbone: Backbone, principal: Role | Service, need: Need, verdict: Verdict) -> None:
+def note(backbone: Backbone, principal: Principal, need: Need, verdict: Verdict) -> None:
+    """Nothing of administrators, who are asked about by other accounts only."""
+    if isinstance(principal, Operator):
+        return
     backbone.record.decisions.append(
         {
             "principal": principal.name,
+            "account": principal.account,
             "source": principal.source_arn if isinstance(principal, Service) else None,
             "action": need.action,
             "resource": need.resource,

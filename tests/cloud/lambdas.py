@@ -149,6 +149,7 @@ class Functions:
         self._backbone.record.invocations.append(
             {
                 "function": function.name,
+                "account": function.account,
                 "region": function.region,
                 "time": began.isoformat(),
                 "request_id": outcome.request_id,

@@ -17,8 +17,8 @@ Context = Mapping[str, str | list[str]]
 KNOWN_KEYS = re.compile(
     r"aws:(RequestTag/.+|ResourceTag/.+|TagKeys|RequestedRegion|SourceArn|SourceAccount"
     r"|SecureTransport|PrincipalAccount|PrincipalArn|PrincipalOrgID|ResourceAccount|ViaAWSService|CalledVia)"
-    r"|ec2:(CreateAction|ResourceTag/.+|Region)|sts:ExternalId|iam:PassedToService"
-    r"|cloudwatch:namespace|sns:Protocol|sns:Endpoint|events:source|dynamodb:LeadingKeys"
+    r"|ec2:(CreateAction|ResourceTag/.+|Region|(Add|Remove)/userId)|sts:(ExternalId|RoleSessionName)|iam:PassedToService"
+    r"|cloudwatch:namespace|sns:Protocol|sns:Endpoint|events:(source|detail-type)|dynamodb:LeadingKeys"
     r"|kms:(ViaService|CallerAccount|GrantIsForAWSResource|EncryptionContext:.+)",
     re.IGNORECASE,
 )
@@ -154,6 +154,16 @@ def _names(principal: Any, caller: Caller) -> bool:
     return False
 
 
+def owner_of(resource: str) -> str | None:
+    """The account in an ARN; None where there is none."""
+    parts = resource.split(":")
+    return parts[4] if len(parts) > 5 and parts[4].isdigit() else None
+
+
+def root_of(account: str) -> Caller:
+    return Caller(account, arn=f"arn:aws:iam::{account}:root")
+
+
 def judge(
     documents: Iterable[Mapping[str, Any]], need: Need, caller: Caller | None = None
 ) -> Verdict:
@@ -166,3 +176,18 @@ def judge(
                     return "explicitDeny"
                 verdict = "allowed"
     return verdict
+
+
+def lets_in(documents: Iterable[Mapping[str, Any]], need: Need, caller: Caller) -> Verdict:
+    """What the policy of a resource, or of a role, says of the caller or of his whole account.
+
+    Either is only half of the answer to somebody of another account: his own policies are asked
+    as well. Source: "Cross-account policy evaluation logic" of the IAM User Guide.
+    """
+    known = list(documents)
+    who = {"aws:PrincipalAccount": caller.account, "aws:PrincipalArn": caller.arn or ""}
+    asked = Need(need.action, need.resource, {**who, **need.context})
+    verdicts = {judge(known, asked, named) for named in (caller, root_of(caller.account))}
+    if "explicitDeny" in verdicts:
+        return "explicitDeny"
+    return "allowed" if "allowed" in verdicts else "implicitDeny"

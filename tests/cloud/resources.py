@@ -249,7 +249,8 @@ class RoleKind(Kind):
 
     def update(self, at: Place, made: Made, old: Properties, new: Properties) -> Made:
         iam, name = at.client("iam"), made.physical_id
-        trust = json.dumps(new["AssumeRolePolicyDocument"])
+        # moto takes a policy without a version, as CDK's bootstrapping writes some, only at first.
+        trust = json.dumps({"Version": "2012-10-17", **new["AssumeRolePolicyDocument"]})
         iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust)
         self._revoke(iam, name, old)
         self._grant(iam, name, new)

@@ -17,7 +17,7 @@ from typing import Any
 
 import time_machine
 from flask import Flask
-from moto.iam.models import get_account_id_from
+from moto.iam import models as iam_models
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -25,8 +25,18 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from tests.cloud import buckets, ec2, events, lambdas, notices, replicas, transactions, wire
-from tests.cloud.backbone import Backbone, Operator, Principal
+from tests.cloud import (
+    accounts,
+    buckets,
+    ec2,
+    events,
+    lambdas,
+    notices,
+    replicas,
+    transactions,
+    wire,
+)
+from tests.cloud.backbone import Backbone, Principal
 from tests.cloud.cfn import Stacks
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
@@ -60,7 +70,7 @@ class NeverSettles(RuntimeError):
 
 
 class Cloud:
-    """One AWS account in one process; ``start`` serves it on loopback."""
+    """AWS accounts in one process; ``start`` serves them on loopback."""
 
     def __init__(self, clock: Clock) -> None:
         self.backbone = Backbone(clock)
@@ -75,11 +85,14 @@ class Cloud:
         self._moto = DomainDispatcherApplication(_loud)
         self._server: BaseWSGIServer | None = None
         self._patches = Patches()
+        known = accounts.reading_keys(iam_models.get_account_id_from)
+        self._patches.set(iam_models, "get_account_id_from", known)
         lambdas.install(self._patches)
         transactions.install(self._patches)
         replicas.install(self._patches)
         notices.install(self._patches, self.backbone.record.notices.append)
         buckets.install(self._patches)
+        events.install(self._patches)
         warnings.filterwarnings("ignore", message=r"Exception\(Refused\)")
         self._faults = CallFaults()
         self._event_faults = EventFaults(clock, self._buses.emit)
@@ -137,10 +150,7 @@ class Cloud:
     def _effect_on(
         self, call: Call, principal: Principal, environment: Environment | None
     ) -> Effect | None:
-        if environment is not None:
-            by = environment.deployed.name
-        else:
-            by = "" if isinstance(principal, Operator) else principal.name
+        by = environment.deployed.name if environment is not None else principal.name
         with self.backbone.lock:
             self.backbone.record.count(by, f"{call.service}.{call.operation}")
         return self._faults.effect_on(f"{call.service}.{call.operation}", by, call.attempt)
@@ -160,7 +170,7 @@ class Cloud:
             return call.error(Refused("InternalFailure", message, 500))
 
     def _respond(self, call: Call, principal: Principal, environ: Environ) -> Reply:
-        account = get_account_id_from(call.access_key)
+        account = principal.account
         self._gate.check(principal, call, account)
         match call.service, call.operation:
             case "cloudformation", _:

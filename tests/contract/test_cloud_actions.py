@@ -164,3 +164,35 @@ def test_a_function_is_invoked_and_a_topic_published_to_by_their_arns() -> None:
         Need("lambda:InvokeFunction", FUNCTION)
     ]
     assert needed("sns", "Publish", TopicArn=TOPIC) == [Need("sns:Publish", TOPIC)]
+
+
+def test_who_shares_a_snapshot_needs_the_right_for_each_account_and_has_its_tags_in_context(
+    cloud: InProcessCloud,
+) -> None:
+    ec2 = cloud.client("ec2", REGION)
+    volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=8)["VolumeId"]
+    tags = [{"ResourceType": "snapshot", "Tags": [{"Key": "a", "Value": "b"}]}]
+    snapshot = ec2.create_snapshot(VolumeId=volume, TagSpecifications=tags)["SnapshotId"]
+    bears = {"aws:ResourceTag/a": "b", "ec2:ResourceTag/a": "b"}
+
+    def context(**change: Any) -> list[Any]:
+        return [
+            need.context
+            for need in needed("ec2", "ModifySnapshotAttribute", SnapshotId=snapshot, **change)
+        ]
+
+    both = {"Add": [{"UserId": "1"}, {"UserId": "2"}], "Remove": [{"UserId": "3"}]}
+    assert context(CreateVolumePermission=both) == [
+        {**bears, "ec2:Add/userId": one, "ec2:Remove/userId": "3"} for one in ("1", "2")
+    ]
+    assert context(OperationType="remove", UserIds=["1"]) == [{**bears, "ec2:Remove/userId": "1"}]
+
+
+@pytest.mark.parametrize(
+    "more", [{"Policy": "{}"}, {"Tags": []}, {"SourceIdentity": "x"}, {"PolicyArns": []}]
+)
+def test_a_session_that_is_narrowed_or_tagged_is_not_taught(more: dict[str, Any]) -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/x"
+
+    with pytest.raises(NotTaught):
+        needed("sts", "AssumeRole", RoleArn=role, RoleSessionName="x", **more)

@@ -46,7 +46,7 @@ def copy(away: Any, snapshot: str, **given: Any) -> str:
     return str(made["SnapshotId"])
 
 
-def in_account(cloud: InProcessCloud, account: str) -> Any:
+def by_a_role(cloud: InProcessCloud, account: str) -> Any:
     """EC2 of the account, by a role in it."""
     given = cloud.client("sts").assume_role(
         RoleArn=f"arn:aws:iam::{account}:role/vault", RoleSessionName="test"
@@ -58,6 +58,11 @@ def in_account(cloud: InProcessCloud, account: str) -> Any:
         aws_secret_access_key=given["SecretAccessKey"],
         aws_session_token=given["SessionToken"],
     )
+
+
+def share(ec2: Any, snapshot: str) -> None:
+    add = {"Add": [{"UserId": OTHER}]}
+    ec2.modify_snapshot_attribute(SnapshotId=snapshot, CreateVolumePermission=add)
 
 
 def shown(ec2: Any, snapshot: str) -> dict[str, Any]:
@@ -189,13 +194,11 @@ def test_a_snapshot_is_copied_by_another_account_only_while_it_is_shared(
     cloud: InProcessCloud, ec2: Any, take: Take
 ) -> None:
     source = take()
-    vault = in_account(cloud, OTHER)
+    vault = cloud.client("ec2", AWAY, OTHER)
     with refused("InvalidSnapshot.NotFound"):
         copy(vault, source)
 
-    ec2.modify_snapshot_attribute(
-        SnapshotId=source, CreateVolumePermission={"Add": [{"UserId": OTHER}]}
-    )
+    share(ec2, source)
     made = copy(vault, source)
     ec2.modify_snapshot_attribute(
         SnapshotId=source, CreateVolumePermission={"Remove": [{"UserId": OTHER}]}
@@ -214,6 +217,84 @@ def test_a_snapshot_under_the_key_that_aws_manages_cannot_be_shared(
     source = take(encrypted)
 
     with refused("OperationNotPermitted"):
-        ec2.modify_snapshot_attribute(
-            SnapshotId=source, CreateVolumePermission={"Add": [{"UserId": OTHER}]}
-        )
+        share(ec2, source)
+
+
+def test_a_role_copies_into_its_account_what_is_shared_with_it(
+    cloud: InProcessCloud, ec2: Any, take: Take
+) -> None:
+    source = take()
+    share(ec2, source)
+    vault = by_a_role(cloud, OTHER)
+
+    made = copy(vault, source)
+
+    assert shown(vault, made)["OwnerId"] == OTHER
+    with refused("InvalidSnapshot.NotFound"):
+        shown(cloud.client("ec2", HOME, OTHER), made)
+
+
+def test_each_account_has_its_own_snapshots_and_copies(
+    cloud: InProcessCloud, ec2: Any, away: Any, take: Take
+) -> None:
+    source = take()
+    share(ec2, source)
+    vault = cloud.client("ec2", AWAY, OTHER)
+
+    mine, theirs = copy(away, source), copy(vault, source)
+
+    cloud.clock.advance(HOUR)
+    for one, owned in ((away, mine), (vault, theirs)):
+        found = one.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        assert [snapshot["SnapshotId"] for snapshot in found] == [owned]
+        assert one.describe_snapshots(SnapshotIds=[mine, theirs])["Snapshots"] == found
+    told = [(one["account"], one["detail"]["incremental"]) for one in cloud.events[-2:]]
+    assert sorted(told) == [("123456789012", "false"), (OTHER, "false")]
+
+
+def test_each_account_has_its_own_slots(
+    cloud: InProcessCloud, ec2: Any, away: Any, take: Take
+) -> None:
+    source = take()
+    share(ec2, source)
+    vault = cloud.client("ec2", AWAY, OTHER)
+    cloud.ec2.foreign_copies |= {AWAY: 19, (OTHER, AWAY): 18}
+
+    for one, free in ((away, 1), (vault, 2)):
+        for _ in range(free):
+            copy(one, source)
+        with refused("ResourceLimitExceeded"):
+            copy(one, source)
+
+
+def test_the_tags_of_a_shared_snapshot_are_seen_by_its_owner_only(
+    cloud: InProcessCloud, ec2: Any, take: Take
+) -> None:
+    source = take()
+    share(ec2, source)
+    ec2.create_tags(Resources=[source], Tags=[{"Key": "lineage", "Value": "one"}])
+    vault = cloud.client("ec2", HOME, OTHER)
+    tagged = [{"Name": "tag-key", "Values": ["lineage"]}]
+
+    assert "Tags" not in shown(vault, source)
+    assert vault.describe_snapshots(Filters=tagged)["Snapshots"] == []
+    assert len(ec2.describe_snapshots(Filters=tagged)["Snapshots"]) == 1
+
+
+def test_a_copy_in_another_account_needs_the_key_of_its_source_and_has_one_of_its_own(
+    cloud: InProcessCloud, ec2: Any, take: Take
+) -> None:
+    key = a_key(cloud, HOME)
+    encrypted = {"AvailabilityZone": f"{HOME}a", "Size": 8, "Encrypted": True, "KmsKeyId": key}
+    source = take(ec2.create_volume(**encrypted)["VolumeId"])
+    share(ec2, source)
+    vault = cloud.client("ec2", AWAY, OTHER)
+    own = cloud.client("kms", AWAY, OTHER).create_key()["KeyMetadata"]["Arn"]
+
+    made = copy(vault, source, Encrypted=True, KmsKeyId=own)
+    cloud.client("kms", HOME).disable_key(KeyId=key.rpartition("/")[2])
+    late = copy(vault, source, Encrypted=True, KmsKeyId=own)
+
+    cloud.clock.advance(HOUR)
+    assert (shown(vault, made)["State"], shown(vault, made)["KmsKeyId"]) == ("completed", own)
+    assert shown(vault, late)["State"] == "error"

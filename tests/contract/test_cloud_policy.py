@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.policy import Caller, Need, NotTaught, judge
+from tests.cloud.policy import Caller, Need, NotTaught, judge, lets_in, owner_of
 
 SNAPSHOT = "arn:aws:ec2:eu-west-1::snapshot/snap-1"
 DELETE = Need("ec2:DeleteSnapshot", SNAPSHOT)
@@ -117,6 +117,36 @@ def test_the_root_of_an_account_is_not_each_of_its_roles() -> None:
 
     assert judge([document], DELETE, role) == "implicitDeny"
     assert judge([document], DELETE, root) == "allowed"
+
+
+def test_another_account_is_let_in_as_a_whole_or_by_its_role() -> None:
+    caller = Caller("2", arn="arn:aws:iam::2:role/x")
+
+    def let_in(principal: str, effect: str = "Allow", **more: Any) -> str:
+        return lets_in([policy(effect, Principal={"AWS": principal}, **more)], DELETE, caller)
+
+    by_role = {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::2:role/*"}}
+    by_account = {"StringEquals": {"aws:PrincipalAccount": "1"}}
+    assert let_in("2") == let_in("arn:aws:iam::2:root") == let_in(str(caller.arn)) == "allowed"
+    assert let_in("1") == let_in("arn:aws:iam::2:role/y") == "implicitDeny"
+    assert let_in("2", "Deny") == "explicitDeny"
+    assert let_in("2", Condition=by_role) == "allowed"
+    assert let_in("2", Condition=by_account) == "implicitDeny"
+
+
+@pytest.mark.parametrize(
+    ("resource", "account"),
+    [
+        ("*", None),
+        (SNAPSHOT, None),
+        ("arn:aws:s3:::bucket/a:b:c", None),
+        ("arn:aws:iam::aws:policy/AdministratorAccess", None),
+        ("arn:aws:iam::210987654321:role/x", "210987654321"),
+        ("arn:aws:kms:eu-west-1:210987654321:key/k", "210987654321"),
+    ],
+)
+def test_the_owner_of_a_resource_is_in_its_arn(resource: str, account: str | None) -> None:
+    assert owner_of(resource) == account
 
 
 def test_a_service_is_named_by_its_principal() -> None:

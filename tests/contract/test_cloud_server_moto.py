@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 
@@ -86,6 +87,14 @@ def test_moto_still_forgets_the_policy_of_a_queue_when_other_attributes_are_set(
     assert "Policy" not in kept.get("Attributes", {})
 
 
+def test_moto_still_takes_a_trust_policy_without_a_version_only_at_first(moto: Any) -> None:
+    trust = json.dumps({"Statement": []})
+    moto("iam").create_role(RoleName="r", AssumeRolePolicyDocument=trust)
+
+    with pytest.raises(ClientError, match="MalformedPolicyDocument"):
+        moto("iam").update_assume_role_policy(RoleName="r", PolicyDocument=trust)
+
+
 def test_moto_still_takes_any_expression_for_a_schedule(moto: Any) -> None:
     made = moto("scheduler").create_schedule(
         Name="s",
@@ -95,6 +104,16 @@ def test_moto_still_takes_any_expression_for_a_schedule(moto: Any) -> None:
     )
 
     assert made["ScheduleArn"].endswith("schedule/default/s")
+
+
+def test_moto_still_lets_a_principal_have_but_one_statement_on_a_bus(moto: Any) -> None:
+    for sid in ("one", "two"):
+        moto("events").put_permission(
+            Action="events:PutEvents", Principal="210987654321", StatementId=sid
+        )
+
+    policy = json.loads(moto("events").describe_event_bus()["Policy"])
+    assert [statement["Sid"] for statement in policy["Statement"]] == ["two"]
 
 
 def test_moto_still_accepts_events_in_the_name_of_aws(moto: Any) -> None:

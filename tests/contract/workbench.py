@@ -12,6 +12,7 @@ from tests.cloud.driver import CloudProcess
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
+OTHER = "210987654321"
 NUMBER = count(1)
 # Action, resource, and the other elements of the statement, if any.
 Allowed = tuple[str, str] | tuple[str, str, dict[str, Any]]
@@ -19,6 +20,14 @@ Allowed = tuple[str, str] | tuple[str, str, dict[str, Any]]
 HANDLER = """
 import json
 import boto3
+
+def clients(event):
+    if not isinstance(event, dict) or "as" not in event:
+        return boto3.client
+    given = boto3.client("sts").assume_role(RoleSessionName="test", **event["as"])["Credentials"]
+    return boto3.Session(
+        given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
+    ).client
 
 def calls_in(event):
     yield from event.get("calls", [])
@@ -29,21 +38,23 @@ def calls_in(event):
 def handler(event, context):
     if event == "fail":
         raise ValueError("asked to fail")
+    client = clients(event)
     for service, call, given in calls_in(event):
-        getattr(boto3.client(service), call)(**given)
+        getattr(client(service), call)(**given)
     return RESULT
 """
 
 
 class Bench:
-    """Makes the few resources that a test needs, each with a name of its own."""
+    """Makes the few resources that a test needs in an account, each with a name of its own."""
 
-    def __init__(self, cloud: CloudProcess) -> None:
+    def __init__(self, cloud: CloudProcess, account: str = ACCOUNT) -> None:
         self.cloud = cloud
+        self.account = account
         self.number = next(NUMBER)
 
     def client(self, service: str, config: Config | None = None) -> Any:
-        return self.cloud.client(service, REGION, config)
+        return self.cloud.client(service, REGION, config, account=self.account)
 
     def name(self, what: str) -> str:
         return f"{what}-{self.number}"
@@ -52,7 +63,7 @@ class Bench:
         """Its URL and ARN."""
         sqs = self.client("sqs")
         url = sqs.create_queue(QueueName=self.name(what), Attributes=attributes)["QueueUrl"]
-        return url, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{self.name(what)}"
+        return url, f"arn:aws:sqs:{REGION}:{self.account}:{self.name(what)}"
 
     def topic(self, **attributes: str) -> str:
         """Its ARN."""
@@ -77,12 +88,12 @@ class Bench:
         return list(answer.get("Messages", []))
 
     def role(self, service: str, *allowed: Allowed, what: str = "role") -> str:
+        return self.trusting({"Principal": {"Service": service}}, *allowed, what=what)
+
+    def trusting(self, whom: dict[str, Any], *allowed: Allowed, what: str = "role") -> str:
+        """A role; ``whom``: the principal in its trust policy, and conditions if any."""
         iam = self.client("iam")
-        trust = {
-            "Effect": "Allow",
-            "Principal": {"Service": service},
-            "Action": "sts:AssumeRole",
-        }
+        trust = {"Effect": "Allow", "Action": "sts:AssumeRole", **whom}
         document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
         name = self.name(what)
         arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
@@ -119,7 +130,7 @@ class Bench:
         return [(f"sqs:{action}", queue[1]) for action in actions]
 
     def key(self, *statements: dict[str, Any]) -> str:
-        root = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+        root = {"AWS": f"arn:aws:iam::{self.account}:root"}
         owner = {"Effect": "Allow", "Principal": root, "Action": "kms:*", "Resource": "*"}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [owner, *statements]})
         return str(self.client("kms").create_key(Policy=policy)["KeyMetadata"]["Arn"])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from tests.cloud import accounts
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.throttling import Buckets
 
@@ -58,9 +59,10 @@ class Conditions:
     ``lag``: how long a snapshot, volume or instance made from now on is not seen by describes, and
     a snapshot deleted from now on still is.
     ``archiving``: how long it takes to archive a snapshot from now on.
-    ``closed_regions``: Regions that the account did not opt in to.
+    ``closed_regions``: Regions that no account opted in to.
     ``copy_slots``: copies under way at most in each destination Region, of which others than us
-    take ``foreign_copies``, by Region. Source: aws-facts 1.1.
+    take ``foreign_copies``, by Region of the home account, or by account and Region. Source:
+    aws-facts 1.1.
     ``outcomes``: by the id of a volume, or of a snapshot that is copied. ``images``: by AMI id; any
     other AMI id is a plain ``Image()``.
     """
@@ -72,7 +74,7 @@ class Conditions:
     archiving: timedelta = timedelta(0)
     closed_regions: set[str] = field(default_factory=set)
     copy_slots: int = 20
-    foreign_copies: dict[str, int] = field(default_factory=dict)
+    foreign_copies: dict[str | tuple[str, str], int] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
     broad_describes: list[BroadDescribe] = field(default_factory=list)
@@ -80,6 +82,10 @@ class Conditions:
 
     def image(self, image_id: str) -> Image:
         return self.images.get(image_id) or Image()
+
+    def copies_of_others(self, account: str, region: str) -> int:
+        at_home = self.foreign_copies.get(region, 0) if account == accounts.HOME else 0
+        return at_home + self.foreign_copies.get((account, region), 0)
 
 
 @dataclass(frozen=True)

@@ -170,18 +170,24 @@ def _within(params: dict[str, Any]) -> timedelta | None:
     return timedelta(minutes=int(given))
 
 
+def usable(account: str, region: str, snapshot_id: str) -> Any | None:
+    """The snapshot, if it is the account's own or shared with it."""
+    for owner in list(ec2_backends):
+        found = ec2_backends[owner][region].snapshots.get(snapshot_id)
+        if found is not None and (
+            owner == account or account in found.create_volume_permission_userids
+        ):
+            return found
+    return None
+
+
 def _source(request: Request) -> Any:
     """The code for one that is not completed, or archived, was not seen on an account."""
     params, account = request.params, request.backend.account_id
     check_id("snap", params.get("SourceSnapshotId"))
     region, id_ = str(params.get("SourceRegion")), str(params["SourceSnapshotId"])
-    for owner in list(ec2_backends):
-        found = ec2_backends[owner][region].snapshots.get(id_)
-        if found is not None and (
-            owner == account or account in found.create_volume_permission_userids
-        ):
-            break
-    else:
+    found = usable(account, region, id_)
+    if found is None:
         raise no_snapshot(id_)
     if found.status != "completed":
         raise refusal("IncorrectState", f"Snapshot '{id_}' is {found.status}.")
@@ -227,7 +233,9 @@ def _found(given: str, account: str, region: str) -> tuple[str, bool]:
 def _check_slots(world: World, backend: Any) -> None:
     """Source: aws-facts 1.1, "Concurrent snapshot copies per destination Region"."""
     conditions = world.conditions
-    taken = len(record(backend).pending) + conditions.foreign_copies.get(backend.region_name, 0)
+    taken = len(record(backend).pending) + conditions.copies_of_others(
+        backend.account_id, backend.region_name
+    )
     if taken >= conditions.copy_slots:
         raise refusal(
             "ResourceLimitExceeded",
@@ -259,7 +267,7 @@ def handle_modify_snapshot_attribute(_: World, request: Request) -> dict[str, An
     """Source: EBS User Guide, "Share an Amazon EBS snapshot": none that is encrypted under the key
     that AWS manages. The code of that refusal was not seen on an account."""
     snapshot = request.snapshot()
-    changed = _changed_users(request.params)
+    changed = changed_users(request.params)
     if changed["Add"] and is_managed(request.backend, snapshot.kms_key_id):
         raise refusal(
             "OperationNotPermitted",
@@ -279,7 +287,7 @@ def is_managed(backend: Any, key: str | None) -> bool:
     )
 
 
-def _changed_users(params: dict[str, Any]) -> dict[str, set[str]]:
+def changed_users(params: dict[str, Any]) -> dict[str, set[str]]:
     """Both forms that the API has: users with an operation, or lists of what to add or remove."""
     permission = params.get("CreateVolumePermission") or {}
     changed = {

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from tests.cloud.ec2.errors import refusal
-from tests.cloud.ec2.tags import tags_of
+from tests.cloud.ec2.tags import Tags, tags_of
 
 MAX_FILTERS = 50
 MAX_VALUES = 200
@@ -34,8 +34,10 @@ def wildcard(pattern: str) -> re.Pattern[str]:
     )
 
 
-def matcher(filters: list[dict[str, Any]], fields: Fields) -> Test:
-    """A test that holds for what matches every filter.
+def matcher(
+    filters: list[dict[str, Any]], fields: Fields, tags: Callable[[Any], Tags] = tags_of
+) -> Test:
+    """A test that holds for what matches every filter, under the ``tags`` that the caller sees.
 
     Raises:
         InvalidParameterValue: no such filter, or one without name or values.
@@ -43,11 +45,11 @@ def matcher(filters: list[dict[str, Any]], fields: Fields) -> Test:
     """
     if len(filters) > MAX_FILTERS:
         raise refusal("FilterLimitExceeded", f"more than {MAX_FILTERS} filters")
-    tests = [_test(given.get("Name"), given.get("Values") or [], fields) for given in filters]
+    tests = [_test(given.get("Name"), given.get("Values") or [], fields, tags) for given in filters]
     return lambda item: all(test(item) for test in tests)
 
 
-def _test(name: str | None, values: list[str], fields: Fields) -> Test:
+def _test(name: str | None, values: list[str], fields: Fields, tags: Callable[[Any], Tags]) -> Test:
     if not name:
         raise refusal("InvalidParameterValue", "The filter 'null' is invalid")
     if not values:
@@ -56,7 +58,7 @@ def _test(name: str | None, values: list[str], fields: Fields) -> Test:
         raise refusal("FilterLimitExceeded", f"more than {MAX_VALUES} values for '{name}'")
     if any(len(value) > MAX_LENGTH for value in values):
         raise refusal("InvalidParameterValue", f"more than {MAX_LENGTH} characters in '{name}'")
-    texts = _field(name, fields)
+    texts = _field(name, fields, tags)
     literals = {value for value in values if not set(value) & set("*?\\")}
     patterns = [wildcard(value) for value in values if value not in literals]
     return lambda item: any(
@@ -65,12 +67,14 @@ def _test(name: str | None, values: list[str], fields: Fields) -> Test:
     )
 
 
-def _field(name: str, fields: Fields) -> Callable[[Any], Iterable[str]]:
+def _field(
+    name: str, fields: Fields, tags: Callable[[Any], Tags]
+) -> Callable[[Any], Iterable[str]]:
     if name.startswith("tag:"):
         key = name.removeprefix("tag:")
-        return lambda item: [tags_of(item)[key]] if key in tags_of(item) else []
+        return lambda item: [tags(item)[key]] if key in tags(item) else []
     if name == "tag-key":
-        return lambda item: tags_of(item)
+        return tags
     if name not in fields:
         raise refusal("InvalidParameterValue", f"The filter '{name}' is invalid")
     return lambda item: [_text(value) for value in fields[name](item) if value is not None]

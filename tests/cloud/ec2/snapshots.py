@@ -147,9 +147,15 @@ def _check_unused(world: World, backend: Any, snapshot: Any) -> None:
 
 
 def handle_describe_snapshots(world: World, request: Request) -> dict[str, Any]:
-    """Source: EC2 API Reference, DescribeSnapshots: who sees what, OwnerIds, RestorableBy."""
+    """Source: EC2 API Reference, DescribeSnapshots: who sees what, OwnerIds, RestorableBy; EC2 User
+    Guide, "Tag your Amazon EC2 resources": tags of what is shared are of one account only."""
     params = request.params
-    matches = filters.matcher(params.get("Filters") or [], _FIELDS)
+
+    def seen(snapshot: Any) -> tags.Tags:
+        found: tags.Tags = request.backend.tags.get(snapshot.id, {})
+        return found
+
+    matches = filters.matcher(params.get("Filters") or [], _FIELDS, seen)
     request.end_dry_run()
     request.note_if_broad(world)
     found = [
@@ -160,7 +166,8 @@ def handle_describe_snapshots(world: World, request: Request) -> dict[str, Any]:
         and matches(snapshot)
     ]
     page, token = paging.page(params, found, lambda snapshot: str(snapshot.id), "SnapshotIds")
-    return {"Snapshots": [rendered(snapshot) for snapshot in page], "NextToken": token}
+    shown = [{**rendered(one), "Tags": tags.listed(seen(one))} for one in page]
+    return {"Snapshots": shown, "NextToken": token}
 
 
 def _candidates(request: Request) -> list[Any]:

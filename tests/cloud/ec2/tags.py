@@ -80,7 +80,11 @@ def tags_of(resource: Any) -> Tags:
 
 def rendered(resource: Any) -> list[dict[str, str]] | None:
     """None without tags: EC2 then leaves them out of the answer."""
-    return [{"Key": key, "Value": value} for key, value in tags_of(resource).items()] or None
+    return listed(tags_of(resource))
+
+
+def listed(tags: Tags) -> list[dict[str, str]] | None:
+    return [{"Key": key, "Value": value} for key, value in tags.items()] or None
 
 
 def requested(operation: str, params: dict[str, Any], *kinds: str) -> dict[str, Tags]:
