@@ -11,11 +11,17 @@ from infra.stacks.destination import DestinationStack
 from infra.stacks.forwarder import ForwarderStack
 from infra.stacks.lastgood import LastgoodStack
 from infra.stacks.state import StateStack
-from lastgood.domain.policy import Policy, copy_places, source_regions
+from infra.stacks.vault import VaultStack
+from lastgood.domain.policy import Policy, copy_places, shared_regions, source_regions
 
 POLICIES = "lastgood:policies"
 REGION = "lastgood:region"
 EMAIL = "lastgood:email"
+EXTERNAL_ID = "lastgood:external_id"
+
+
+class AccountUnknown(Exception):
+    """Policies name other accounts, and nothing says which of them is home."""
 
 
 class RegionUnknown(Exception):
@@ -23,15 +29,15 @@ class RegionUnknown(Exception):
 
 
 def build(app: App, *, account: str | None, region: str | None) -> None:
-    """Add every stack to ``app``. Its context says which policies, and may say which Region and
-    whom to tell by e-mail.
+    """Add every stack to ``app``. Its context says which policies, and may say which Region, whom
+    to tell by e-mail, and which external id roles in other accounts ask for.
 
     ``account`` and ``region`` are those that the CLI goes to by default; None if it has none.
 
     Raises:
         PolicyInvalid: the policies have mistakes.
         OSError: there are no policies to read.
-        RegionUnknown: see there.
+        RegionUnknown, AccountUnknown: see there.
         PackagesMissing: the layer cannot be made.
     """
     home: str | None = app.node.try_get_context(REGION) or region
@@ -48,6 +54,17 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
         )
         for region in sorted(sources | destinations)
     }
+    external_id = app.node.try_get_context(EXTERNAL_ID) or f"lastgood-{account}"
+    for region, of in _vaults(policies, account):
+        VaultStack(
+            app,
+            f"Lastgood-{of}-{region}",
+            home=str(home),
+            home_account=str(account),
+            copied=shared_regions(policies.values(), str(home)),
+            external_id=external_id,
+            env=Environment(account=of, region=region),
+        )
     state = StateStack(app, "LastgoodState", replicas=sorted(destinations), env=here)
     for region in sorted(destinations):
         state.add_stack_dependency(further[region], "the key of the ledger's replica is there")
@@ -56,6 +73,7 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
         "Lastgood",
         policies=policies,
         state=state,
+        external_id=external_id,
         email=app.node.try_get_context(EMAIL),
         env=here,
     )
@@ -71,7 +89,7 @@ def _further_regions(
     """
     if home is not None:
         places = copy_places(policies.values(), account or "")
-        copied_to = {region for region, _ in places}
+        copied_to = {region for region, of in places if of == (account or "")}
         return {*source_regions(policies.values(), home)} - {home}, copied_to - {home}
     naming = sorted(
         name for name, policy in policies.items() if policy.select.regions or policy.copies
@@ -82,3 +100,19 @@ def _further_regions(
             f"goes: set AWS_REGION, or give cdk the option -c {REGION}=eu-west-1"
         )
     return set(), set()
+
+
+def _vaults(policies: Mapping[str, Policy], account: str | None) -> list[tuple[str, str]]:
+    """Region and account of each place in another account.
+
+    Raises:
+        AccountUnknown: see there.
+    """
+    places = copy_places(policies.values(), account or "")
+    abroad = [one for one in places if one[1] not in ("", account)]
+    if abroad and account is None:
+        raise AccountUnknown(
+            f"policies that copy to other accounts ({', '.join(sorted({of for _, of in abroad}))}) "
+            "need to know in which Lastgood itself goes: log in to it, or set CDK_DEFAULT_ACCOUNT"
+        )
+    return abroad

@@ -149,6 +149,14 @@ class Row:
         return f"lastgood-{self.name.replace('_', '-')}"
 
     @property
+    def enters_vaults(self) -> bool:
+        return grants.ENTER_VAULTS in self.grants
+
+    def role_name(self, region: str) -> str | None:
+        """Of a function that other accounts let in, who have to name it; others need none."""
+        return f"{self.physical_name}-{region}" if self.enters_vaults else None
+
+    @property
     def construct_id(self) -> str:
         return self.name.title().replace("_", "")
 
@@ -214,7 +222,9 @@ CATALOG = (
             grants.FIND_SNAPSHOTS,
             grants.COPY_SNAPSHOTS,
             grants.USE_COPY_KEYS,
-            grants.REMOVE_BROKEN_COPIES,
+            grants.SHARE_SNAPSHOTS,
+            grants.REMOVE_COPIES,
+            grants.ENTER_VAULTS,
             grants.RECORD_COPIES,
         ),
         timeout=120,
@@ -251,6 +261,7 @@ CATALOG = (
             grants.PLAN_PRUNES,
             grants.STORE_PLANS,
             grants.SEND_PRUNE_MESSAGES,
+            grants.ENTER_VAULTS,
             grants.ASK_PRUNER,
             grants.TELL_PEOPLE,
         ),
@@ -267,6 +278,7 @@ CATALOG = (
             grants.READ_POLICIES,
             grants.JUDGE_SNAPSHOTS,
             grants.DELETE_SNAPSHOTS,
+            grants.ENTER_VAULTS,
             grants.RECORD_DELETES,
             grants.READ_PLANS,
             grants.SEND_PRUNE_MESSAGES,

@@ -18,11 +18,12 @@ class Places:
     """What grants speak of, as ARNs; ``policies`` is a path. Empty: there is none here.
 
     ``regions``: those in which sources are, so where EC2 may be called; ``copied``: those of
-    sources that are copied, and ``destinations``: those in which the copies are to be; home if
-    nothing is. ``queue``,
-    ``dead_letters`` and ``log_group`` are the function's own. ``planner`` and ``pruner`` are the
-    functions that plan, ``plans`` is a bucket, ``function`` what a schedule invokes, ``rules`` what
-    put messages into the queue.
+    sources that are copied, and ``destinations``: those in which the copies are to be, in this
+    account; home if nothing is. ``shared``: those of sources that are copied to other accounts,
+    ``vaults``: the roles there, and ``home``: the account of the sources, for a role there.
+    ``queue``, ``dead_letters`` and ``log_group`` are the function's own. ``planner`` and ``pruner``
+    are the functions that plan, ``plans`` is a bucket, ``function`` what a schedule invokes,
+    ``rules`` what put messages into the queue.
     """
 
     partition: str
@@ -31,6 +32,9 @@ class Places:
     regions: tuple[str, ...] = ()
     copied: tuple[str, ...] = ()
     destinations: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    vaults: tuple[str, ...] = ()
+    home: str = ""
     key: str = ""
     table: str = ""
     bus: str = ""
@@ -101,16 +105,18 @@ class Grant:
     setting: str = ""
 
     def statements(self, places: Places) -> list[iam.PolicyStatement]:
-        """Raises ValueError for a grant on something that is not there."""
+        """Without those on no resource at all. Raises ValueError for a grant on something that is
+        not there."""
         return [
             iam.PolicyStatement(
                 sid=f"{self.name.title().replace('_', '')}{number}",
                 actions=list(right.actions),
-                resources=self._resources(right, places),
+                resources=resources,
                 conditions=dict(right.when(places)) or None,
                 principals=[iam.ServicePrincipal(self.to)] if self.to else None,
             )
             for number, right in enumerate(self.rights, start=1)
+            if (resources := self._resources(right, places))
         ]
 
     def _resources(self, right: Right, places: Places) -> list[str]:
@@ -220,14 +226,27 @@ def _via_ec2_in(regions: Callable[[Places], Sequence[str]], *, grant: bool = Fal
     return when
 
 
-def _keys_in(regions: Callable[[Places], Sequence[str]]) -> Where:
+def _keys_in(regions: Callable[[Places], Sequence[str]], *, at_home: bool = False) -> Where:
     def on(places: Places) -> Sequence[str]:
+        account = places.home if at_home else places.account
         return [
-            f"arn:{places.partition}:kms:{region}:{places.account}:key/*"
-            for region in regions(places)
+            f"arn:{places.partition}:kms:{region}:{account}:key/*" for region in regions(places)
         ]
 
     return on
+
+
+def _sharing(key: str) -> When:
+    """``key``: whether it is to be shared, or no more."""
+
+    def when(places: Places) -> Conditions:
+        with_vaults = {key: [one.split(":")[4] for one in places.vaults]}
+        return {
+            "StringEquals": {"aws:RequestedRegion": list(places.shared), **with_vaults},
+            "Null": {f"aws:ResourceTag/{tags.POINT}": "false"},
+        }
+
+    return when
 
 
 def _copied(places: Places) -> Sequence[str]:
@@ -343,6 +362,7 @@ REMOVE_SURPLUS = Grant(
 
 COPY_SNAPSHOTS = Grant(
     name="COPY_SNAPSHOTS",
+    setting="accounts",
     reason="Copies snapshots of points to where policies want them; each copy bears the tags of "
     "its point and of the operation, so that none can be an orphan; finds them again",
     rights=(
@@ -366,6 +386,29 @@ COPY_SNAPSHOTS = Grant(
             wide="a copy has no id before it is made; it is tagged only in the making",
         ),
         Right(actions=("ec2:DescribeSnapshots",), on=_all, when=_in_destinations, wide=NO_RESOURCE),
+    ),
+)
+
+ENTER_VAULTS = Grant(
+    name="ENTER_VAULTS",
+    setting="external_id",
+    reason="Enters the accounts that copies go to, by the roles that are made there for it",
+    rights=(Right(actions=("sts:AssumeRole",), on=lambda places: places.vaults),),
+)
+
+_WHICH_IS_SHARED = "which points are copied, the policies say at run time; none but ours is shared"
+
+SHARE_SNAPSHOTS = Grant(
+    name="SHARE_SNAPSHOTS",
+    reason="Shares a snapshot with the account that it is copied to, and no other, while it is",
+    rights=tuple(
+        Right(
+            actions=("ec2:ModifySnapshotAttribute",),
+            on=lambda places: places.snapshots_in(places.shared),
+            when=_sharing(key),
+            wide=_WHICH_IS_SHARED,
+        )
+        for key in ("ec2:Add/userId", "ec2:Remove/userId")
     ),
 )
 
@@ -399,9 +442,40 @@ USE_COPY_KEYS = Grant(
     ),
 )
 
-REMOVE_BROKEN_COPIES = Grant(
-    name="REMOVE_BROKEN_COPIES",
-    reason="Deletes copies that ended in error, and what is left of one that is given up",
+COPY_INTO_VAULT = Grant(
+    name="COPY_INTO_VAULT",
+    reason="Copies what is shared with the account; each copy bears the tags of its point and of "
+    "the operation, so that none can be an orphan; finds them again",
+    rights=(
+        Right(
+            actions=("ec2:CopySnapshot",),
+            on=lambda places: places.snapshots_in(places.copied),
+            when=_in_destinations,
+            wide="tags of another account's snapshots are not seen; but only what is shared can be "
+            "copied",
+        ),
+        *COPY_SNAPSHOTS.rights[1:],
+    ),
+)
+
+USE_VAULT_KEYS = Grant(
+    name="USE_VAULT_KEYS",
+    reason="EC2 reads a snapshot with the key of the sources' account, whose policy has to let "
+    "this one use it, and encrypts the copy with one of this account",
+    rights=(
+        Right(
+            actions=("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:ReEncryptFrom"),
+            on=_keys_in(_copied, at_home=True),
+            when=_via_ec2_in(_copied),
+            wide=KEYS_OF_OTHERS,
+        ),
+        *USE_COPY_KEYS.rights[1:],
+    ),
+)
+
+REMOVE_COPIES = Grant(
+    name="REMOVE_COPIES",
+    reason="Deletes copies that retention frees, that ended in error, or that are given up",
     rights=(
         Right(
             actions=("ec2:DeleteSnapshot",),
@@ -796,6 +870,18 @@ def _from_rule(places: Places) -> Conditions:
     return {"ArnEquals": {"aws:SourceArn": rules[0] if len(rules) == 1 else list(rules)}}
 
 
+FORWARDED_EVENTS = Grant(
+    name="FORWARDED_EVENTS",
+    reason="The account of a vault sends EBS's events, and no others, to the bus",
+    rights=(
+        Right(
+            actions=("events:PutEvents",),
+            on=lambda places: (places.bus,),
+            when=lambda _: {"StringEquals": {"events:source": "aws.ec2"}},
+        ),
+    ),
+)
+
 RECEIVE_EVENTS = Grant(
     name="RECEIVE_EVENTS",
     reason="The rules for the function's events, and no others, put them into the queue",
@@ -875,6 +961,16 @@ def logs_use_key(region: str) -> Grant:
             ),
         ),
     )
+
+
+OF_A_VAULT = (
+    COPY_INTO_VAULT,
+    USE_VAULT_KEYS,
+    REMOVE_COPIES,
+    JUDGE_SNAPSHOTS,
+    HOLD_SNAPSHOTS,
+)
+"""What the role in another account may do, whoever of ours enters it."""
 
 
 def document(grants: Sequence[Grant], places: Places) -> iam.PolicyDocument:

@@ -18,10 +18,14 @@ class Forwarder(Construct):
     that one stack can take the place of another.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, home: str) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, home: str, home_account: str | None = None
+    ) -> None:
+        """``home_account``: if it is another."""
         super().__init__(scope, construct_id)
         stack = Stack.of(self)
-        bus = f"arn:{stack.partition}:events:{home}:{stack.account}:event-bus/default"
+        account = home_account or stack.account
+        bus = f"arn:{stack.partition}:events:{home}:{account}:event-bus/default"
         places = Places(
             partition=stack.partition, account=stack.account, region=stack.region, bus=bus
         )

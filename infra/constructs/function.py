@@ -95,6 +95,7 @@ class CatalogFunction(Construct):
         role = iam.Role(
             self,
             "Role",
+            role_name=row.role_name(places.region),
             description=f"{row.physical_name}: {row.description}",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             inline_policies={"Granted": grants.document(row.all_grants, places)},

@@ -1,15 +1,18 @@
 """All that a deployment may replace: functions, queues, schedules, policies, the bus, alarms."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_events as events
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from infra import grants
 from infra.catalog import (
     BY_NAME,
     CATALOG,
@@ -34,7 +37,8 @@ from infra.constructs.policies import DeployedPolicies
 from infra.constructs.schedules import Schedules
 from infra.grants import Places
 from infra.stacks.state import StateStack, plans_bucket
-from lastgood.domain.policy import Policy, copy_places, source_regions
+from lastgood.domain.names import vault_role
+from lastgood.domain.policy import Policy, copy_places, shared_regions, source_regions
 from lastgood.settings import Settings
 
 
@@ -48,6 +52,7 @@ class LastgoodStack(Stack):
         *,
         policies: Mapping[str, Policy],
         state: StateStack,
+        external_id: str,
         email: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -72,11 +77,17 @@ class LastgoodStack(Stack):
         }
         queues = {name: _queue_of(inboxes[name], name) for name in (TAKER, DELETER, COPIER)}
         places = self._places(policies, queues, topic)
-        settings = self._settings(queues, topic)
+        settings = replace(
+            self._settings(queues, topic),
+            accounts=",".join(sorted({self.account, *self._vaults(policies)})),
+            external_id=external_id if self._vaults(policies) else "",
+        )
         functions = {
             row.name: self._function(row, inboxes[row.name], places, settings) for row in CATALOG
         }
         DeployedPolicies(self, "Policies", policies.values())
+        for account in self._vaults(policies):
+            self._hear(account)
         schedules = Schedules(self, "Schedules", places=places)
         own = self._schedule(schedules, policies, functions, inboxes)
         alarms = Alarms(
@@ -122,6 +133,7 @@ class LastgoodStack(Stack):
         topic: sns.Topic,
     ) -> Places:
         copies = copy_places(policies.values(), self.account)
+        abroad = [one for one in copies if one[1] != self.account]
         return Places(
             partition=self.partition,
             account=self.account,
@@ -129,7 +141,12 @@ class LastgoodStack(Stack):
             # Never empty: a condition on no Region at all would be none that IAM knows.
             regions=source_regions(policies.values(), self.region),
             copied=source_regions((one for one in policies.values() if one.copies), self.region),
-            destinations=tuple(region for region, _ in copies) or (self.region,),
+            destinations=tuple(region for region, of in copies if of == self.account)
+            or (self.region,),
+            shared=shared_regions(policies.values(), self.region),
+            vaults=tuple(
+                f"arn:{self.partition}:iam::{of}:role/{vault_role(region)}" for region, of in abroad
+            ),
             key=self._key.key_arn,
             table=self._state.table.attr_arn,
             bus=self._bus.event_bus_arn,
@@ -141,6 +158,25 @@ class LastgoodStack(Stack):
             pruner=self._by_name(PRUNER),
             plans=f"arn:{self.partition}:s3:::{plans_bucket(self)}",
             topic=topic.topic_arn,
+        )
+
+    def _vaults(self, policies: Mapping[str, Policy]) -> list[str]:
+        """The other accounts that copies go to."""
+        places = copy_places(policies.values(), self.account)
+        return sorted({account for _, account in places} - {self.account})
+
+    def _hear(self, account: str) -> None:
+        """Let its forwarders put EBS's events on the bus that our rules listen to."""
+        bus = f"arn:{self.partition}:events:{self.region}:{self.account}:event-bus/default"
+        places = Places(partition=self.partition, account=account, region=self.region, bus=bus)
+        (statement,) = grants.FORWARDED_EVENTS.statements(places)
+        statement.add_aws_account_principal(account)
+        events.CfnEventBusPolicy(
+            self,
+            f"Hear{account}",
+            event_bus_name="default",
+            statement_id=f"lastgood-{account}",
+            statement=statement.to_statement_json(),
         )
 
     def _by_name(self, function: str) -> str:

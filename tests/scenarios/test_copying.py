@@ -12,13 +12,20 @@ from copy_snapshots.usecase import UNHEARD, Copied, Copier
 from lastgood.aws.bus import copy_event
 from lastgood.aws.compute import Ec2Compute
 from lastgood.domain import tags
-from lastgood.domain.copying import SHRUNK_FOR, SLOTS, CopyStatus, Place
+from lastgood.domain.copying import (
+    SHRUNK_FOR,
+    SLOTS,
+    CopyEnded,
+    CopyStatus,
+    Place,
+    place_of,
+)
 from lastgood.domain.model import Point
 from lastgood.domain.policy import Copy
-from lastgood.errors import LimitReached, NotSettledYet, Unavailable
+from lastgood.errors import LimitReached, NotSettledYet, Throttled, Unavailable
 from lastgood.ledger.dynamo import DynamoLedger
 from tests.cloud.ec2 import Outcome
-from tests.cloud.faults import LOST_REPLY
+from tests.cloud.faults import LOST_REPLY, AwsError
 from tests.cloud.in_process import InProcessCloud, in_process_cloud
 from tests.support import table
 from tests.support.fakes import FakePolicies
@@ -28,7 +35,10 @@ from tests.support.world import ACCOUNT, HOME, SLOT, a_policy
 
 AWAY = "eu-central-1"
 PLACE = Place(region=AWAY, account=ACCOUNT)
+VAULT = "210987654321"
 WAITING = CopyStatus.WAITING
+SLOW = AwsError("RequestLimitExceeded", "slow down", 503)
+DENIED = AwsError("UnauthorizedOperation", "no", 403)
 HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
 
 
@@ -40,7 +50,9 @@ class Site:
     wanted: Copy = field(default_factory=lambda: Copy(region=AWAY))
 
     def __post_init__(self) -> None:
-        self.home, self.away = (self.cloud.client("ec2", one) for one in (HOME, AWAY))
+        self.home = self.cloud.client("ec2", HOME)
+        self.place = place_of(self.wanted, ACCOUNT)
+        self.away = self._client(self.place)
         client = self.cloud.client("dynamodb", HOME)
         table.create(client)
         self.ledger = DynamoLedger(client, table.NAME)
@@ -49,14 +61,24 @@ class Site:
         self.copier = Copier(
             policies=self.policies,
             compute=cache(self._compute),
+            at=self._at,
             ledger=self.ledger,
             clock=Watch(self.cloud),
             account=ACCOUNT,
+            accounts=frozenset({ACCOUNT, VAULT}),
         )
 
     def _compute(self, region: str) -> Ec2Compute:
         client = self.cloud.client("ec2", region)
         return Ec2Compute(client, client)
+
+    def _at(self, place: Place) -> Ec2Compute:
+        client = self._client(place)
+        return Ec2Compute(client, client)
+
+    def _client(self, place: Place) -> Any:
+        abroad = place.account if place.account != ACCOUNT else None
+        return self.cloud.client("ec2", place.region, abroad)
 
     def point(self, instance: str, days: int = 1) -> Point:
         """Complete at once, and its events forgotten."""
@@ -83,7 +105,7 @@ class Site:
         return self.done(self.copier.queue, point.id)
 
     def look_after(self) -> Copied:
-        return self.done(self.copier.look_after, PLACE)
+        return self.done(self.copier.look_after, self.place)
 
     def days(self, count: int = 1) -> None:
         for _ in range(24 * count):
@@ -92,9 +114,21 @@ class Site:
             self.look_after()
 
     def status(self, point: Point) -> CopyStatus:
-        copy = self.ledger.copy(point.id, PLACE)
+        copy = self.ledger.copy(point.id, self.place)
         assert copy is not None
         return copy.status
+
+    def shared(self) -> dict[str, list[str]]:
+        """The accounts that each of our snapshots at home is shared with."""
+        ours = self.home.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        found = {}
+        for one in ours:
+            permitted = self.home.describe_snapshot_attribute(
+                SnapshotId=one["SnapshotId"], Attribute="createVolumePermission"
+            )["CreateVolumePermissions"]
+            if permitted:
+                found[one["SnapshotId"]] = [user["UserId"] for user in permitted]
+        return found
 
     def copies(self) -> list[dict[str, Any]]:
         found = self.away.describe_snapshots(OwnerIds=["self"])["Snapshots"]
@@ -289,3 +323,90 @@ def test_a_snapshot_that_is_gone_is_no_reason_to_wait(site):
         CopyStatus.FAILED,
         f"{point.snapshots[0]}: {point.snapshots[0]} is gone",
     )
+
+
+# another account
+
+
+@pytest.fixture
+def abroad():
+    with in_process_cloud(SLOT) as cloud:
+        yield Site(cloud, Copy(region=AWAY, account=VAULT))
+
+
+def test_a_snapshot_is_shared_with_another_account_only_while_it_is_copied_there(abroad):
+    point = abroad.point(two_disks(abroad))
+    assert abroad.shared() == {}
+
+    abroad.queue(point)
+    assert abroad.shared() == {one: [VAULT] for one in point.snapshots}
+    abroad.cloud.clock.advance(HOUR)
+    abroad.hear()
+
+    assert abroad.status(point) is CopyStatus.AVAILABLE
+    assert abroad.shared() == {}
+    assert {tag_values(one)[tags.POINT] for one in abroad.copies()} == {point.id}
+    assert list(abroad.ledger.due(abroad.place)) == []
+
+
+def test_one_that_could_not_be_unshared_is_when_the_news_comes_again(abroad):
+    point = abroad.point(launch(abroad.home, "web"))
+    abroad.queue(point)
+    abroad.cloud.clock.advance(HOUR)
+    (event,) = [one for one in abroad.cloud.events if one["detail"]["event"] == "copySnapshot"]
+    abroad.cloud.faults.spoil("ec2.ModifySnapshotAttribute", SLOW)
+    with pytest.raises(Throttled):
+        abroad.done(abroad.copier.settle, copy_event(event))
+
+    assert abroad.status(point) is CopyStatus.AVAILABLE
+    assert abroad.shared() == {point.snapshots[0]: [VAULT]}
+    assert [one.point for one in abroad.ledger.due(abroad.place)] == [point.id]
+    abroad.done(abroad.copier.settle, copy_event(event))
+
+    assert abroad.shared() == {}
+
+
+def test_one_whose_news_is_lost_is_unshared_by_a_sweep(abroad):
+    point = abroad.point(launch(abroad.home, "web"))
+    abroad.queue(point)
+    abroad.cloud.clock.advance(HOUR)
+    abroad.cloud.events.clear()
+
+    abroad.look_after()
+
+    assert abroad.status(point) is CopyStatus.AVAILABLE
+    assert abroad.shared() == {}
+
+
+def test_one_that_cannot_be_copied_is_not_left_shared(abroad):
+    point = abroad.point(launch(abroad.home, "web"))
+    abroad.cloud.faults.spoil("ec2.CopySnapshot", DENIED, times=1)
+
+    done = abroad.queue(point)
+
+    assert "UnauthorizedOperation" in done.failed[0].cause
+    assert abroad.shared() == {}
+
+
+def test_two_copies_in_one_account_share_a_snapshot_until_both_are_there(abroad):
+    two = tuple(Copy(region=one, account=VAULT) for one in (AWAY, "eu-north-1"))
+    abroad.policies.known["web-daily"] = a_policy(copies=two)
+    point = abroad.point(launch(abroad.home, "web"))
+    abroad.queue(point)
+    abroad.cloud.clock.advance(HOUR)
+    first, second = (
+        copy_event(one) for one in abroad.cloud.events if one["detail"]["event"] == "copySnapshot"
+    )
+
+    abroad.done(abroad.copier.settle, first)
+    assert abroad.shared() == {point.snapshots[0]: [VAULT]}
+    abroad.done(abroad.copier.settle, second)
+
+    assert abroad.shared() == {}
+    assert {one.status for one in abroad.ledger.copies(point.id)} == {CopyStatus.AVAILABLE}
+
+
+def test_events_of_an_account_that_nobody_names_are_passed_over(abroad):
+    stranger = {"region": AWAY, "account": "999999999999", "snapshot": "snap-1"}
+
+    abroad.done(abroad.copier.settle, CopyEnded(at=SLOT, **stranger))

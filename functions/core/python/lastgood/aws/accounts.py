@@ -5,9 +5,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lastgood.aws.faults import translated
+from lastgood.domain.names import vault_role
 
-ROLE = "lastgood-vault"
-"""And the Region: a role for each place, made by ``infra.stacks.vault``."""
 SESSION = "lastgood"
 RENEWED = timedelta(minutes=15)
 """Before its end no function that began with a session is still at work: none runs for longer."""
@@ -35,7 +34,7 @@ class Accounts:
         """Raises AccessDenied: there is no such role, or it does not trust us; and what any call
         may."""
         partition = self._sts.meta.partition
-        role = f"arn:{partition}:iam::{account}:role/{ROLE}-{region}"
+        role = f"arn:{partition}:iam::{account}:role/{vault_role(region)}"
         known = self._known.get(role)
         if known is None or now > known.until - RENEWED:
             with translated("sts", f"enter account {account} as {role}"):

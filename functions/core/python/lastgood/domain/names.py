@@ -38,6 +38,11 @@ def plan_id(policy: str, slot: datetime) -> str:
     return f"plan-{_digest(policy, instant(slot))}"
 
 
+def vault_role(region: str) -> str:
+    """The role in another account by which its copies in a Region are made and deleted."""
+    return f"lastgood-vault-{region}"
+
+
 def shard(name: str, shards: int) -> int:
     """A stable number below ``shards``, to spread what belongs together over partitions."""
     return int(_digest(name), 16) % shards

@@ -33,6 +33,12 @@ def copy_places(policies: "Iterable[Policy]", account: str) -> "tuple[tuple[str,
     return tuple(sorted(wanted))
 
 
+def shared_regions(policies: "Iterable[Policy]", home: str) -> tuple[str, ...]:
+    """Every Region with sources that are copied to other accounts, in the order of the alphabet."""
+    shared = [one for one in policies if any(copy.account for copy in one.copies)]
+    return source_regions(shared, home) if shared else ()
+
+
 def duration(text: str) -> timedelta:
     """Read ``15m``, ``26h``, ``14d`` or ``90s``: a whole number and one unit.
 
