@@ -21,7 +21,14 @@ from tests.support import schedules, table
 from tests.support.fleet import own_snapshots
 
 HOME, AWAY = "eu-west-1", "eu-north-1"
-STACKS = {"LastgoodState": HOME, "Lastgood": HOME, f"Lastgood-{AWAY}": AWAY}
+VAULT = "210987654321"
+VAULT_STACK = f"Lastgood-{VAULT}-{AWAY}"
+STACKS = {
+    "LastgoodState": HOME,
+    "Lastgood": HOME,
+    f"Lastgood-{AWAY}": AWAY,
+    VAULT_STACK: AWAY,
+}
 POLICIES = Path(__file__).with_name("policies.yaml")
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SLOT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -253,6 +260,7 @@ def a_bootstrapped_cloud() -> Iterator[Installation]:
     with CloudProcess(START) as cloud:
         places = [f"aws://{ACCOUNT}/{region}" for region in (HOME, AWAY)]
         cloud.cdk("bootstrap", *places, region=HOME)
+        cloud.bootstrap(AWAY, account=VAULT, trust=[ACCOUNT])
         yield Installation(cloud)
 
 

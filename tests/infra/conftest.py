@@ -17,13 +17,14 @@ os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 import aws_cdk as cdk
 import cdk_nag
 
-from infra.bundle import POLICIES, build
+from infra.bundle import POLICIES, REGION, build
 from infra.catalog import Row
 from infra.packages import ROOT
 
 HOME = "eu-west-1"
 ACCOUNT = "123456789012"
 AWAY = "eu-north-1"
+VAULT = "210987654321"
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 
 TWO_REGIONS = """
@@ -37,7 +38,7 @@ policies:
   copied:
     select: {resource: volume, tags: {backup: [volume]}, regions: [eu-west-1]}
     retention: {keep_last: 3}
-    copies: [{region: eu-north-1}]
+    copies: [{region: eu-north-1}, {region: eu-north-1, account: "210987654321"}]
   many-tags:
     select: {resource: volume, tags: {backup: [MANY]}}
     retention: {keep_last: 3}
@@ -110,7 +111,8 @@ def synthesise(
         context={**CONTEXT, POLICIES: str(policies), **(context or {})},
         builtin_cloud_formation_validation=checked,
     )
-    build(app, account=ACCOUNT if region else None, region=region)
+    known = region or REGION in (context or {})
+    build(app, account=ACCOUNT if known else None, region=region)
     if checked:
         cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
     app.synth()

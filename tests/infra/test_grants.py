@@ -9,7 +9,7 @@ import pytest
 from infra import grants
 from infra.catalog import CATALOG, Row
 from infra.grants import Grant, Places
-from tests.infra.conftest import ACCOUNT, AWAY, HOME, Synthesised
+from tests.infra.conftest import ACCOUNT, AWAY, HOME, VAULT, Synthesised
 
 READS = ("BatchGet", "Describe", "Get", "List", "Query")
 """Verbs of actions that change nothing. All others do."""
@@ -62,13 +62,17 @@ READ_BY_A_SNAPSHOT = {
 
 # By way of EC2 alone, for who copies: under which keys volumes and copies are, their owners know.
 USED_BY_A_COPY = {
-    (f"kms:{action}", f"arn:aws:kms:{region}:{ACCOUNT}:key/*")
-    for region, actions in (
-        (HOME, ("Decrypt", "ReEncryptFrom")),
-        (AWAY, ("CreateGrant", "GenerateDataKeyWithoutPlaintext", "ReEncryptTo")),
+    (f"kms:{action}", f"arn:aws:kms:{region}:{account}:key/*")
+    for region, account, actions in (
+        (HOME, ACCOUNT, ("CreateGrant", "Decrypt", "ReEncryptFrom")),
+        (AWAY, ACCOUNT, ("CreateGrant", "GenerateDataKeyWithoutPlaintext", "ReEncryptTo")),
+        (AWAY, VAULT, ("CreateGrant", "GenerateDataKeyWithoutPlaintext", "ReEncryptTo")),
     )
     for action in actions
 }
+
+# The tags of a snapshot of another account are not seen there; but only what is shared can be read.
+READ_BY_A_VAULT = {("ec2:CopySnapshot", f"arn:aws:ec2:{HOME}::snapshot/*")}
 
 
 def test_nothing_that_changes_anything_is_granted_on_everything(bundle: Synthesised) -> None:
@@ -93,7 +97,7 @@ def test_what_changes_anything_is_bound_to_a_resource_of_ours_or_to_our_tags(
         if changes(action) and not specific(resource) and not bound_to_tags(statement)
     }
 
-    assert unbound == READ_BY_A_SNAPSHOT | USED_BY_A_COPY
+    assert unbound == READ_BY_A_SNAPSHOT | USED_BY_A_COPY | READ_BY_A_VAULT
 
 
 def test_every_action_is_spelled_in_full(bundle: Synthesised) -> None:
@@ -108,6 +112,7 @@ def test_roles_come_to_no_other_services_than_these(bundle: Synthesised) -> None
 
     assert {one.partition(":")[0] for one in found} == {
         *("dynamodb", "ec2", "events", "kms", "lambda", "logs", "s3", "sns", "sqs", "ssm"),
+        "sts",
     }
 
 
@@ -127,8 +132,8 @@ def test_ec2_is_called_in_the_policies_regions_only(bundle: Synthesised) -> None
     ]
 
     assert conditions
-    # Sources are in both, and copies in the one.
-    assert {tuple(listed(one)) for one in conditions} == {(AWAY, HOME), (AWAY,)}
+    # Sources are in both, copies in the one, and in the other what is copied to another account.
+    assert {tuple(listed(one)) for one in conditions} == {(AWAY, HOME), (AWAY,), (HOME,)}
 
 
 def test_a_snapshot_cannot_be_made_without_the_tag_of_its_point(bundle: Synthesised) -> None:
@@ -183,7 +188,10 @@ def test_the_function_that_creates_cannot_delete_and_the_one_that_deletes_cannot
 
     assert changing == {
         "create_snapshots": {"ec2:CreateSnapshot", "ec2:CreateSnapshots", "ec2:CreateTags"},
-        "copy_snapshots": {"ec2:CopySnapshot", "ec2:CreateTags", "ec2:DeleteSnapshot"},
+        "copy_snapshots": {
+            *("ec2:CopySnapshot", "ec2:CreateTags", "ec2:DeleteSnapshot"),
+            "ec2:ModifySnapshotAttribute",
+        },
         "sweep": {"ec2:DeleteSnapshot"},
         "prune_snapshots": {"ec2:CreateTags", "ec2:DeleteTags"},
         "delete_snapshots": {"ec2:DeleteSnapshot"},
@@ -398,6 +406,7 @@ def test_the_policies_of_keys_topics_and_queues_let_in_services_for_us_and_no_on
     )
     expected = [
         *2 * [("KMS", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, None)],
+        ("KMS", {"AWS": f"arn:aws:iam::{VAULT}:root"}, None),
         ("KMS", service("events"), account),
         ("KMS", service("cloudwatch"), account),
         (
@@ -424,7 +433,9 @@ def test_only_the_account_itself_may_do_everything_with_a_key(bundle: Synthesise
         and statement["Effect"] == "Allow"
     ]
 
-    assert wide == 2 * [{"AWS": f"arn:aws:iam::{ACCOUNT}:root"}]
+    assert sorted(one["AWS"] for one in wide) == [
+        f"arn:aws:iam::{of}:root" for of in (ACCOUNT, ACCOUNT, VAULT)
+    ]
 
 
 def test_everybody_is_refused_without_tls(bundle: Synthesised) -> None:
@@ -437,9 +448,14 @@ def test_everybody_is_refused_without_tls(bundle: Synthesised) -> None:
     assert len(denied) == len(queues) + len(topics) + len(buckets)
 
 
-def test_a_role_is_there_for_one_service(bundle: Synthesised) -> None:
+VAULT_STACK = f"Lastgood-{VAULT}-{AWAY}"
+
+
+def test_a_role_is_there_for_one_service_or_for_our_functions_in_another_account(
+    bundle: Synthesised,
+) -> None:
     trusted = [
-        statement["Principal"]
+        statement
         for path in bundle.templates
         for role in bundle.resources(
             "AWS::IAM::Role", path.name.removesuffix(".template.json")
@@ -447,12 +463,87 @@ def test_a_role_is_there_for_one_service(bundle: Synthesised) -> None:
         for statement in role["AssumeRolePolicyDocument"]["Statement"]
     ]
 
-    assert {next(iter(one.values())) for one in trusted} == {
+    (abroad,) = (one for one in trusted if "Service" not in one["Principal"])
+    assert {one["Principal"]["Service"] for one in trusted if one is not abroad} == {
         "events.amazonaws.com",
         "lambda.amazonaws.com",
         "scheduler.amazonaws.com",
     }
-    assert all(one.keys() == {"Service"} for one in trusted)
+    assert abroad["Principal"] == {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    roles = [f"arn:aws:iam::{ACCOUNT}:role/lastgood-{one}-snapshots-{HOME}" for one in ENTERING]
+    assert abroad["Condition"] == {
+        "StringEquals": {"sts:ExternalId": f"lastgood-{ACCOUNT}"},
+        "ArnEquals": {"aws:PrincipalArn": roles},
+    }
+
+
+ENTERING = ("copy", "prune", "delete")
+
+
+def test_the_functions_that_another_account_lets_in_have_the_names_that_it_knows(
+    bundle: Synthesised,
+) -> None:
+    named = {
+        one["RoleName"] for one in bundle.resources("AWS::IAM::Role").values() if "RoleName" in one
+    }
+    entered = {
+        row.name: one["Resource"]
+        for row in CATALOG
+        for one in bundle.granted(row)
+        if "sts:AssumeRole" in listed(one["Action"])
+    }
+
+    assert named == {f"lastgood-{one}-snapshots-{HOME}" for one in ENTERING}
+    role = f"arn:aws:iam::{VAULT}:role/lastgood-vault-{AWAY}"
+    assert entered == {f"{one}_snapshots": role for one in ENTERING}
+
+
+def test_in_another_account_only_copies_are_deleted_and_only_there(bundle: Synthesised) -> None:
+    (role,) = (
+        one
+        for one in bundle.resources("AWS::IAM::Role", VAULT_STACK).values()
+        if one.get("RoleName") == f"lastgood-vault-{AWAY}"
+    )
+    found = [
+        one
+        for policy in role["Policies"]
+        for one in policy["PolicyDocument"]["Statement"]
+        if "ec2:DeleteSnapshot" in listed(one["Action"])
+    ]
+
+    (deleting,) = found
+    assert deleting["Resource"] == f"arn:aws:ec2:{AWAY}::snapshot/*"
+    assert deleting["Condition"]["Null"] == {
+        "aws:ResourceTag/lastgood:point": "false",
+        "aws:ResourceTag/lastgood:copy": "false",
+        "aws:ResourceTag/lastgood:hold": "true",
+    }
+
+
+def test_a_snapshot_is_shared_with_the_accounts_of_copies_and_no_other(
+    bundle: Synthesised,
+) -> None:
+    sharing = [
+        one["Condition"]
+        for row in CATALOG
+        for one in bundle.granted(row)
+        if "ec2:ModifySnapshotAttribute" in listed(one["Action"])
+    ]
+
+    assert [one["StringEquals"] for one in sharing] == [
+        {"aws:RequestedRegion": [HOME], f"ec2:{how}/userId": [VAULT]} for how in ("Add", "Remove")
+    ]
+    assert {str(one["Null"]) for one in sharing} == {
+        str({"aws:ResourceTag/lastgood:point": "false"})
+    }
+
+
+def test_the_bus_takes_events_of_ec2_from_the_accounts_of_copies(bundle: Synthesised) -> None:
+    (policy,) = bundle.resources("AWS::Events::EventBusPolicy").values()
+
+    assert policy["EventBusName"] == "default"
+    assert policy["Statement"]["Principal"] == {"AWS": f"arn:aws:iam::{VAULT}:root"}
+    assert policy["Statement"]["Condition"] == {"StringEquals": {"events:source": "aws.ec2"}}
 
 
 def test_functions_are_invoked_under_roles_and_by_no_permission_of_their_own(

@@ -405,6 +405,7 @@ def test_home_has_no_forwarder(bundle: Synthesised) -> None:
         "Lastgood",
         "LastgoodState",
         "Lastgood-eu-north-1",
+        "Lastgood-210987654321-eu-north-1",
     }
 
 
@@ -496,7 +497,8 @@ def test_policies_of_several_regions_have_to_be_told_which_is_home(
     tmp_path: Path, two_regions: Path
 ) -> None:
     unknown = run_app(tmp_path, two_regions)
-    known = run_app(tmp_path, two_regions, CDK_DEFAULT_REGION="eu-north-1")
+    home = {"CDK_DEFAULT_REGION": "eu-north-1", "CDK_DEFAULT_ACCOUNT": ACCOUNT}
+    known = run_app(tmp_path, two_regions, **home)
 
     assert unknown.returncode == 1
     assert "set AWS_REGION, or give cdk the option -c lastgood:region=" in unknown.stderr
@@ -515,6 +517,16 @@ def test_policies_that_copy_have_to_be_told_which_region_is_home(tmp_path: Path)
 
     assert done.returncode == 1
     assert "policies that name Regions (web)" in done.stderr
+
+
+def test_policies_that_copy_to_other_accounts_have_to_be_told_which_is_home(
+    tmp_path: Path, two_regions: Path
+) -> None:
+    done = run_app(tmp_path, two_regions, CDK_DEFAULT_REGION=HOME)
+
+    assert done.returncode == 1
+    assert "policies that copy to other accounts (210987654321)" in done.stderr
+    assert "CDK_DEFAULT_ACCOUNT" in done.stderr
 
 
 @pytest.mark.parametrize("default", ["us-east-1", None])
