@@ -101,7 +101,7 @@ def _sharing(call: Call, account: str) -> list[Need]:
     """One need for each account that is added or removed, so that a policy must let in them all."""
     (on,) = _on(call, account, call.parameters["SnapshotId"])
     changed = changed_users(call.parameters)
-    pairs = product(sorted(changed["Add"]) or [None], sorted(changed["Remove"]) or [None])
+    pairs = product(sorted(changed["Add"]) or [""], sorted(changed["Remove"]) or [""])
     return [
         Need(
             on.action,

@@ -168,8 +168,7 @@ class Backbone:
                 )
                 if session is not None:
                     return Role(session.role_arn)
-        account = accounts.operated_by(access_key)
-        return Operator(account) if account else OPERATOR
+        return Operator(accounts.operated_by(access_key) or accounts.HOME)
 
     def trust_of(self, role_arn: str) -> Any | None:
         """The trust policy of a role; None if there is no such role."""
