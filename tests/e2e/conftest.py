@@ -24,11 +24,12 @@ HOME, AWAY = "eu-west-1", "eu-north-1"
 VAULT = "210987654321"
 VAULT_STACK = f"Lastgood-{VAULT}-{AWAY}"
 STACKS = {
-    "LastgoodState": HOME,
-    "Lastgood": HOME,
-    f"Lastgood-{AWAY}": AWAY,
-    VAULT_STACK: AWAY,
+    "LastgoodState": (HOME, ACCOUNT),
+    "Lastgood": (HOME, ACCOUNT),
+    f"Lastgood-{AWAY}": (AWAY, ACCOUNT),
+    VAULT_STACK: (AWAY, VAULT),
 }
+"""Where each is."""
 POLICIES = Path(__file__).with_name("policies.yaml")
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SLOT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -65,8 +66,8 @@ class Installation:
 
     cloud: CloudProcess
 
-    def client(self, service: str, region: str = HOME) -> Any:
-        return self.cloud.client(service, region)
+    def client(self, service: str, region: str = HOME, *, account: str = ACCOUNT) -> Any:
+        return self.cloud.client(service, region, account=account)
 
     def synthesise(self, source: Path, output: Path) -> Path:
         self._cdk("synth", "--quiet", source=source, policies=POLICIES, output=output)

@@ -45,7 +45,8 @@ class Watch:
 
     def _events(self, stack: str) -> list[dict[str, Any]]:
         """Oldest first."""
-        client = self._installation.client("cloudformation", STACKS[stack])
+        region, account = STACKS[stack]
+        client = self._installation.client("cloudformation", region, account=account)
         found: list[dict[str, Any]] = client.describe_stack_events(StackName=stack)["StackEvents"]
         return found[::-1]
 
@@ -70,7 +71,8 @@ def codes(installation: Installation) -> dict[str, str]:
 def test_a_stack_has_all_resources_of_its_template(deployed: Installation, assembly: Path, stack):
     wanted = Counter(one["Type"] for one in template(assembly, stack)["Resources"].values())
 
-    made = deployed.cloud.stack_resources(stack, STACKS[stack])
+    region, account = STACKS[stack]
+    made = deployed.cloud.stack_resources(stack, region, account=account)
 
     # CDK adds a resource for its own statistics only if versionReporting is on.
     assert made == wanted
@@ -238,7 +240,7 @@ def test_destroying_leaves_the_ledger_its_key_and_the_snapshots_and_nothing_else
 def what_is_left(installation: Installation) -> dict[str, int]:
     """How many of each kind bear our name, or are of a kind that nobody else has here."""
     client = installation.client
-    regions = sorted(set(STACKS.values()))
+    regions = sorted({region for region, _ in STACKS.values()})
     tables = [
         table
         for region in regions

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from infra.stacks.state import TABLE
 from lastgood.domain import tags
-from lastgood.domain.copying import CopyStatus, queued
+from lastgood.domain.copying import CopyStatus
 from lastgood.domain.model import (
     Claim,
     Method,
@@ -28,10 +28,19 @@ from lastgood.domain.policy import Copy
 from tests.cloud.driver import ACCOUNT
 from tests.cloud.faults import DROPPED, aws_error
 from tests.cloud.policy import like, listed
-from tests.e2e.conftest import AWAY, FUNCTIONS, HOME, SLOT, Installation, an_installation
+from tests.e2e.conftest import (
+    AWAY,
+    FUNCTIONS,
+    HOME,
+    SLOT,
+    VAULT,
+    VAULT_STACK,
+    Installation,
+    an_installation,
+)
 from tests.support.fleet import disk, launch, tag_list, tagged, volume, volumes_of
 from tests.support.fleet import tag as put_tags
-from tests.support.history import past_point
+from tests.support.history import past_copy, past_point
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +64,13 @@ BY_AWS = {
 READS = ("Describe", "Get", "List", "Query")
 
 SCHEDULED = ("plan_snapshots", "sweep", "prune_snapshots")
-ROLES = (*FUNCTIONS, *(f"schedules of {function}" for function in SCHEDULED), "forwarder")
+ABROAD = ("vault", "forwarder of the vault")
+ROLES = (
+    *FUNCTIONS,
+    *(f"schedules of {function}" for function in SCHEDULED),
+    "forwarder",
+    *ABROAD,
+)
 
 
 @dataclass(frozen=True)
@@ -103,11 +118,10 @@ def stories(assembly: Path) -> Iterator[Stories]:
     with an_installation(assembly) as installation:
         points = everything_happens(installation)
         roles = our_roles(installation)
-        iam = installation.client("iam")
         policies = {
-            name: iam.get_role_policy(RoleName=role, PolicyName="Granted")["PolicyDocument"][
-                "Statement"
-            ]
+            name: iam_of(installation, name).get_role_policy(RoleName=role, PolicyName="Granted")[
+                "PolicyDocument"
+            ]["Statement"]
             for name, role in roles.items()
         }
         state = installation.cloud.state()
@@ -126,14 +140,10 @@ def stories(assembly: Path) -> Iterator[Stories]:
 
 def our_roles(installation: Installation) -> dict[str, str]:
     """The names of the roles, by who has them."""
-    clouds = installation.client("cloudformation", AWAY)
-    (forwarder,) = [
-        one["PhysicalResourceId"]
-        for one in clouds.list_stack_resources(StackName=f"Lastgood-{AWAY}")[
-            "StackResourceSummaries"
-        ]
-        if one["ResourceType"] == "AWS::IAM::Role"
-    ]
+    (forwarder,) = roles_of_stack(installation, f"Lastgood-{AWAY}", ACCOUNT)
+    of_vault = roles_of_stack(installation, VAULT_STACK, VAULT)
+    vault = f"lastgood-vault-{AWAY}"
+    (forwarder_of_vault,) = set(of_vault) - {vault}
     functions = {
         function: installation.role_of(function).rsplit("/", 1)[-1] for function in FUNCTIONS
     }
@@ -141,7 +151,26 @@ def our_roles(installation: Installation) -> dict[str, str]:
         f"schedules of {function}": installation.schedule_role(function).rsplit("/", 1)[-1]
         for function in SCHEDULED
     }
-    return {**functions, **schedules, "forwarder": forwarder}
+    return {
+        **functions,
+        **schedules,
+        "forwarder": forwarder,
+        "vault": vault,
+        "forwarder of the vault": forwarder_of_vault,
+    }
+
+
+def roles_of_stack(installation: Installation, stack: str, account: str) -> list[str]:
+    clouds = installation.client("cloudformation", AWAY, account=account)
+    return [
+        one["PhysicalResourceId"]
+        for one in clouds.list_stack_resources(StackName=stack)["StackResourceSummaries"]
+        if one["ResourceType"] == "AWS::IAM::Role"
+    ]
+
+
+def iam_of(installation: Installation, role: str) -> Any:
+    return installation.client("iam", account=VAULT if role in ABROAD else ACCOUNT)
 
 
 # ----------------------------------------------------------------------------- the stories
@@ -386,7 +415,21 @@ def announcements_fail(lastgood: Installation, source: str) -> None:
 
 
 def under_a_key(lastgood: Installation) -> dict[str, Any]:
-    key = lastgood.client("kms").create_key()["KeyMetadata"]["KeyId"]
+    """Which the account of the vault may use, as docs/copies.md says."""
+    statements = [
+        {
+            "Effect": "Allow",
+            "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
+            "Action": action,
+            "Resource": "*",
+        }
+        for account, action in (
+            (ACCOUNT, "kms:*"),
+            (VAULT, ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:ReEncryptFrom"]),
+        )
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    key = lastgood.client("kms").create_key(Policy=policy)["KeyMetadata"]["KeyId"]
     return {"Encrypted": True, "KmsKeyId": key}
 
 
@@ -408,21 +451,25 @@ def pruned(lastgood: Installation, source: str) -> None:
     points that are made by hand; and taken out in the end."""
     ssm, name = lastgood.client("ssm"), f"/lastgood/policies/{OLD}"
     shipped = ssm.get_parameter(Name="/lastgood/policies/web-daily")["Parameter"]["Value"]
-    wanted = Copy(region=AWAY)
+    places = {one: Copy(region=AWAY, account=one) for one in (ACCOUNT, VAULT)}
     for days in range(1, 11):
         # EC2 wants a while between two snapshots of a volume.
         lastgood.cloud.advance(by=timedelta(seconds=20))
         slot = SLOT - timedelta(days=days)
         member = past_point(lastgood.client("ec2"), lastgood.ledger, source, slot, OLD)
-        copy = queued(member, wanted, lastgood.cloud.now())
-        lastgood.ledger.open_copy(replace(copy, status=CopyStatus.AVAILABLE))
+        for account, wanted in places.items():
+            there = lastgood.client("ec2", AWAY, account=account)
+            past_copy(there, lastgood.ledger, member, wanted)
     document = json.loads(shipped) | {
         "name": OLD,
         "schedules": [],
         "rpo": None,
         "retention": {"keep_last": 1, "keep_tags": [{"keep": ["yes"]}]},
         "max_deletes": {"count": 1, "share": 1.0},
-        "copies": [{"region": AWAY}],
+        "copies": [
+            {"region": AWAY, "account": account, "retention": {"keep_last": 8}}
+            for account in places
+        ],
     }
     ssm.put_parameter(Name=name, Value=json.dumps(document), Type="String")
     lastgood.cloud.advance(by=timedelta(minutes=2))
@@ -440,14 +487,15 @@ def pruned(lastgood: Installation, source: str) -> None:
     ask(release=member.id)
     archive(lastgood, source, days=9)
     stopped = ask(policy=OLD)
-    assert (stopped["status"], stopped["delete"]) == ("stopped", 8)
+    # Eight points, and two copies in each of two places.
+    assert (stopped["status"], stopped["delete"]) == ("stopped", 8 + 4)
     assert stopped["blocked"] == {"archive": 1}
     archive(lastgood, source, days=8)
     with short_of_time(lastgood, "delete_snapshots"):
         ask(plan=stopped["plan"], by="anna")
         lastgood.cloud.settle()
         lastgood.cloud.advance(by=timedelta(minutes=2))
-    assert ask(plan=stopped["plan"], dry_run=True)["deleted"] == 7
+    assert ask(plan=stopped["plan"], dry_run=True)["deleted"] == 7 + 4
     lastgood.send(FUNCTIONS["delete_snapshots"], json.dumps({"plan": "none"}))
     lastgood.invoke("prune_snapshots", {"hold": "x"}, InvocationType="Event")
     ask()
@@ -506,9 +554,10 @@ def test_the_stories_went_as_they_should(stories: Stories):
     assert available == set(points) - set(failed)
     assert points["one by one"].method is Method.ONE_BY_ONE
     assert points["volume"].method is Method.VOLUME
-    (copy,) = stories.installation.ledger.copies(points["volume"].id)
-    assert (copy.status, copy.failures > 0) == (CopyStatus.AVAILABLE, True)
-    assert "Given key ID is not accessible" not in (copy.cause or "")
+    near, abroad = stories.installation.ledger.copies(points["volume"].id)
+    assert (near.status, near.failures > 0) == (CopyStatus.AVAILABLE, True)
+    assert (abroad.status, abroad.failures, abroad.open) == (CopyStatus.AVAILABLE, 0, False)
+    assert (near.place.account, abroad.place.account) == (ACCOUNT, VAULT)
     assert len(points["bare"].members) == 19
     assert points["died after the call"].taken_at < SLOT < points["died before the call"].taken_at
     assert points["forsaken"].retakes == 1
@@ -542,7 +591,7 @@ def test_people_are_told_once_of_what_did_not_end_well(stories: Stories):
         "Lastgood: web-daily 2026-03-01 02:00Z partial, 1 failed": 1,
         "Lastgood: web-daily 2026-03-01 03:00Z failed, 1 failed": 1,
         "Lastgood: data-volumes was not started at 2026-03-01 02:30 UTC": 1,
-        "Lastgood: pruning of old-daily stopped, 8 points over its cap": 1,
+        "Lastgood: pruning of old-daily stopped, 12 points over its cap": 1,
         "Lastgood: 3 points of old-daily, which is not deployed, stay for ever": 1,
     }
 
@@ -609,9 +658,8 @@ def test_nothing_was_denied_to_anybody(stories: Stories):
 
 
 def test_a_role_has_one_policy_and_none_of_aws(stories: Stories):
-    iam = stories.installation.client("iam")
-
-    for role in stories.roles.values():
+    for name, role in stories.roles.items():
+        iam = iam_of(stories.installation, name)
         assert iam.list_role_policies(RoleName=role)["PolicyNames"] == ["Granted"]
         assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
 

@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from lastgood.domain import tags
+from lastgood.domain import copying, tags
+from lastgood.domain.copying import MemberEnded, PointCopy
 from lastgood.domain.model import Member, MemberState, Method, Point, PointStatus, Source
 from lastgood.domain.names import point_id, run_id
+from lastgood.domain.policy import Copy
 from lastgood.ports import Ledger
 from tests.cloud.driver import ACCOUNT
-from tests.support.fleet import tagged, volumes_of
+from tests.support.fleet import tagged, volume, volumes_of
 
 
 def past_point(
@@ -54,3 +56,31 @@ def past_point(
     )
     ledger.rebuild(point)
     return point
+
+
+def past_copy(ec2: Any, ledger: Ledger, point: Point, wanted: Copy) -> PointCopy:
+    """Its available copy where ``ec2`` is, of snapshots that are made there now."""
+    copy = ended = copying.queued(point, wanted, point.slot)
+    for number, one in enumerate(copy.members):
+        of_copy = tags.of_copy(
+            tags.of_point(
+                point=point.id,
+                policy=point.policy,
+                run=point.run,
+                slot=point.slot,
+                source=point.source.id,
+                method=point.method.value,
+                members=len(point.members),
+            ),
+            operation=copy.operation(number),
+            copy_of=one.of,
+            volume=one.volume,
+        )
+        made = ec2.create_snapshot(
+            VolumeId=volume(ec2, f"{ec2.meta.region_name}a", {"Name": "copied"}, Size=one.size_gib),
+            TagSpecifications=[tagged("snapshot", of_copy)],
+        )
+        news = MemberEnded(snapshot=made["SnapshotId"], state=MemberState.COMPLETED)
+        ended = copying.ended(ended, number, news, point.slot)
+    ledger.open_copy(copy)
+    return ledger.change_copy(copy, ended) or ended
