@@ -163,7 +163,17 @@ def test_a_session_may_what_its_role_may_in_the_account_of_the_role(
     ] == [OTHER]
 
 
-def test_an_administrator_needs_the_trust_of_the_role_too(bench: Bench, vault: Bench) -> None:
+def test_an_administrator_takes_any_role_of_his_own_account(vault: Bench) -> None:
+    role = vault.role("lambda.amazonaws.com")
+
+    made = vault.client("sts").assume_role(RoleArn=role, RoleSessionName="test")
+
+    assert f":{OTHER}:assumed-role/" in made["AssumedRoleUser"]["Arn"]
+
+
+def test_an_administrator_needs_the_trust_of_a_role_of_another_account(
+    bench: Bench, vault: Bench
+) -> None:
     sts = bench.client("sts")
     session = {"RoleSessionName": "test"}
 
