@@ -327,3 +327,9 @@ def all_ebs_events() -> tuple[str, ...]:
     """Those that any row wants, each once."""
     wanted = (row.trigger.events for row in CATALOG if isinstance(row.trigger, EbsEvents))
     return tuple(dict.fromkeys(event for events in wanted for event in events))
+
+
+def copy_events() -> tuple[str, ...]:
+    """Those that tell of copies."""
+    trigger = BY_NAME[COPIER].trigger
+    return trigger.events if isinstance(trigger, EbsEvents) else ()

@@ -674,6 +674,7 @@ RECORD_COPIES = Grant(
         _items(("GetItem",), POINTS, PLACES),
         _items(("PutItem",), POINTS),
         _items(("UpdateItem",), PLACES),
+        _items(("Query",), POINTS),
         _items(("Query",), COPIES, index=keys.IN_FLIGHT),
         _LEDGER_KEY,
     ),

@@ -6,7 +6,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra import grants
-from infra.catalog import all_ebs_events, ebs_pattern
+from infra.catalog import all_ebs_events, copy_events, ebs_pattern
 from infra.grants import Places
 
 
@@ -21,7 +21,7 @@ class Forwarder(Construct):
     def __init__(
         self, scope: Construct, construct_id: str, *, home: str, home_account: str | None = None
     ) -> None:
-        """``home_account``: if it is another."""
+        """``home_account``: if it is another, which wants to hear of copies only."""
         super().__init__(scope, construct_id)
         stack = Stack.of(self)
         account = home_account or stack.account
@@ -41,6 +41,6 @@ class Forwarder(Construct):
             "Rule",
             name="lastgood-forwarder",
             description=f"EBS's events, for Lastgood in {home}",
-            event_pattern=ebs_pattern(all_ebs_events()),
+            event_pattern=ebs_pattern(copy_events() if home_account else all_ebs_events()),
             targets=[events.CfnRule.TargetProperty(id="Home", arn=bus, role_arn=role.role_arn)],
         )

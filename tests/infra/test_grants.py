@@ -281,6 +281,7 @@ LEDGER = {
         "GetItem": {"POINT#*", "PLACE#*"},
         "PutItem": {"POINT#*"},
         "UpdateItem": {"PLACE#*"},
+        "Query": {"POINT#*"},
         "Query in_flight": {"COPIES#*"},
     },
     "sweep": {
