@@ -10,7 +10,8 @@ Lengths are drawn from a heavy-tailed distribution (lognormal, cut off); no AWS 
 larger where copies are longer, roughly.
 
 Beside it the same copies, made by a design that polls: every 15 minutes it looks how many copies
-are under way, and begins as many as are free, on the same cloud's EC2, without any latency.
+are under way, and begins as many as are free, on the same cloud's EC2, in two other Regions and
+without any latency.
 
 The bound: all slots that are there are in use until all is copied, but no less than the longest
 copy takes. ``foreign``: somebody else wants some of the slots for a while, and takes each as it
@@ -52,8 +53,10 @@ from tests.support.history import past_point
 from tests.support.world import ACCOUNT, HOME, SLOT, World, a_policy, a_world
 
 REGIONS = ("eu-central-1", "eu-north-1")
-START = SLOT + timedelta(days=7)
-"""When all snapshots are complete, and the first point is announced."""
+POLLED = ("eu-west-2", "eu-west-3")
+"""Where the other design copies the same snapshots to, before ours does."""
+COMPLETE = timedelta(days=7)
+"""After which all snapshots are."""
 QUARTER = timedelta(minutes=15)
 MINUTE = timedelta(minutes=1)
 ANNOUNCED = 5.0
@@ -211,17 +214,22 @@ class Result:
         return used / there
 
 
-def result(region: str, others: Others | None) -> Result:
+def result(region: str, start: datetime, others: Others | None) -> Result:
+    def minutes(at: datetime) -> float:
+        # moto's times bear no zone
+        return (at.replace(tzinfo=start.tzinfo) - start) / MINUTE
+
     made = sorted(_made(region), key=lambda one: one.start_time.timestamp())
-    begun = [_minutes(one.start_time) for one in made]
-    ended = [_minutes(one.completed_at) for one in made if one.completed_at]
-    changes = [(at, 1) for at in begun] + [(at, -1) for at in ended]
-    wishes = [(_minutes(at), wanted) for at, wanted in others.wishes] if others else []
+    begun = [minutes(one.start_time) for one in made]
+    ended = [minutes(one.completed_at) for one in made if one.completed_at]
+    changes = Counter(begun)
+    changes.subtract(Counter(ended))
+    wishes = {minutes(at): wanted for at, wanted in others.wishes} if others else {}
     ours = wanted = 0
     steps = []
-    for at in sorted({0.0, *begun, *ended, *(at for at, _ in wishes)}):
-        ours += sum(change for when, change in changes if when == at)
-        wanted = next((one for when, one in wishes if when == at), wanted)
+    for at in sorted({0.0, *changes, *wishes}):
+        ours += changes[at]
+        wanted = wishes.get(at, wanted)
         # What we use, others have not got yet.
         steps.append((at, max(SLOTS - wanted, ours), ours))
     lengths = tuple(one.takes / MINUTE for one in made)
@@ -231,11 +239,6 @@ def result(region: str, others: Others | None) -> Result:
 def _made(region: str) -> list[EbsCopy]:
     snapshots = ec2_backends[ACCOUNT][region].snapshots.values()
     return [one for one in snapshots if isinstance(one, EbsCopy)]
-
-
-def _minutes(at: datetime) -> float:
-    # moto's times bear no zone
-    return (at.replace(tzinfo=START.tzinfo) - START) / MINUTE
 
 
 def without_pause(lengths: Sequence[float]) -> float:
@@ -249,13 +252,13 @@ def without_pause(lengths: Sequence[float]) -> float:
 def poll(world: World, points: Sequence[Point]) -> None:
     """A design without events: look every 15 minutes, and fill what is free."""
     waiting = {
-        region: [one for point in points for one in point.snapshots][::-1] for region in REGIONS
+        region: [one for point in points for one in point.snapshots][::-1] for region in POLLED
     }
     while any(waiting.values()):
         for region, left in waiting.items():
             _tick(world.client("ec2", region), left)
         world.cloud.clock.advance(QUARTER)
-    while any(one.status == "pending" for region in REGIONS for one in _made(region)):
+    while any(one.status == "pending" for region in POLLED for one in _made(region)):
         world.cloud.clock.advance(QUARTER)
 
 
@@ -295,10 +298,7 @@ def _site(given: argparse.Namespace) -> Iterator[tuple[World, list[Point]]]:
             points.append(point)
             world.cloud.calls.clear()
             world.cloud.attempts.clear()
-        world.cloud.clock.advance_to(START)
-        world.forget_events()
-        world.cloud.ec2.throttling = True
-        world.cloud.ec2.buckets.clear()
+        world.cloud.clock.advance(COMPLETE)
         gc.freeze()
         yield world, points
 
@@ -308,11 +308,13 @@ def _length(given: argparse.Namespace, random: Random) -> float:
     return min(AT_MOST, max(AT_LEAST, drawn))
 
 
-def _others(world: World, mode: str, seed: int) -> dict[str, Others]:
+def _others(world: World, mode: str, regions: Sequence[str], seed: int) -> dict[str, Others | None]:
+    """The same wishes for the first Region of either design, and for the second."""
     if mode == "alone":
-        return {}
-    found = {region: Others(world, region, Random(f"{seed} {region}")) for region in REGIONS}
-    for one in found.values():
+        return dict.fromkeys(regions)
+    found: dict[str, Others | None] = {}
+    for number, region in enumerate(regions):
+        one = found[region] = Others(world, region, Random(f"{seed} {number}"))
         one.wish()
     return found
 
@@ -328,13 +330,17 @@ def run(given: argparse.Namespace) -> int:
 
 def _run(given: argparse.Namespace, mode: str, output: Output) -> bool:
     began = time.perf_counter()
-    latencies = Latencies(given.create, given.describe, given.dynamodb, given.other)
     with _site(given) as (world, points):
-        others = _others(world, mode, given.seed)
+        polled = _polled(world, points, mode, given.seed)
+        show.doing("the design that polls is done")
+        # The throttling of EC2's requests is for us only, as are the latencies.
+        world.cloud.ec2.throttling = True
+        start = world.cloud.clock.now()
+        others = _others(world, mode, REGIONS, given.seed)
         this = Copying(
             world,
-            latencies,
-            START,
+            Latencies(given.create, given.describe, given.dynamodb, given.other),
+            start,
             worker=BY_NAME[COPIER],
             operation="CopySnapshot",
             points=points,
@@ -343,18 +349,14 @@ def _run(given: argparse.Namespace, mode: str, output: Output) -> bool:
         with redirect_stdout(output), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             this.take()
-        ours = {region: result(region, others.get(region)) for region in REGIONS}
+        ours = {region: result(region, start, others[region]) for region in REGIONS}
         show.title(
             f"Copies, {mode}: {len(points)} points of {given.volumes} volumes to each of "
             f"{len(REGIONS)} Regions, {this.trigger.concurrency} workers"
         )
         good = _report(this, ours)
-    with _site(given) as (world, points):
-        others = _others(world, mode, given.seed)
-        poll(world, points)
-        polled = {region: result(region, others.get(region)) for region in REGIONS}
     _table(ours, polled)
-    if not others:
+    if mode == "alone":
         for region, one in ours.items():
             longest_first = without_pause(sorted(one.lengths, reverse=True)) / one.bound
             in_order = without_pause(one.lengths) / one.bound
@@ -364,6 +366,13 @@ def _run(given: argparse.Namespace, mode: str, output: Output) -> bool:
             )
     show.line(f"computed in {time.perf_counter() - began:.0f} s")
     return good and all(one.ratio <= TARGET for one in ours.values())
+
+
+def _polled(world: World, points: Sequence[Point], mode: str, seed: int) -> dict[str, Result]:
+    start = world.cloud.clock.now()
+    others = _others(world, mode, POLLED, seed)
+    poll(world, points)
+    return {region: result(region, start, others[region]) for region in POLLED}
 
 
 def _table(ours: dict[str, Result], polled: dict[str, Result]) -> None:
@@ -390,7 +399,7 @@ def _table(ours: dict[str, Result], polled: dict[str, Result]) -> None:
 def _report(this: Copying, results: dict[str, Result]) -> bool:
     statuses: Counter[str] = Counter()
     lost = doubled = 0
-    settled = START
+    settled = this.slot
     for region in REGIONS:
         whole = Counter(one.source_arn for one in _made(region) if one.status == "completed")
         unfinished = sum(one.status != "completed" for one in _made(region))
@@ -410,10 +419,9 @@ def _report(this: Copying, results: dict[str, Result]) -> bool:
         f"dead letters {len(letters._messages)}, invocations beyond their time {this.too_long}"
     )
     last = max(one.took for one in results.values())
-    show.line(
-        f"in the ledger {(settled - START).total_seconds() - last * 60:.1f} s after the last end; "
-        f"messages that came again {this.calls['sqs.ChangeMessageVisibility']}"
-    )
+    late = (settled - this.slot).total_seconds() - last * 60
+    again = this.calls["sqs.ChangeMessageVisibility"]
+    show.line(f"in the ledger {late:.1f} s after the last end; messages that came again {again}")
     show.line("calls: " + ", ".join(f"{name} {n}" for name, n in sorted(this.calls.items())))
     available = set(statuses) == {CopyStatus.AVAILABLE}
     return available and not (lost or doubled or held or letters._messages or this.too_long)
