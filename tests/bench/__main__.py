@@ -3,6 +3,7 @@
 ``calls``: EC2 calls and what is left undone, beside other tools, on the same cloud.
 ``pace``: how long 10,000 instances take, against the bound that EC2 sets.
 ``prune``: how long 10,000 deletions take, against theirs.
+``copies``: how long 2,000 copies of mixed length take, beside a design that polls.
 ``judge``: how many points a second are judged, beside another tool's check and a plain sort.
 ``cold``: the cold start of each function. Without a word: all.
 """
@@ -10,9 +11,16 @@
 import argparse
 import sys
 
-from tests.bench import calls, cold, judging, pace, prune
+from tests.bench import calls, cold, copies, judging, pace, prune
 
-PARTS = {"calls": calls, "pace": pace, "prune": prune, "judge": judging, "cold": cold}
+PARTS = {
+    "calls": calls,
+    "pace": pace,
+    "prune": prune,
+    "copies": copies,
+    "judge": judging,
+    "cold": cold,
+}
 
 
 def main() -> int:

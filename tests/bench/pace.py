@@ -210,12 +210,18 @@ class Run:
         )
         return received
 
+    def _more(self) -> bool:
+        return bool(self._planning or self._aside or self._queue._messages)
+
+    def _rest(self) -> float:
+        return REST
+
     def _poll(self, handler: Handler) -> None:
-        while self._planning or self._aside or self._queue._messages:
+        while self._more():
             messages = self._receive()
             self._relay.sleep(self.latencies.other)
             if not messages:
-                self._relay.sleep(REST)
+                self._relay.sleep(self._rest())
                 continue
             event = {"Records": [self._record(one) for one in messages]}
             answer = self._invoke(handler, self.worker.name, self.worker.timeout, event)
