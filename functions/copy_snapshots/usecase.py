@@ -86,6 +86,9 @@ class Copier:
         """
         now = self.clock.now()
         slots = self.ledger.slots(place)
+        if len(slots.taken) >= slots.limit(now):
+            done.full = True
+            return
         latest: dict[str, PointCopy] = {}
         for copy, number in copying.next_free(self.ledger.due(place), slots, now):
             if self.clock.left() < RESERVE:
