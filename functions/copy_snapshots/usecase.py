@@ -70,12 +70,16 @@ class Copier:
         point = self.ledger.point(point_id)
         if point is None or point.status is not PointStatus.AVAILABLE:
             return
-        for wanted in self.policies.get(point.policy).copies:
-            if wanted.account not in (None, self.account):
-                # Not made yet; and so nothing of the policy is pruned.
-                continue
-            copy = copying.queued(point, wanted, self.clock.now())
+        copies = [
+            copying.queued(point, wanted, self.clock.now())
+            for wanted in self.policies.get(point.policy).copies
+            # To other accounts: not made yet; and so nothing of the policy is pruned.
+            if wanted.account in (None, self.account)
+        ]
+        # First all of them, since a place that is full holds up nothing elsewhere.
+        for copy in copies:
             self.ledger.open_copy(copy)
+        for copy in copies:
             self.fill(copy.place, done)
 
     def fill(self, place: Place, done: Copied) -> None:
