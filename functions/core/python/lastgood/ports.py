@@ -400,8 +400,8 @@ class Ledger(Protocol):
         ...
 
     def due(self, place: Place) -> Iterator[PointCopy]:
-        """What waits or is under way in a place, oldest slot first. May miss what was written in
-        the last second."""
+        """What waits or is under way in a place, by ``turn``. May miss what was written in the
+        last second."""
         ...
 
     def change_copy(

@@ -123,7 +123,7 @@ def copy(one: PointCopy) -> Item:
             **keys.copy(one.point, one.place),
             **unstructure(one),
             **waits,
-            "at": keys.by_slot(one.slot, one.id),
+            "at": keys.by_turn(*one.turn),
             "ttl": expires(one.settled_at, FAILED_FOR) if over and one.settled_at else None,
         }
     )

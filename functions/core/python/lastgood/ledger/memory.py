@@ -355,7 +355,7 @@ class MemoryLedger:
             for (_, where), one in self._copies.items()
             if where == place and not one.status.settled
         ]
-        yield from sorted(waiting, key=lambda one: (one.slot, one.id))
+        yield from sorted(waiting, key=lambda one: one.turn)
 
     def change_copy(
         self,
