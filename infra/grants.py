@@ -672,7 +672,7 @@ RECORD_COPIES = Grant(
     reason="Reads a point that is to be copied; records its copies, and who holds a slot",
     rights=(
         _items(("GetItem",), POINTS, PLACES),
-        _items(("PutItem",), POINTS),
+        _items(("BatchGetItem", "PutItem"), POINTS),
         _items(("UpdateItem",), PLACES),
         _items(("Query",), POINTS),
         _items(("Query",), COPIES, index=keys.IN_FLIGHT),

@@ -73,9 +73,14 @@ class Copier:
         point = self.ledger.point(point_id)
         if point is None or point.status is not PointStatus.AVAILABLE:
             return
-        for wanted in self.policies.get(point.policy).copies:
-            copy = copying.queued(point, wanted, self.clock.now())
+        now = self.clock.now()
+        copies = [
+            copying.queued(point, wanted, now) for wanted in self.policies.get(point.policy).copies
+        ]
+        # First all of them, since a place that is full holds up nothing elsewhere.
+        for copy in copies:
             self.ledger.open_copy(copy)
+        for copy in copies:
             self.fill(copy.place, done)
 
     def fill(self, place: Place, done: Copied) -> None:
@@ -86,6 +91,9 @@ class Copier:
         """
         now = self.clock.now()
         slots = self.ledger.slots(place)
+        if len(slots.taken) >= slots.limit(now):
+            done.full = True
+            return
         latest: dict[str, PointCopy] = {}
         for copy, number in copying.next_free(self.ledger.due(place), slots, now):
             if self.clock.left() < RESERVE:

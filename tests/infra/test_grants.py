@@ -278,6 +278,7 @@ LEDGER = {
         "Query by_snapshot": {"snap-*"},
     },
     "copy_snapshots": {
+        "BatchGetItem": {"POINT#*"},
         "GetItem": {"POINT#*", "PLACE#*"},
         "PutItem": {"POINT#*"},
         "UpdateItem": {"PLACE#*"},

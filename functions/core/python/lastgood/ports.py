@@ -419,8 +419,7 @@ class Ledger(Protocol):
         ...
 
     def due(self, place: Place) -> Iterator[PointCopy]:
-        """What is ``open`` in a place, oldest slot first. May miss what was written in the last
-        second."""
+        """What is ``open`` in a place, by ``turn``. May miss what was written in the last second."""
         ...
 
     def change_copy(

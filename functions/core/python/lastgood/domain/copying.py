@@ -124,6 +124,12 @@ class PointCopy:
         return f"{self.source.id}/{self.operation(number)}"
 
     @property
+    def turn(self) -> tuple[datetime, int, str]:
+        """Oldest slot first; of one slot, the largest first, since what is long and begins last
+        is what the others are waited for."""
+        return (self.slot, -max(one.size_gib for one in self.members), self.id)
+
+    @property
     def free(self) -> tuple[int, ...]:
         """The members that nobody has asked for yet, by number."""
         return tuple(
@@ -187,8 +193,8 @@ def queued(point: Point, wanted: Wanted, now: datetime) -> PointCopy:
 def next_free(
     due: Iterable[PointCopy], slots: "Slots", now: datetime
 ) -> Iterator[tuple[PointCopy, int]]:
-    """What may be asked for, in order. ``due``: all that is open in one place, oldest slot first;
-    no more of it is looked at than is wanted.
+    """What may be asked for, in order. ``due``: all that is open in one place, by ``turn``; no more
+    of it is looked at than is wanted.
 
     Of one source, the members of one copy at a time, since a copy is incremental only to the newest
     that is complete: first the one that is under way, then whoever is older, also while it waits

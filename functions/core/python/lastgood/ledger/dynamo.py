@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -39,6 +40,8 @@ from lastgood.ports import Settled
 
 MOST_KEYS = 100
 """Of one BatchGetItem (DynamoDB API Reference)."""
+COPIES_AT_ONCE = 25
+"""Of those that wait in a place: those that are under way come first, then what is next."""
 ON_RECORD = "attribute_exists(pk)"
 CONDITION = "ConditionalCheckFailed"
 NO_REASON = "None"
@@ -600,10 +603,19 @@ class DynamoLedger:
             yield items.from_item(PointCopy, item)
 
     def due(self, place: Place) -> Iterator[PointCopy]:
-        for item in self._flight(keys.copies_to(place)):
-            copy = self.copy(item["pk"]["S"].removeprefix(keys.point("")["pk"]), place)
-            if copy and copy.open:
-                yield copy
+        due = self._flight(keys.copies_to(place), PaginationConfig={"PageSize": COPIES_AT_ONCE})
+        while page := list(islice(due, COPIES_AT_ONCE)):
+            known = {
+                one["pk"]["S"]: items.from_item(PointCopy, one)
+                for one in self._get_all(
+                    [{name: item[name]["S"] for name in ("pk", "sk")} for item in page],
+                    f"read the copies to {place}",
+                )
+            }
+            for item in page:
+                copy = known.get(item["pk"]["S"])
+                if copy and copy.open:
+                    yield copy
 
     def change_copy(
         self,
@@ -766,9 +778,10 @@ class DynamoLedger:
         expiry = {"ttl": items.expires(at, items.NOTICE_FOR)}
         self._put_new(items.to_item({**keys.notice(key), **expiry}), f"record notice {key}")
 
-    def _flight(self, flight: str) -> Iterator[Item]:
+    def _flight(self, flight: str, **request: Any) -> Iterator[Item]:
         return self._query(
             "read what is in flight",
+            **request,
             IndexName=keys.IN_FLIGHT,
             KeyConditionExpression="flight = :flight",
             ExpressionAttributeValues={":flight": {"S": flight}},

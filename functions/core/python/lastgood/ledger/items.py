@@ -126,7 +126,7 @@ def copy(one: PointCopy) -> Item:
             **unstructure(one),
             **waits,
             "listed": None if gone else listed,
-            "at": keys.by_slot(one.slot, one.id),
+            "at": keys.by_turn(*one.turn),
             "ttl": expires(one.history[-1].at, DELETED_FOR) if gone else None,
         }
     )

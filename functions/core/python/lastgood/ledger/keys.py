@@ -150,5 +150,10 @@ def by_slot(slot: datetime, id_: str) -> str:
     return f"{instant(slot)}#{id_}"
 
 
+def by_turn(slot: datetime, less_gib: int, id_: str) -> str:
+    """``less_gib`` is the size, below zero; no volume has a million GiB."""
+    return by_slot(slot, f"{1_000_000 + less_gib:06}#{id_}")
+
+
 def flight(number: int) -> str:
     return f"FLIGHT#{number:02}"

@@ -359,7 +359,7 @@ class MemoryLedger:
 
     def due(self, place: Place) -> Iterator[PointCopy]:
         waiting = [one for (_, where), one in self._copies.items() if where == place and one.open]
-        yield from sorted(waiting, key=lambda one: (one.slot, one.id))
+        yield from sorted(waiting, key=lambda one: one.turn)
 
     def change_copy(
         self,
