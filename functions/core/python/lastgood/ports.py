@@ -419,7 +419,7 @@ class Ledger(Protocol):
         ...
 
     def due(self, place: Place) -> Iterator[PointCopy]:
-        """What is ``open`` in a place, by ``turn``. May miss what was written in the last second."""
+        """What is ``open`` in a place, by ``turn``. May miss what was written a second ago."""
         ...
 
     def change_copy(
