@@ -7,7 +7,7 @@ from typing import Any
 from aws_cdk import aws_iam as iam
 
 from lastgood.domain import tags
-from lastgood.domain.copying import Place
+from lastgood.domain.place import Place
 from lastgood.ledger import keys
 
 Conditions = Mapping[str, Mapping[str, Any]]

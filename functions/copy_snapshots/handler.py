@@ -13,11 +13,9 @@ from lastgood.ports import Delivery
 def copier() -> Copier:
     return Copier(
         policies=runtime.policies(),
-        compute=runtime.compute,
         at=runtime.at,
         ledger=runtime.ledger(),
         clock=runtime.clock(),
-        account=runtime.settings().account,
         accounts=frozenset(runtime.settings().accounts.split(",")),
     )
 

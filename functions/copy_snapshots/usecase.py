@@ -5,16 +5,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from lastgood.domain import copying, tags
-from lastgood.domain.copying import (
-    SHRUNK_FOR,
-    CopyEnded,
-    CopyStatus,
-    MemberEnded,
-    Place,
-    PointCopy,
-)
+from lastgood.domain.copying import SHRUNK_FOR, CopyEnded, CopyStatus, MemberEnded, PointCopy
 from lastgood.domain.mending import GONE_AFTER
 from lastgood.domain.model import MemberState, PointStatus, Tagged
+from lastgood.domain.place import Place
 from lastgood.errors import (
     AlreadyDone,
     Conflict,
@@ -52,15 +46,13 @@ class Copied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copier:
-    """The world as copying needs it. ``compute`` gives the EC2 of a Region of ``account``, ``at``
-    that of a place; ``accounts``: those of the places."""
+    """The world as copying needs it. ``at`` gives the EC2 of a place; ``accounts``: those of the
+    places that copies go to."""
 
     policies: Policies
-    compute: Callable[[str], Compute]
     at: Callable[[Place], Compute]
     ledger: Ledger
     clock: Clock
-    account: str
     accounts: frozenset[str]
 
     def queue(self, point_id: str, done: Copied) -> None:
@@ -129,7 +121,7 @@ class Copier:
             raise
         except AlreadyDone as error:
             member = copy.members[number]
-            gone = self.compute(copy.source.region).snapshot(member.of) is None
+            gone = self.at(copy.source.place).snapshot(member.of) is None
             why = f"{member.of} is gone" if gone else str(error)
             return self._end(copy, number, _failed(why, for_good=gone), done)
         except Refused as error:
@@ -144,7 +136,7 @@ class Copier:
         member = copy.members[number]
         bears = self._tags(copy, number)
         if copy.abroad:
-            self.compute(copy.source.region).share_snapshot(member.of, copy.place.account)
+            self.at(copy.source.place).share_snapshot(member.of, copy.place.account)
         return self.at(copy.place).copy_snapshot(
             member.of,
             copy.source.region,
@@ -167,7 +159,7 @@ class Copier:
 
     def _tags(self, copy: PointCopy, number: int) -> dict[str, str]:
         member = copy.members[number]
-        found = self.compute(copy.source.region).snapshot(member.of)
+        found = self.at(copy.source.place).snapshot(member.of)
         if found is None and self.clock.now() - copy.queued_at < GONE_AFTER:
             raise NotSettledYet(f"EC2 does not show {member.of} yet", timedelta(minutes=1))
         if found is None:
@@ -204,7 +196,7 @@ class Copier:
             for number in left:
                 if not any(one.members[number].under_way for one in others):
                     of = before.members[number].of
-                    self.compute(before.source.region).unshare_snapshot(of, before.place.account)
+                    self.at(before.source.place).unshare_snapshot(of, before.place.account)
             try:
                 self.ledger.change_copy(before, copying.unshared(before, left))
             except Conflict:

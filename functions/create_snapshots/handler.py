@@ -13,7 +13,7 @@ from lastgood.ports import Delivery
 @cache
 def taker() -> Taker:
     return Taker(
-        compute=runtime.compute,
+        at=runtime.at,
         ledger=runtime.ledger(),
         bus=runtime.bus(),
         clock=runtime.clock(),

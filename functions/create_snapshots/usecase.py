@@ -8,6 +8,7 @@ from datetime import datetime
 from lastgood.domain import tags
 from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, trimmed
 from lastgood.domain.model import Claim, Member, Method, Outcome, Point, PointStatus
+from lastgood.domain.place import Place
 from lastgood.domain.requests import TakeRequest
 from lastgood.domain.taking import (
     LAUNCH_ATTRIBUTES_HOLD,
@@ -30,9 +31,9 @@ from lastgood.ports import Bus, Clock, Compute, Delivery, Ledger, Patience
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taker:
-    """The world as taking a point needs it. ``compute`` gives the EC2 of a Region."""
+    """The world as taking a point needs it. ``at`` gives the EC2 of a place."""
 
-    compute: Callable[[str], Compute]
+    at: Callable[[Place], Compute]
     ledger: Ledger
     bus: Bus
     clock: Clock
@@ -50,7 +51,7 @@ class Taker:
             TryAgain: not now; how long to wait is in it.
             Refused: never like this.
         """
-        work = _Work(request=request, compute=self.compute(request.source.region))
+        work = _Work(request=request)
         try:
             return self._take(work, delivery)
         except Refused as error:
@@ -83,6 +84,7 @@ class Taker:
         work.untouched = point.attempted_at is None
         work.may_exist = not work.untouched
         try:
+            work.compute = self.at(request.source.place)
             return self._take_claimed(point, work, delivery.owner)
         except TryAgain as error:
             # Nothing is to be released if the point got past CREATING before this happened.
@@ -276,14 +278,14 @@ class Taker:
 
 @dataclass(slots=True, kw_only=True)
 class _Work:
-    """A point while it is taken.
+    """A point while it is taken. ``compute`` is there once it is claimed.
 
     ``untouched``: no create call has gone out for it that had, or may have had, an effect.
     ``may_exist``: all of its snapshots may be there: then it is not to be failed.
     """
 
     request: TakeRequest
-    compute: Compute
+    compute: Compute = field(init=False)
     notes: list[str] = field(default_factory=list)
     untouched: bool = True
     may_exist: bool = False

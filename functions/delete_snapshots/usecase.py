@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from lastgood.domain.model import Point, PointStatus
+from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import (
     SLICES,
     Applied,
@@ -76,12 +77,12 @@ class Deleter:
         part, number = divmod(message.slice, SLICES)
         stored = self.plans.get(plan.policy, plan.id, part)
         series = self.series.within(policy, stored.place)
-        by_region: dict[str, list[SourcePlan]] = defaultdict(list)
+        by_place: dict[Place, list[SourcePlan]] = defaultdict(list)
         for source in stored.slice(number):
             if _going(source, plan):
-                by_region[source.source.region].append(source)
-        for region, sources in by_region.items():
-            self._apply(region, sources, plan, series, progress)
+                by_place[source.source.place].append(source)
+        for place, sources in by_place.items():
+            self._enter(place, sources, plan, series, progress)
         if progress.carried_over:
             if not progress.deleted:
                 raise OutOfTime("the function's time is nearly over", timedelta(seconds=1))
@@ -89,15 +90,33 @@ class Deleter:
         applied = Applied(deleted=progress.before + progress.deleted, left=progress.left)
         self.ledger.note_applied(plan.id, message.slice, applied, self.clock.now())
 
-    def _apply(
+    def _enter(
         self,
-        region: str,
+        place: Place,
         sources: list[SourcePlan],
         plan: PrunePlan,
         series: Series,
         progress: Progress,
     ) -> None:
-        compute, now = series.compute(region), self.clock.now()
+        """What is in a place that may not be entered stays, and stops nothing elsewhere."""
+        try:
+            compute = series.at(place)
+        except Refused as error:
+            for source in sources:
+                for point in _going(source, plan):
+                    progress.leave(point.id, str(error), Obstacle.REFUSED)
+        else:
+            self._apply(compute, sources, plan, series, progress)
+
+    def _apply(
+        self,
+        compute: Compute,
+        sources: list[SourcePlan],
+        plan: PrunePlan,
+        series: Series,
+        progress: Progress,
+    ) -> None:
+        now = self.clock.now()
         there = {
             source.source: {one.id: one for one in series.points(source.source)}
             for source in sources

@@ -11,7 +11,7 @@ from plan_snapshots.usecase import Planner, PlanReport, PlanRequest
 def planner() -> Planner:
     return Planner(
         policies=runtime.policies(),
-        compute=runtime.compute,
+        at=runtime.at,
         ledger=runtime.ledger(),
         queue=runtime.take_queue(),
         planners=runtime.planners(),

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from lastgood.domain import names
 from lastgood.domain.model import Cursor, LeftOut, Planned, Run
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, ResourceKind
 from lastgood.domain.requests import TakeRequest, request_for
 from lastgood.domain.selection import Selected
@@ -32,8 +33,8 @@ RESERVE = timedelta(minutes=2)
 """What a page of a thousand sources may take, twice over: with less time left, another invocation
 goes on."""
 
-_Failure = tuple[str, LastgoodError]
-"""A Region, and why it could not be read."""
+_Failure = tuple[Place | None, LastgoodError]
+"""A place, and why it could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +67,8 @@ class PlanReport:
     """``points`` and ``left_out`` hold the first hundred of ``point_count``, ``left_out_count``;
     ``points`` only those that this planning asked for, and not an earlier one of the same run.
 
-    ``problems``, of a dry run only: a line for each Region that could not be read.
-    ``carried_over``: Regions that another invocation goes on with, since time ran short.
+    ``problems``, of a dry run only: a line for each place that could not be read.
+    ``carried_over``: places that another invocation goes on with, since time ran short.
     ``left_out_kinds``: how many sources this invocation left out, by ``LeftOut.kind``.
     """
 
@@ -132,10 +133,11 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planner:
-    """The world as planning needs it. ``compute`` gives the EC2 of a Region."""
+    """The world as planning needs it. ``at`` gives the EC2 of a place; ``account`` and
+    ``home_region`` are those of the stack."""
 
     policies: Policies
-    compute: Callable[[str], Compute]
+    at: Callable[[Place], Compute]
     ledger: Ledger
     queue: Queue
     planners: Planners
@@ -146,15 +148,15 @@ class Planner:
     def plan(self, request: PlanRequest) -> PlanReport:
         """Open the run and send one request for each source that the policy takes.
 
-        A Region that cannot be read does not stop the others: it is noted in the run, and its
-        error is raised at the end. Planning a slot again that broke off skips the Regions that
+        A place that cannot be read does not stop the others: it is noted in the run, and its
+        error is raised at the end. Planning a slot again that broke off skips the places that
         are done; a slot that was planned whole is asked for whole again, which takes no source
         twice. Short of time, it notes how far it came and has another invocation go on from there.
 
         Raises:
             UnknownPolicy, SourceGone, SourceNotSelected: the request cannot be met.
             OutOfTime: for asking again for a slot that was planned whole.
-            LastgoodError: of the first Region that could not be read. Not while another invocation
+            LastgoodError: of the first place that could not be read. Not while another invocation
                 goes on, which tries it again: an error would have Lambda start this one again too.
         """
         policy = self.policies.get(request.policy)
@@ -169,7 +171,7 @@ class Planner:
             source=request.source,
         )
         tally = _Tally()
-        waiting, failed = self._plan_regions(policy, run, request, tally)
+        waiting, failed = self._plan_places(policy, run, request, tally)
         if failed and not waiting and not request.dry_run:
             raise failed[0][1]
         explained = waiting or (request.dry_run and (tally.left_out or failed))
@@ -189,13 +191,15 @@ class Planner:
             left_out_kinds=dict(tally.kinds),
         )
 
-    def _regions(self, policy: Policy) -> tuple[str, ...]:
-        return policy.select.regions or (self.home_region,)
+    def _places(self, policy: Policy) -> dict[str, Place]:
+        """By name."""
+        home = Place(region=self.home_region, account=self.account)
+        return {one.name(self.account): one for one in policy.select.places(home)}
 
-    def _plan_regions(
+    def _plan_places(
         self, policy: Policy, run: Run, request: PlanRequest, tally: _Tally
     ) -> tuple[tuple[str, ...], list[_Failure]]:
-        """The Regions that were left for another invocation, and those that could not be read."""
+        """The places that were left for another invocation, and those that could not be read."""
         before = None
         if not request.dry_run:
             self.ledger.open_run(run)
@@ -209,17 +213,17 @@ class Planner:
         # What was asked for before still ends in the run, if the fleet is smaller now.
         expected = before.points if before else 0
         failed: list[_Failure] = []
-        for region in self._regions(policy):
-            if region in done:
+        for name, place in self._places(policy).items():
+            if name in done:
                 continue
-            here = cursor if cursor and cursor.region == region else None
+            here = cursor if cursor and cursor.region == name else None
             reached = None
             try:
-                reached = self._plan_region(policy, region, run, request, tally, here)
+                reached = self._plan_place(policy, place, run, request, tally, here)
             except LastgoodError as error:
-                failed.append((region, error))
+                failed.append((place, error))
             else:
-                done |= set() if reached else {region}
+                done |= set() if reached else {name}
             if request.dry_run:
                 continue
             cursor = None if here else cursor
@@ -230,7 +234,7 @@ class Planner:
                 if whole:
                     # The ledger keeps the whole plan, and so no place to go on from.
                     short = OutOfTime(f"no time to ask for all of {run.id} again", RESERVE)
-                    return (), [*failed, (region, short)]
+                    return (), [*failed, (place, short)]
                 self.planners.ask(policy.name, run.slot, run.source)
                 return planned.waiting, failed
         return (), failed
@@ -244,14 +248,18 @@ class Planner:
         cursor: Cursor | None = None,
     ) -> Planned:
         # What may be read later waits for it: the planner is tried again, and a sweep asks for it.
-        over = done | {region for region, error in failed if isinstance(error, Refused)}
+        refused = {place for place, error in failed if isinstance(error, Refused)}
         return Planned(
             at=self.clock.now(),
             points=tally.points,
             left_out_count=tally.left_out_count,
             left_out=tuple(tally.left_out),
             regions=tuple(sorted(done)),
-            waiting=tuple(one for one in self._regions(policy) if one not in over),
+            waiting=tuple(
+                name
+                for name, place in self._places(policy).items()
+                if name not in done and place not in refused
+            ),
             problems=_lines(failed),
             cursor=cursor,
         )
@@ -266,34 +274,33 @@ class Planner:
                 f"policy {policy.name} leaves {request.source} out: {tally.left_out[0].reason}"
             )
         else:
-            regions = self._regions(policy)
             error = SourceGone(
                 f"there is no {policy.select.resource.value} {request.source} in "
-                f"{', '.join(regions)}, where policy {policy.name} looks: check the id, the "
-                "account and the policy's select.regions"
+                f"{', '.join(self._places(policy))}, where policy {policy.name} looks: check the "
+                "id, the account and the policy's select.regions and select.accounts"
             )
         if not request.dry_run:
-            done = set(self._regions(policy))
-            self.ledger.plan_run(run.id, self._planned(policy, tally, done, [("", error)]))
+            done = set(self._places(policy))
+            self.ledger.plan_run(run.id, self._planned(policy, tally, done, [(None, error)]))
         return error
 
-    def _plan_region(
+    def _plan_place(
         self,
         policy: Policy,
-        region: str,
+        place: Place,
         run: Run,
         request: PlanRequest,
         tally: _Tally,
         start: Cursor | None,
     ) -> Cursor | None:
-        """Page by page: judge, send, count. The tally changes only once the Region is done.
+        """Page by page: judge, send, count. The tally changes only once the place is done.
 
         Where it stopped, if time ran short; EC2 keeps the place only for a while, so if it does
-        not know it any more, the Region is begun anew.
+        not know it any more, the place is begun anew.
         """
         counted = _Tally.up_to(start) if start else _Tally()
         try:
-            for page in self._judged(policy, region, request.source, start):
+            for page in self._judged(policy, place, request.source, start):
                 wanted = []
                 for judgement in page.items:
                     if isinstance(judgement, LeftOut):
@@ -308,7 +315,7 @@ class Planner:
                 if page.next and self.clock.left() < RESERVE:
                     tally.kinds += counted.kinds
                     return Cursor(
-                        region=region,
+                        region=place.name(self.account),
                         token=page.next,
                         points=counted.points,
                         left_out_count=counted.left_out_count,
@@ -317,14 +324,14 @@ class Planner:
         except CallRefused:
             if start is None:
                 raise
-            return self._plan_region(policy, region, run, request, tally, None)
+            return self._plan_place(policy, place, run, request, tally, None)
         tally.add(counted)
         return None
 
     def _judged(
-        self, policy: Policy, region: str, only: str | None, start: Cursor | None
+        self, policy: Policy, place: Place, only: str | None, start: Cursor | None
     ) -> Iterable[Page[Judgement]]:
-        fleet = Fleet(policy=policy, compute=self.compute(region), account=self.account)
+        fleet = Fleet(policy=policy, compute=self.at(place), account=place.account)
         if only is None:
             return fleet.judged(start.token if start else None)
         judgement = fleet.judge(only, alone=True)

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lastgood.domain import forecast
-from lastgood.domain.copying import Place, as_point
+from lastgood.domain.copying import as_point
 from lastgood.domain.model import Point, PointStatus, Tagged
-from lastgood.domain.policy import Policy, copy_places, source_regions
+from lastgood.domain.place import Place
+from lastgood.domain.policy import Policy, copy_places, source_places
 from lastgood.domain.prune_plan import Fate, PointPlan, SourcePlan
 from lastgood.domain.retention import PointFacts
 from lastgood.domain.tags import COPY, POINT
-from lastgood.errors import UnknownPolicy, UnknownTarget
+from lastgood.errors import AccessDenied, UnknownPolicy, UnknownTarget
 from lastgood.judging import Judging
 from lastgood.ports import Clock, Ledger, Policies
 from lastgood.series import AllSeries, Series
@@ -38,7 +39,6 @@ class Explaining:
     series: AllSeries
     ledger: Ledger
     clock: Clock
-    home_region: str
 
     def explain(self, target: str) -> Explanation:
         """``target``: the id of a point, or of a snapshot of one or of a copy.
@@ -56,8 +56,8 @@ class Explaining:
             return _explanation(point, Fate.KEEP, (why,), None, [])
         series = self.series.within(policy, place)
         judging = Judging(series, self.ledger, self.clock.now())
-        judged, found = judging.judge(point.source.region, [point.source])
-        (plan,) = judging.planned(point.source.region, judged, found)
+        judged, found = judging.judge(point.source.place, [point.source])
+        (plan,) = judging.planned(point.source.place, judged, found)
         planned = next((one for one in plan.points if one.id == point.id), None)
         if planned is None:
             why = (
@@ -111,18 +111,24 @@ class Explaining:
 
     def _of_snapshot(self, snapshot: str) -> tuple[Point, Place | None]:
         deployed = [one.policy for one in self.policies.all()]
-        for region in source_regions(deployed, self.home_region):
-            found = self.series.compute(region).snapshot(snapshot)
+        for place in source_places(deployed, self.series.home):
+            found = self._shown(place, snapshot)
             if found and COPY not in found.tags:
-                point = self.ledger.point(_tag_of(found, snapshot, region))
+                point = self.ledger.point(_tag_of(found, snapshot, place.region))
                 return self._known(point, snapshot), None
-        for one in copy_places(deployed, self.series.account):
-            place = Place(*one)
-            found = self.series.at(place).snapshot(snapshot)
+        for place in copy_places(deployed, self.series.home):
+            found = self._shown(place, snapshot)
             if found:
                 copy = self.ledger.copy(_tag_of(found, snapshot, place.region), place)
                 return self._known(as_point(copy) if copy else None, snapshot), place
         return self._known(None, snapshot), None
+
+    def _shown(self, place: Place, snapshot: str) -> Tagged | None:
+        """None also if Lastgood may not look there: it may be somewhere else."""
+        try:
+            return self.series.at(place).snapshot(snapshot)
+        except AccessDenied:
+            return None
 
     def _known(self, point: Point | None, target: str) -> Point:
         if point is None:

@@ -14,7 +14,7 @@ from prune_snapshots.usecase import Answer, Pruner, PruneRequest
 @cache
 def pruner() -> Pruner:
     policies, ledger, clock = runtime.policies(), runtime.ledger(), runtime.clock()
-    series, home_region = runtime.series(), runtime.settings().region
+    series = runtime.series()
     return Pruner(
         pruning=Pruning(
             policies=policies,
@@ -25,15 +25,13 @@ def pruner() -> Pruner:
             pruners=runtime.pruners(),
             notices=runtime.notices(),
             clock=clock,
-            home_region=home_region,
         ),
-        holding=Holding(compute=runtime.compute, at=runtime.at, ledger=ledger, clock=clock),
+        holding=Holding(at=runtime.at, ledger=ledger, clock=clock),
         explaining=Explaining(
             policies=policies,
             series=series,
             ledger=ledger,
             clock=clock,
-            home_region=home_region,
         ),
     )
 

@@ -4,8 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lastgood.domain.copying import Place, as_point
+from lastgood.domain.copying import as_point
 from lastgood.domain.model import Hold, Point
+from lastgood.domain.place import Place
 from lastgood.domain.tags import HOLD
 from lastgood.errors import UnknownTarget
 from lastgood.ports import Clock, Compute, Ledger
@@ -24,7 +25,6 @@ class HoldReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    compute: Callable[[str], Compute]
     at: Callable[[Place], Compute]
     ledger: Ledger
     clock: Clock
@@ -86,23 +86,23 @@ class Holding:
 
     def _snapshots(self, points: Iterable[Point]) -> Iterator[tuple[Compute, list[str]]]:
         """Those of the points, and of their copies, with where each are."""
-        found: dict[Place | str, list[str]] = defaultdict(list)
+        found: dict[Place, list[str]] = defaultdict(list)
         for one in points:
-            found[one.source.region] += one.snapshots
+            found[one.source.place] += one.snapshots
             for copy in self.ledger.copies(one.id):
                 found[copy.place] += as_point(copy).snapshots
         for where, snapshots in found.items():
             if snapshots:
-                yield self.compute(where) if isinstance(where, str) else self.at(where), snapshots
+                yield self.at(where), snapshots
 
     def _still_held(self, target: str, points: Sequence[Point]) -> dict[str, str]:
         """By point, why."""
         sources = {one.source.id for one in points} - {target}
         by_source = self.ledger.source_holds(sources)
         still = {}
-        for region in {one.source.region for one in points}:
-            ids = [one.id for one in points if one.source.region == region]
-            found = self.compute(region).snapshots_of_points(ids)
+        for place in {one.source.place for one in points}:
+            ids = [one.id for one in points if one.source.place == place]
+            found = self.at(place).snapshots_of_points(ids)
             for one in points:
                 own = None if one.id == target else one.hold
                 every = [tagged.tags for tagged in found.get(one.id, ())]

@@ -8,9 +8,11 @@ from itertools import islice
 from typing import NamedTuple
 
 from lastgood.domain import names, notices
+from lastgood.domain.copying import place_of
 from lastgood.domain.model import Source, SourceRecord
 from lastgood.domain.notices import Notice
-from lastgood.domain.policy import Policy, source_regions
+from lastgood.domain.place import Place
+from lastgood.domain.policy import Policy, source_places
 from lastgood.domain.prune_plan import (
     SLICES,
     SOURCES_IN_SLICE,
@@ -41,7 +43,7 @@ MOST_NAMED = 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneReport:
     """Of points, where nothing else is said. ``gib_at_most``: the volumes of those that go, since
-    nobody tells what only they hold. ``unreachable``: by Region, why its sources are not in it.
+    nobody tells what only they hold. ``unreachable``: by place, why its sources are not in it.
     ``lost``: points that count for nothing, since snapshots of them are gone. ``deleted``,
     ``left``: what became of it so far; ``left`` names the first twenty, with what is in the way.
     """
@@ -85,7 +87,6 @@ class Pruning:
     pruners: Pruners
     notices: Notices
     clock: Clock
-    home_region: str
 
     def ask_for_all(self, slot: datetime | None, *, dry_run: bool = False) -> DailyReport:
         """Have each policy planned, in an invocation of its own, and count what none manages.
@@ -183,14 +184,14 @@ class Pruning:
                 "one"
             )
         deployed = (one.policy for one in self.policies.all())
-        regions = source_regions(deployed, self.home_region)
+        places = source_places(deployed, self.series.home)
         for series in self.series.of(policy)[plan.series :]:
             judging = Judging(series, self.ledger, self.clock.now())
             for records in _batches(self.ledger.sources(policy.name, after=plan.cursor)):
                 if self.clock.left() < RESERVE:
                     self.pruners.ask(policy.name, slot, dry_run=plan.dry_run)
                     return plan
-                planned = _planned(judging, records, regions)
+                planned = _planned(judging, records, places, self.series.home)
                 part = Part(
                     plan=plan.id,
                     policy=policy.name,
@@ -267,7 +268,7 @@ def _next(plan: PrunePlan) -> str:
 
 
 class _Planned(NamedTuple):
-    """``refused``: why a Region, or a place, has no plans; ``unreachable``: of how many sources."""
+    """``refused``: why a place has no plans; ``unreachable``: of how many sources."""
 
     plans: list[SourcePlan]
     refused: Mapping[str, str]
@@ -275,30 +276,34 @@ class _Planned(NamedTuple):
 
 
 def _planned(
-    judging: Judging, records: Iterable[SourceRecord], regions: Container[str]
+    judging: Judging, records: Iterable[SourceRecord], places: Container[Place], home: Place
 ) -> _Planned:
-    """In the order of the Regions' names; of copies, only of sources that have some."""
-    place = judging.series.place
-    by_region: dict[str, list[Source]] = defaultdict(list)
+    """In the order of the places; of copies, only of sources that have some."""
+    series = judging.series
+    by_place: dict[Place, list[Source]] = defaultdict(list)
     for one in records:
-        if place:
-            copied = replace(one.source, region=place.region, account=place.account)
-            by_region[place.region].append(copied)
-        else:
-            by_region[one.source.region].append(one.source)
+        if series.place is None:
+            by_place[one.source.place].append(one.source)
+        elif series.place in _copied_to(series.policy, one.source):
+            there = {"region": series.place.region, "account": series.place.account}
+            by_place[series.place].append(replace(one.source, **there))
     plans: list[SourcePlan] = []
     refused = {}
     unreachable = 0
-    for region, sources in sorted(by_region.items()):
+    for place, sources in sorted(by_place.items()):
         try:
-            if not place and region not in regions:
+            if not series.place and place not in places:
                 raise Refused("no policy names this Region any more")
-            found = judging.plan(region, sources)
-            plans += [one for one in found if one.points] if place else found
+            found = judging.plan(place, sources)
+            plans += [one for one in found if one.points] if series.place else found
         except Refused as error:
-            refused[str(place or region)] = str(error)
+            refused[str(place) if series.place else place.name(home.account)] = str(error)
             unreachable += len(sources)
     return _Planned(plans, refused, unreachable)
+
+
+def _copied_to(policy: Policy, source: Source) -> set[Place]:
+    return {place_of(one, source.account) for one in policy.copies}
 
 
 def _batches(records: Iterator[SourceRecord]) -> Iterable[list[SourceRecord]]:

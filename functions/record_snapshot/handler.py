@@ -12,11 +12,11 @@ from record_snapshot.usecase import Recorder
 @cache
 def recorder() -> Recorder:
     return Recorder(
-        compute=runtime.compute,
+        at=runtime.at,
         ledger=runtime.ledger(),
         bus=runtime.bus(),
         clock=runtime.clock(),
-        account=runtime.settings().account,
+        accounts=frozenset(runtime.settings().members.split(",")),
     )
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from lastgood.domain import ended
 from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.model import Outcome, Point, PointStatus
+from lastgood.domain.place import Place
 from lastgood.domain.taking import anchor, outcome_of
 from lastgood.errors import Conflict, ForeignEvent, NotSettledYet, TryAgain
 from lastgood.ports import Bus, Clock, Compute, Delivery, Ledger
@@ -24,13 +25,14 @@ YOUNG = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
-    """The world as recording needs it. ``account`` is the only one whose events count."""
+    """The world as recording needs it. ``at`` gives the EC2 of a place; ``accounts``: those that
+    sources are in, the only ones whose events count."""
 
-    compute: Callable[[str], Compute]
+    at: Callable[[Place], Compute]
     ledger: Ledger
     bus: Bus
     clock: Clock
-    account: str
+    accounts: frozenset[str]
 
     def record(self, event: SnapshotsEnded, delivery: Delivery) -> Point | None:
         """Settle the point of these snapshots; None if they are none of ours.
@@ -39,13 +41,14 @@ class Recorder:
         delivery, whose announcement may have been lost.
 
         Raises:
-            ForeignEvent: another account's.
+            ForeignEvent: of an account that no policy names.
             NotSettledYet: they may be ours, and their creator has not written its answer yet.
         """
-        if event.account != self.account:
+        if event.account not in self.accounts:
             raise ForeignEvent(
-                f"an EBS event of account {event.account} came to Lastgood in {self.account}: "
-                "take away the rule or bus policy that forwards it"
+                f"an EBS event of account {event.account} came to Lastgood, whose policies look in "
+                f"{', '.join(sorted(self.accounts))}: take away the rule or bus policy that "
+                "forwards it"
             )
         snapshots = [one.snapshot for one in event.snapshots]
         point = self.ledger.point_of(anchor(snapshots))
@@ -88,7 +91,7 @@ class Recorder:
 
     def _with_causes(self, point: Point) -> Point:
         """The reason stands in a snapshot's state message, and only there: events do not say it."""
-        found = self.compute(point.source.region).snapshots_of(point.id)
+        found = self.at(point.source.place).snapshots_of(point.id)
         causes = {one.snapshot: one.cause for one in found if one.cause}
         if not causes:
             return point

@@ -1,6 +1,6 @@
 """Slots that no schedule started, and plans that broke off."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -8,8 +8,10 @@ from itertools import takewhile
 from lastgood.domain import names, notices
 from lastgood.domain.cron import latest
 from lastgood.domain.model import Run, RunStatus
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, Schedule
-from lastgood.ports import Compute, Deployed, Ledger, Planners
+from lastgood.errors import AccessDenied
+from lastgood.ports import Deployed, Ledger, Planners
 from sweep.progress import Progress
 from sweep.rebuilding import Rebuilding
 from sweep.telling import Telling
@@ -29,13 +31,12 @@ UNHEARD = timedelta(hours=3)
 
 @dataclass(frozen=True, slots=True)
 class CatchingUp:
-    compute: Callable[[str], Compute]
     ledger: Ledger
     planners: Planners
     telling: Telling
     rebuilding: Rebuilding
 
-    def catch_up(self, deployed: Deployed, home_region: str, progress: Progress) -> None:
+    def catch_up(self, deployed: Deployed, home: Place, progress: Progress) -> None:
         """Ask for the newest slot of each schedule, if nobody has; and for plans that broke off.
 
         Only the newest: a point that is taken now holds the data of now, whichever slot it is for.
@@ -51,7 +52,7 @@ class CatchingUp:
         started = {run.id for run in recent}
         for slot in sorted(due):
             if names.run_id(policy.name, slot) not in started:
-                self._start(policy, slot, home_region, progress)
+                self._start(policy, slot, home, progress)
         newest = next((run for run in recent if run.source is None), None)
         for run in recent:
             wanted = run.source or run is newest or run.slot in due
@@ -82,15 +83,24 @@ class CatchingUp:
     def _recent(self, policy: Policy, now: datetime) -> Iterator[Run]:
         return takewhile(lambda run: run.slot > now - WINDOW, self.ledger.runs(policy.name))
 
-    def _start(self, policy: Policy, slot: datetime, home_region: str, progress: Progress) -> None:
-        regions = policy.select.regions or (home_region,)
+    def _start(self, policy: Policy, slot: datetime, home: Place, progress: Progress) -> None:
         run_id = names.run_id(policy.name, slot)
         # A run that left snapshots has lost its record: no source is to be taken twice.
-        if not all(self.rebuilding.rebuild(one, progress, run_id) for one in regions):
+        places = policy.select.places(home)
+        if not all(self._rebuilt(one, run_id, progress) for one in places):
             return
         with progress.trying(f"tell that {policy.name} was not started"):
             self.telling.once(notices.caught_up(policy.name, slot, progress.now), progress)
         self._ask(policy, slot, None, progress)
+
+    def _rebuilt(self, place: Place, run_id: str, progress: Progress) -> bool:
+        """Also one that may not be entered: nothing can be planned there either, and the others
+        are not to wait for it."""
+        try:
+            return self.rebuilding.rebuild(place, progress, run_id)
+        except AccessDenied as error:
+            progress.problems.append(f"rebuild what {run_id} has in {place}: {error}")
+            return True
 
     def _ask(self, policy: Policy, slot: datetime, source: str | None, progress: Progress) -> None:
         self.planners.ask(policy.name, slot, source)

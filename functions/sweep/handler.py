@@ -11,7 +11,7 @@ from sweep.usecase import Sweeper, SweepReport, SweepRequest
 def sweeper() -> Sweeper:
     return Sweeper(
         policies=runtime.policies(),
-        compute=runtime.compute,
+        at=runtime.at,
         ledger=runtime.ledger(),
         queue=runtime.take_queue(),
         planners=runtime.planners(),

@@ -19,6 +19,7 @@ from lastgood.domain.model import (
     PointStatus,
     Tagged,
 )
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy
 from lastgood.domain.requests import request_for
 from lastgood.domain.selection import Selected
@@ -37,38 +38,38 @@ AT_ONCE = 200
 @dataclass(frozen=True, slots=True)
 class Mending:
     policies: Mapping[str, Policy]
-    regions: Collection[str]
-    compute: Callable[[str], Compute]
+    places: Collection[Place]
+    at: Callable[[Place], Compute]
     ledger: Ledger
     queue: Queue
     bus: Bus
     patience: Patience
-    account: str
+    home: Place
 
     def mend(self, progress: Progress) -> None:
         idle: list[Point] = []
-        pending: dict[str, list[str]] = defaultdict(list)
-        unreachable: Counter[str] = Counter()
+        pending: dict[Place, list[str]] = defaultdict(list)
+        unreachable: Counter[Place] = Counter()
         with progress.trying("read what is in flight"):
             for point in self.ledger.in_flight():
                 progress.done["in_flight"] += 1
                 progress.flying.add(point.run)
                 age = progress.now - point.claimed_at
-                if point.source.region not in self.regions:
-                    unreachable[point.source.region] += 1
+                if point.source.place not in self.places:
+                    unreachable[point.source.place] += 1
                 elif point.status is PointStatus.CREATING and age > mending.IDLE:
                     idle.append(point)
                 elif point.status is PointStatus.PENDING and age > mending.SETTLE_AFTER:
-                    pending[point.source.region].append(point.id)
-        for region, count in unreachable.items():
+                    pending[point.source.place].append(point.id)
+        for place, count in unreachable.items():
             progress.problems.append(
-                f"{count} points are in flight in {region}, where no policy looks any more, nor "
+                f"{count} points are in flight in {self._named(place)}, where no policy looks any more, nor "
                 "may the sweep: deploy a policy that names it until they have ended"
             )
-        for region, points in pending.items():
+        for place, points in pending.items():
             for some in _some(points, progress):
-                with progress.trying(f"settle {len(some)} points in {region}"):
-                    self._settle(region, some, progress)
+                with progress.trying(f"settle {len(some)} points in {self._named(place)}"):
+                    self._settle(place, some, progress)
         for point in idle:
             if progress.out_of_time():
                 return
@@ -76,9 +77,12 @@ class Mending:
                 self._mend(point.id, progress)
         self._resolve(progress)
 
-    def _settle(self, region: str, points: Sequence[str], progress: Progress) -> None:
+    def _named(self, place: Place) -> str:
+        return place.name(self.home.account)
+
+    def _settle(self, place: Place, points: Sequence[str], progress: Progress) -> None:
         """The points whose snapshots have all ended, or are gone; the others are not even read."""
-        found = self.compute(region).snapshots_of_points(points)
+        found = self.at(place).snapshots_of_points(points)
         for id_ in points:
             members = [one.member for one in found.get(id_, ())]
             if members and outcome_of(members, progress.now) is None:
@@ -119,9 +123,8 @@ class Mending:
             self._finish(point, f"policy {point.policy} is not deployed any more", progress)
             return
         alone = point.run == names.run_id(point.policy, point.slot, point.source.id)
-        fleet = Fleet(
-            policy=policy, compute=self.compute(point.source.region), account=self.account
-        )
+        place = point.source.place
+        fleet = Fleet(policy=policy, compute=self.at(place), account=place.account)
         judgement = fleet.judge(point.source.id, alone=alone)
         if judgement is None:
             self._finish(point, f"there is no {point.source.id} any more", progress)
@@ -166,14 +169,13 @@ class Mending:
             return
         if held.status is not PointStatus.CREATING:
             return
-        found = self.compute(point.source.region).snapshots_of_points([point.id])
+        found = self.at(point.source.place).snapshots_of_points([point.id])
         if not self._adopt(held, found.get(point.id, ()), why, progress):
             self._give_up(claim, why, progress)
 
     def _adopt(self, held: Point, found: Sequence[Tagged], why: str, progress: Progress) -> bool:
-        like = mending.rebuilt(
-            found, region=held.source.region, account=self.account, now=progress.now
-        )
+        there = held.source
+        like = mending.rebuilt(found, region=there.region, account=there.account, now=progress.now)
         if like is None or like.status is PointStatus.FAILED:
             return False
         notes = (f"adopted by a sweep, since {why}: its manifest is lost",)
@@ -194,7 +196,7 @@ class Mending:
 
     def _resolve(self, progress: Progress) -> None:
         """Look into each doubt, from when describes must have caught up."""
-        by_region: dict[str, list[tuple[Doubt, Point]]] = defaultdict(list)
+        by_place: dict[Place, list[tuple[Doubt, Point]]] = defaultdict(list)
         with progress.trying("read the doubts"):
             for doubt in self.ledger.doubts():
                 if progress.out_of_time():
@@ -204,14 +206,14 @@ class Mending:
                 point = self.ledger.point(doubt.point)
                 if point is None:
                     self.ledger.dismiss(doubt)
-                elif point.source.region not in self.regions:
+                elif point.source.place not in self.places:
                     self._end_doubt(doubt, point, progress)
                 elif point.status is not PointStatus.CREATING:
-                    by_region[point.source.region].append((doubt, point))
-        for region, doubted in by_region.items():
+                    by_place[point.source.place].append((doubt, point))
+        for place, doubted in by_place.items():
             for some in _some(doubted, progress):
-                with progress.trying(f"look into {len(some)} doubts in {region}"):
-                    found = self.compute(region).snapshots_of_points(one.id for _, one in some)
+                with progress.trying(f"look into {len(some)} doubts in {self._named(place)}"):
+                    found = self.at(place).snapshots_of_points(one.id for _, one in some)
                     for doubt, point in some:
                         with progress.trying(f"look into a doubt about {point.id}"):
                             self._remove_surplus(doubt, point, found.get(point.id, ()), progress)
@@ -225,7 +227,7 @@ class Mending:
             what = f"remove {snapshot}, which is surplus of {point.id}"
             with progress.trying(what):
                 try:
-                    self.compute(point.source.region).delete_snapshot(snapshot)
+                    self.at(point.source.place).delete_snapshot(snapshot)
                     progress.done["surplus_removed"] += 1
                 except InUse as error:
                     # Somebody has made it his own meanwhile.

@@ -4,43 +4,45 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lastgood.domain import mending, tags
+from lastgood.domain.place import Place
 from lastgood.ports import Compute, Ledger, Patience
 from sweep.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilding:
-    compute: Callable[[str], Compute]
+    at: Callable[[Place], Compute]
     ledger: Ledger
     patience: Patience
-    account: str
 
-    def rebuild(self, region: str, progress: Progress, run: str | None = None) -> bool:
-        """Rebuild what is missing of a Region, or of a ``run`` in it whose record is lost: what of
+    def rebuild(self, place: Place, progress: Progress, run: str | None = None) -> bool:
+        """Rebuild what is missing of a place, or of a ``run`` in it whose record is lost: what of
         it has ended will count once it is planned again.
 
         False if not all could be: because time ran out, or because a snapshot is so young that
         describes may not show the others of its point yet.
         """
         complete = True
-        for page in self.compute(region).own_snapshots(run):
+        for page in self.at(place).own_snapshots(run):
             if progress.out_of_time():
                 return False
             ids = {one.tags[tags.POINT] for one in page.items if tags.POINT in one.tags}
-            complete &= self._rebuild(region, ids - self.ledger.known(ids), progress)
+            complete &= self._rebuild(place, ids - self.ledger.known(ids), progress)
             if run:
                 self._count(run, ids, progress)
         return complete
 
-    def _rebuild(self, region: str, missing: set[str], progress: Progress) -> bool:
+    def _rebuild(self, place: Place, missing: set[str], progress: Progress) -> bool:
         complete = True
         # The snapshots of one point may be on several pages.
-        for found in self.compute(region).snapshots_of_points(missing).values():
+        for found in self.at(place).snapshots_of_points(missing).values():
             newest = max(one.member.started_at for one in found)
             if progress.now - newest < self.patience.lag:
                 complete = False
                 continue
-            point = mending.rebuilt(found, region=region, account=self.account, now=progress.now)
+            point = mending.rebuilt(
+                found, region=place.region, account=place.account, now=progress.now
+            )
             if point and self.ledger.rebuild(point):
                 progress.done["rebuilt"] += 1
         return complete

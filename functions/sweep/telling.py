@@ -1,6 +1,6 @@
 """What people are told: of runs that did not end well, and of sources past their policy's rpo."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -8,6 +8,7 @@ from itertools import islice
 from lastgood.domain import notices
 from lastgood.domain.model import Run, RunStatus, SourceRecord
 from lastgood.domain.notices import Notice
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy
 from lastgood.ports import Ledger, Notices
 from lastgood.telling import tell_once
@@ -30,14 +31,14 @@ class Telling:
     ledger: Ledger
     notices: Notices
 
-    def tell(self, policy: Policy, home_region: str, progress: Progress) -> None:
+    def tell(self, policy: Policy, home: Place, progress: Progress) -> None:
         """Of the runs of the last two days, and of the newest, however old. ``last`` becomes, by
-        Region, the policy's newest run that is over and was planned there."""
+        place, the policy's newest run that is over and was planned there."""
         last: dict[str, Run] = {}
-        regions = policy.select.regions or (home_region,)
+        places = {one.name(home.account): one for one in policy.select.places(home)}
         for number, run in enumerate(islice(self.ledger.runs(policy.name), MOST_RUNS)):
             recent = number == 0 or progress.now - run.slot <= LOOK_BACK
-            missing = set(regions) - last.keys()
+            missing = places.keys() - last.keys()
             if not recent and not missing:
                 break
             planned = run.planned.regions if run.planned and run.source is None else ()
@@ -55,7 +56,8 @@ class Telling:
             if not told and not (counted.planned.problems and may_be_planned_again):
                 self._tell_of_run(counted, progress)
         if policy.rpo is not None:
-            self._tell_of_rpo(policy, policy.rpo, regions, last, progress)
+            by_place = {place: last.get(name) for name, place in places.items()}
+            self._tell_of_rpo(policy, policy.rpo, by_place, progress)
 
     def once(self, notice: Notice, progress: Progress) -> None:
         """Unless it was told before."""
@@ -73,17 +75,16 @@ class Telling:
         self,
         policy: Policy,
         rpo: timedelta,
-        regions: Sequence[str],
-        last: Mapping[str, Run],
+        last: Mapping[Place, Run | None],
         progress: Progress,
     ) -> None:
-        """Of sources that the last run of their Region still asked for: others are gone, or not
-        selected any more."""
+        """Of sources that the last run of their place still asked for: others are gone, or not
+        selected any more. ``last``: by each place where the policy looks."""
 
         def overdue(one: SourceRecord) -> bool:
-            run = last.get(one.source.region)
+            run = last.get(one.source.place)
             asked = one.last_asked or one.first_seen
-            still_taken = one.source.region in regions and (run is None or asked >= run.started_at)
+            still_taken = one.source.place in last and (run is None or asked >= run.started_at)
             return still_taken and progress.now - (one.last_available or one.first_seen) > rpo
 
         past = [one for one in self.ledger.sources(policy.name) if overdue(one)]

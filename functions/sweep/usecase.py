@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
-from lastgood.domain.copying import Place
-from lastgood.domain.policy import copy_places, source_regions
+from lastgood.domain.place import Place
+from lastgood.domain.policy import copy_places, source_places
 from lastgood.errors import LastgoodError
 from lastgood.ports import (
     Bus,
@@ -66,10 +66,11 @@ COUNTS = tuple(one.name for one in fields(SweepReport) if one.type is int)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweeper:
-    """The world as a sweep needs it. ``compute`` gives the EC2 of a Region."""
+    """The world as a sweep needs it. ``at`` gives the EC2 of a place; ``account`` and
+    ``home_region`` are those of the stack."""
 
     policies: Policies
-    compute: Callable[[str], Compute]
+    at: Callable[[Place], Compute]
     ledger: Ledger
     queue: Queue
     planners: Planners
@@ -90,38 +91,38 @@ class Sweeper:
         progress = Progress(self.clock, self.clock.now())
         deployed = self.policies.all()
         # Those in which it may call EC2: the policies', or home if there is no policy.
-        regions = source_regions((one.policy for one in deployed), self.home_region)
-        rebuilding = Rebuilding(self.compute, self.ledger, self.patience, self.account)
+        home = Place(region=self.home_region, account=self.account)
+        places = source_places((one.policy for one in deployed), home)
+        rebuilding = Rebuilding(self.at, self.ledger, self.patience)
         if request.rebuild:
-            for region in regions:
-                with progress.trying(f"rebuild what is in {region}"):
-                    rebuilding.rebuild(region, progress)
+            for place in places:
+                with progress.trying(f"rebuild what is in {place.name(self.account)}"):
+                    rebuilding.rebuild(place, progress)
         telling = Telling(self.ledger, self.notices)
-        catching_up = CatchingUp(self.compute, self.ledger, self.planners, telling, rebuilding)
+        catching_up = CatchingUp(self.ledger, self.planners, telling, rebuilding)
         for one in deployed:
             with progress.trying(f"catch up {one.policy.name}"):
-                catching_up.catch_up(one, self.home_region, progress)
+                catching_up.catch_up(one, home, progress)
         mending = Mending(
             {one.policy.name: one.policy for one in deployed},
-            regions,
-            self.compute,
+            places,
+            self.at,
             self.ledger,
             self.queue,
             self.bus,
             self.patience,
-            self.account,
+            home,
         )
         mending.mend(progress)
         with progress.trying("look after copies"):
-            wanted = copy_places((one.policy for one in deployed), self.account)
-            self.copies.send(Place(region=region, account=of) for region, of in wanted)
+            self.copies.send(copy_places((one.policy for one in deployed), home))
         for one in deployed:
             if progress.out_of_time():
                 break
             with progress.trying(f"ask again for {one.policy.name}"):
                 catching_up.ask_again(one.policy, progress)
             with progress.trying(f"tell of {one.policy.name}"):
-                telling.tell(one.policy, self.home_region, progress)
+                telling.tell(one.policy, home, progress)
         report = SweepReport(
             **{name: progress.done[name] for name in COUNTS},
             caught_up=dict(progress.caught_up),

@@ -40,8 +40,9 @@ from moto.sqs.models import sqs_backends
 
 from infra.catalog import BY_NAME, COPIER
 from lastgood.codec import unstructure
-from lastgood.domain.copying import SLOTS, CopyStatus, Place, PlaceDue
+from lastgood.domain.copying import SLOTS, CopyStatus, PlaceDue
 from lastgood.domain.model import Point
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy
 from tests.bench import show
 from tests.bench.pace import Latencies, Output, Run, environment, quiet

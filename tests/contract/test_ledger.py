@@ -13,7 +13,6 @@ from lastgood.domain.copying import (
     CopyMember,
     CopyStatus,
     MemberEnded,
-    Place,
     PointCopy,
     asked,
     deleted,
@@ -37,6 +36,7 @@ from lastgood.domain.model import (
     RunStatus,
     Source,
 )
+from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import (
     Applied,
     Fate,

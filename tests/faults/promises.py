@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from enum import Enum, auto
 
-from lastgood.domain.copying import CopyStatus, Place
+from lastgood.domain.copying import CopyStatus
 from lastgood.domain.model import Point, PointStatus, RunStatus
+from lastgood.domain.place import Place
 from lastgood.domain.tags import COPY, COPY_OF, POINT
 from tests.faults.stories import AWAY, Story
 from tests.support.world import ACCOUNT, ROWS, SLOT, World

@@ -12,15 +12,9 @@ from copy_snapshots.usecase import UNHEARD, Copied, Copier
 from lastgood.aws.bus import copy_event
 from lastgood.aws.compute import Ec2Compute
 from lastgood.domain import tags
-from lastgood.domain.copying import (
-    SHRUNK_FOR,
-    SLOTS,
-    CopyEnded,
-    CopyStatus,
-    Place,
-    place_of,
-)
+from lastgood.domain.copying import SHRUNK_FOR, SLOTS, CopyEnded, CopyStatus, place_of
 from lastgood.domain.model import Point
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy
 from lastgood.errors import LimitReached, NotSettledYet, Throttled, Unavailable
 from lastgood.ledger.dynamo import DynamoLedger

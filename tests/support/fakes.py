@@ -12,11 +12,11 @@ from itertools import count
 from typing import Any
 
 from lastgood.domain import tags as tag_keys
-from lastgood.domain.copying import Place
 from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.manifest import Instance, LaunchAttributes, Volume
 from lastgood.domain.model import Member, MemberState, Point, Tagged
 from lastgood.domain.notices import Notice
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy
 from lastgood.domain.prune_plan import Part, PruneMessage
 from lastgood.domain.requests import TakeRequest

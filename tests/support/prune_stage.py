@@ -7,9 +7,10 @@ from typing import Any
 
 from delete_snapshots.usecase import Deleter, Progress
 from lastgood.domain import copying, tags
-from lastgood.domain.copying import MemberEnded, Place, PointCopy
+from lastgood.domain.copying import MemberEnded, PointCopy
 from lastgood.domain.model import Member, MemberState, Point, PointStatus, Source
 from lastgood.domain.names import point_id
+from lastgood.domain.place import Place
 from lastgood.domain.policy import MaxDeletes, Policy, ResourceKind, Retention, Select
 from lastgood.domain.prune_plan import PruneMessage
 from lastgood.ledger.memory import MemoryLedger

@@ -14,11 +14,11 @@ from lastgood.domain.copying import (
     CopyMember,
     CopyStatus,
     MemberEnded,
-    Place,
     PointCopy,
     Slots,
 )
 from lastgood.domain.model import MemberState, PointStatus, Source
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy
 from tests.support.builders import SOURCE, T0, a_member, a_point
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lastgood.domain import pruning
 from lastgood.domain.model import Point, PointStatus, Source
+from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import LEAST_ARCHIVED, Obstacle, SourcePlan
 from lastgood.domain.retention import Judge, Verdict
 from lastgood.domain.tags import HOLD
@@ -20,7 +21,7 @@ class Judged(NamedTuple):
     verdicts: list[Verdict]
 
 
-class _Region(NamedTuple):
+class _There(NamedTuple):
     """``tags``: by point, of those that a tag may keep. ``locked``: by snapshot, how."""
 
     tags: Mapping[str, Mapping[str, str]]
@@ -29,7 +30,7 @@ class _Region(NamedTuple):
 
 @dataclass(slots=True)
 class Judging:
-    """At the instant ``now``. What holds for a whole Region is asked for once.
+    """At the instant ``now``. What holds for a whole place is asked for once.
 
     Raises UnsafePlan for a retention that keeps nothing; its methods raise what ``Ledger`` and
     ``Compute`` do.
@@ -39,28 +40,28 @@ class Judging:
     ledger: Ledger
     now: datetime
     _judge: Judge = field(init=False)
-    _regions: dict[str, _Region] = field(default_factory=dict, init=False)
+    _places: dict[Place, _There] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._judge = Judge(self.series.retention)
 
-    def plan(self, region: str, sources: Sequence[Source]) -> list[SourcePlan]:
-        """For each source of the Region all its points, newest first, with what is in the way of
+    def plan(self, place: Place, sources: Sequence[Source]) -> list[SourcePlan]:
+        """For each source of the place all its points, newest first, with what is in the way of
         those that the rules free."""
-        judged, found = self.judge(region, sources)
-        return self.planned(region, judged, found)
+        judged, found = self.judge(place, sources)
+        return self.planned(place, judged, found)
 
-    def judge(self, region: str, sources: Sequence[Source]) -> tuple[dict[Source, Judged], Found]:
+    def judge(self, place: Place, sources: Sequence[Source]) -> tuple[dict[Source, Judged], Found]:
         """Each source's points of the policy, and the verdicts on them, newest first; and what EC2
         has of the points of those sources of which some go.
 
         Of such a source a point that lost snapshots counts for nothing: else the last one that can
         be restored might go for one that cannot.
         """
-        judged = self._by_record(region, sources)
+        judged = self._by_record(place, sources)
         poorer = {source: one for source, one in judged.items() if any(_free(one))}
         asked = [one for points, _ in poorer.values() for one in points]
-        found = self.series.found(self.series.compute(region), asked) if asked else {}
+        found = self.series.found(self.series.at(place), asked) if asked else {}
         for source, (points, verdicts) in poorer.items():
             lost = {one.id: pruning.lost(one, found.get(one.id, ()), self.now) for one in points}
             if any(lost.values()):
@@ -68,9 +69,9 @@ class Judging:
                 judged[source] = Judged(points, self._judge.judge(facts, self.now))
         return judged, found
 
-    def _by_record(self, name: str, sources: Sequence[Source]) -> dict[Source, Judged]:
+    def _by_record(self, place: Place, sources: Sequence[Source]) -> dict[Source, Judged]:
         holds = self.ledger.source_holds(one.id for one in sources)
-        region = self._region(name)
+        there = self._there(place)
         judged = {}
         for source in sources:
             points = [one for one in self.series.points(source) if not _is_empty(one)]
@@ -78,8 +79,8 @@ class Judging:
                 pruning.facts(
                     one,
                     hold=holds.get(source.id),
-                    tags=region.tags.get(one.id, {}),
-                    locked=region.locked,
+                    tags=there.tags.get(one.id, {}),
+                    locked=there.locked,
                 )
                 for one in points
             ]
@@ -87,11 +88,11 @@ class Judging:
         return judged
 
     def planned(
-        self, region: str, judged: Mapping[Source, Judged], found: Found
+        self, place: Place, judged: Mapping[Source, Judged], found: Found
     ) -> list[SourcePlan]:
         """As ``plan``, of what ``judge`` answered."""
         freed = [one for each in judged.values() for one in _free(each)]
-        held = in_the_way(self.series.compute(region), freed, found, self.now)
+        held = in_the_way(self.series.at(place), freed, found, self.now)
         # What is not whole any more cannot be copied, and waits for no copy.
         lost = {one.point.id for each in judged.values() for one in each.verdicts if one.point.lost}
         obstacles = {
@@ -107,16 +108,16 @@ class Judging:
             for source, (points, verdicts) in judged.items()
         ]
 
-    def _region(self, name: str) -> _Region:
-        if name not in self._regions:
-            compute, tags = self.series.compute(name), defaultdict[str, dict[str, str]](dict)
+    def _there(self, place: Place) -> _There:
+        if place not in self._places:
+            compute, tags = self.series.at(place), defaultdict[str, dict[str, str]](dict)
             for match in ({HOLD: ()}, *self.series.retention.keep_tags):
                 for page in compute.snapshots_tagged(self.series.policy.name, match):
                     for one in page.items:
                         if point := self.series.point_of(one):
                             tags[point] |= one.tags
-            self._regions[name] = _Region(tags, compute.locked())
-        return self._regions[name]
+            self._places[place] = _There(tags, compute.locked())
+        return self._places[place]
 
 
 def _is_empty(point: Point) -> bool:

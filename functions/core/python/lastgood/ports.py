@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
-from lastgood.domain.copying import Place, PointCopy, Slots
+from lastgood.domain.copying import PointCopy, Slots
 from lastgood.domain.ended import Ended
 from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, Volume
 from lastgood.domain.model import (
@@ -23,6 +23,7 @@ from lastgood.domain.model import (
     Tagged,
 )
 from lastgood.domain.notices import Notice
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, TagMatch
 from lastgood.domain.prune_plan import Applied, Part, PruneMessage, PrunePlan
 from lastgood.domain.requests import TakeRequest

@@ -22,10 +22,11 @@ from lastgood.aws.pacing import Pace
 from lastgood.aws.plans import S3Plans
 from lastgood.aws.queue import SqsCopyQueue, SqsDeliveries, SqsPruneQueue, SqsQueue
 from lastgood.aws.topic import SnsNotices
-from lastgood.domain.copying import CopyEnded, CopyWork, Place, PlaceDue, PointReady
+from lastgood.domain.copying import CopyEnded, CopyWork, PlaceDue, PointReady
 from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.measures import NAMESPACE, Measure
 from lastgood.domain.model import Point, PointStatus
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy
 from lastgood.domain.prune_plan import PruneMessage
 from lastgood.domain.requests import TakeRequest
@@ -140,6 +141,7 @@ def policies() -> DeployedPolicies:
 
 @cache
 def compute(region: str) -> Ec2Compute:
+    """Of the account of the stack."""
     return _compute(region)
 
 
@@ -150,7 +152,7 @@ def at(place: Place) -> Ec2Compute:
     return _abroad(place.region, accounts().enter(place.account, place.region, clock().now()))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _abroad(region: str, credentials: Credentials) -> Ec2Compute:
     return _compute(region, credentials)
 
@@ -165,12 +167,17 @@ def _compute(region: str, credentials: Credentials | None = None) -> Ec2Compute:
 
 @cache
 def accounts() -> Accounts:
-    return Accounts(client("sts", settings().region), settings().external_id)
+    return Accounts(client("sts", settings().region), settings().function, settings().external_id)
+
+
+@cache
+def home() -> Place:
+    return Place(region=settings().region, account=settings().account)
 
 
 @cache
 def series() -> AllSeries:
-    return AllSeries(ledger(), compute, at, settings().account)
+    return AllSeries(ledger(), at, home())
 
 
 @cache

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Protocol
 
 from lastgood.domain import copying, pruning, tags
-from lastgood.domain.copying import CopyStatus, Place, PointCopy, place_of
+from lastgood.domain.copying import CopyStatus, PointCopy
 from lastgood.domain.model import Point, Source, Tagged
 from lastgood.domain.names import point_id
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, Retention
 from lastgood.domain.prune_plan import Obstacles
 from lastgood.errors import Conflict
@@ -33,8 +34,9 @@ class Series(Protocol):
     @property
     def retention(self) -> Retention: ...
 
-    def compute(self, region: str, /) -> Compute:
-        """Of a Region that has sources; the series itself may be in another."""
+    @property
+    def at(self) -> Callable[[Place], Compute]:
+        """The EC2 of a place."""
         ...
 
     def points(self, source: Source) -> list[Point]:
@@ -62,7 +64,7 @@ class Series(Protocol):
 class Originals:
     policy: Policy
     ledger: Ledger
-    compute: Callable[[str], Compute]
+    at: Callable[[Place], Compute]
     place: None = None
 
     @property
@@ -92,7 +94,7 @@ class Originals:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Those that ``policy`` has in ``place``. ``at`` gives the EC2 of a place."""
+    """Those that ``policy`` has in ``place``."""
 
     policy: Policy
     ledger: Ledger
@@ -106,9 +108,6 @@ class Copies:
             if one.region == self.place.region and one.account in (None, self.place.account):
                 return one.retention or self.policy.retention
         return self.policy.retention
-
-    def compute(self, _: str) -> Compute:
-        return self.at(self.place)
 
     def points(self, source: Source) -> list[Point]:
         every = self.ledger.copies_of(source.id, self.place)
@@ -154,20 +153,19 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class AllSeries:
-    """``compute`` gives the EC2 of a Region of ``account``, ``at`` that of a place of copies."""
+    """``at`` gives the EC2 of a place; ``home`` is that of the stack."""
 
     ledger: Ledger
-    compute: Callable[[str], Compute]
     at: Callable[[Place], Compute]
-    account: str
+    home: Place
 
     def of(self, policy: Policy) -> list[Series]:
         """The originals, and then the copies in each place that the policy names, in its order."""
-        places = (place_of(one, self.account) for one in policy.copies)
+        places = dict.fromkeys(to for _, to in policy.ways(self.home))
         return [self.within(policy, place) for place in (None, *places)]
 
     def within(self, policy: Policy, place: Place | None) -> Series:
         """``place``: None for the originals."""
         if place is None:
-            return Originals(policy, self.ledger, self.compute)
+            return Originals(policy, self.ledger, self.at)
         return Copies(policy, self.ledger, self.at, place)

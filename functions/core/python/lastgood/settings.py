@@ -20,7 +20,8 @@ class Settings:
     told. ``pruner``: the name of the function that plans what to prune. ``prune_queue``: where
     parts of such plans go. ``plans``: the name of the bucket that stores them. ``copy_queue``:
     where places go whose copies are to be looked after. ``accounts``: those of the places that
-    copies go to, with commas. ``external_id``: what the roles in other accounts ask for.
+    copies go to, with commas; ``members``: those that sources are in. ``function``: its own name,
+    by which its roles in other accounts are named; ``external_id``: what those ask for.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -42,6 +43,8 @@ class Settings:
     copy_queue: str = ""
     plans: str = ""
     accounts: str = ""
+    members: str = ""
+    function: str = ""
     external_id: str = ""
     receives: str = "1"
     workers: str = "1"

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lastgood.aws.faults import translated
-from lastgood.domain.names import vault_role
+from lastgood.domain.names import role_abroad
 
 SESSION = "lastgood"
 RENEWED = timedelta(minutes=15)
@@ -23,10 +23,11 @@ class Credentials:
 
 
 class Accounts:
-    """Sessions, one at a time for each role, kept while they are good."""
+    """Sessions of ``function``, one at a time for each of its roles, kept while they are good."""
 
-    def __init__(self, sts: Any, external_id: str) -> None:
+    def __init__(self, sts: Any, function: str, external_id: str) -> None:
         self._sts = sts
+        self._function = function
         self._external_id = external_id
         self._known: dict[str, Credentials] = {}
 
@@ -34,7 +35,7 @@ class Accounts:
         """Raises AccessDenied: there is no such role, or it does not trust us; and what any call
         may."""
         partition = self._sts.meta.partition
-        role = f"arn:{partition}:iam::{account}:role/{vault_role(region)}"
+        role = f"arn:{partition}:iam::{account}:role/{role_abroad(self._function, region)}"
         known = self._known.get(role)
         if known is None or now > known.until - RENEWED:
             with translated("sts", f"enter account {account} as {role}"):

@@ -9,8 +9,9 @@ from typing import Any
 
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
-from lastgood.domain.copying import Place, PlaceDue
+from lastgood.domain.copying import PlaceDue
 from lastgood.domain.names import instant
+from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import PruneMessage
 from lastgood.domain.requests import TakeRequest
 from lastgood.errors import LastgoodError, Unavailable

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from lastgood.domain.model import Change, Member, MemberState, Method, Point, PointStatus, Source
 from lastgood.domain.names import copy_id
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy as Wanted
 
 SLOTS = 20
@@ -43,17 +44,6 @@ class CopyStatus(StrEnum):
     @property
     def settled(self) -> bool:
         return self not in (CopyStatus.WAITING, CopyStatus.COPYING)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """Where copies are: each has slots, keys and lineages of its own."""
-
-    region: str
-    account: str
-
-    def __str__(self) -> str:
-        return f"{self.region} of {self.account}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from lastgood.domain.manifest import Manifest
 from lastgood.domain.names import instant
+from lastgood.domain.place import Place
 from lastgood.domain.policy import ResourceKind
 
 A_TAG = "a tag"
@@ -26,6 +27,10 @@ class Source:
     @property
     def kind(self) -> ResourceKind:
         return ResourceKind.INSTANCE if self.id.startswith("i-") else ResourceKind.VOLUME
+
+    @property
+    def place(self) -> Place:
+        return Place(region=self.region, account=self.account)
 
 
 class PointStatus(StrEnum):
@@ -228,9 +233,9 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """How far planning came in a Region before its time was over: from ``token`` on it goes on.
+    """How far planning came in a place before its time was over: from ``token`` on it goes on.
 
-    The counts are those of the pages before it.
+    ``region``: its name (``Place.name``). The counts are those of the pages before it.
     """
 
     region: str
@@ -244,9 +249,9 @@ class Cursor:
 class Planned:
     """What planning came to.
 
-    ``left_out`` holds the first of the ``left_out_count``; ``regions`` are those that are done,
-    ``waiting`` those that were not tried yet; ``problems`` has a line for each Region that could
-    not be read. ``cursor``: where in the first of ``waiting`` to go on.
+    ``left_out`` holds the first of the ``left_out_count``; ``regions`` are the places that are
+    done, by name, ``waiting`` those that were not tried yet; ``problems`` has a line for each that
+    could not be read. ``cursor``: where in the first of ``waiting`` to go on.
     """
 
     at: datetime

@@ -38,9 +38,9 @@ def plan_id(policy: str, slot: datetime) -> str:
     return f"plan-{_digest(policy, instant(slot))}"
 
 
-def vault_role(region: str) -> str:
-    """The role in another account by which its copies in a Region are made and deleted."""
-    return f"lastgood-vault-{region}"
+def role_abroad(function: str, region: str) -> str:
+    """The role in another account under which a function does its work in a Region of it."""
+    return f"{function}-abroad-{region}"
 
 
 def shard(name: str, shards: int) -> int:

@@ -1,11 +1,13 @@
 """What a person asks for in ``policies.yaml``: the types of one policy, and nothing that acts."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Literal
+
+from lastgood.domain.place import Place
 
 SPAN_PATTERN = r"(?=\d)(?:(\d{1,6})y)?(?:(\d{1,6})m)?(?:(\d{1,6})d)?(?:(\d{1,6})h)?"
 
@@ -19,24 +21,16 @@ TagMatch = Mapping[str, tuple[str, ...]]
 """Tags to look for: every key must be there, with any one of its values, compared exactly."""
 
 
-def source_regions(policies: "Iterable[Policy]", home: str) -> tuple[str, ...]:
-    """Every Region in which a policy has sources, each once, in the order of the alphabet; home, if
-    there are no policies."""
-    named = {region for policy in policies for region in policy.select.regions or (home,)}
+def source_places(policies: "Iterable[Policy]", home: Place) -> tuple[Place, ...]:
+    """Every place in which a policy has sources, each once, in order; home, if there are no
+    policies."""
+    named = {place for policy in policies for place in policy.select.places(home)}
     return tuple(sorted(named or {home}))
 
 
-def copy_places(policies: "Iterable[Policy]", account: str) -> "tuple[tuple[str, str], ...]":
-    """Region and account of each place that a policy wants copies in; ``account``: that of the
-    sources."""
-    wanted = {(one.region, one.account or account) for policy in policies for one in policy.copies}
-    return tuple(sorted(wanted))
-
-
-def shared_regions(policies: "Iterable[Policy]", home: str) -> tuple[str, ...]:
-    """Every Region with sources that are copied to other accounts, in the order of the alphabet."""
-    shared = [one for one in policies if any(copy.account for copy in one.copies)]
-    return source_regions(shared, home) if shared else ()
+def copy_places(policies: "Iterable[Policy]", home: Place) -> tuple[Place, ...]:
+    """Every place that a policy wants copies in, each once, in order."""
+    return tuple(sorted({to for policy in policies for _, to in policy.ways(home)}))
 
 
 def duration(text: str) -> timedelta:
@@ -138,6 +132,16 @@ class Select:
     """One matching key is enough to leave a volume out of its instance's set. For instances."""
     regions: tuple[str, ...] = ()
     """Region names; empty: the Region of the stack."""
+    accounts: tuple[str, ...] = ()
+    """Twelve digits each, in every one of the Regions; empty: the account of the stack."""
+
+    def places(self, home: Place) -> tuple[Place, ...]:
+        """Where to look, in the order of the accounts; ``home``: where the stack is."""
+        return tuple(
+            Place(region=region, account=account)
+            for account in self.accounts or (home.account,)
+            for region in self.regions or (home.region,)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +234,7 @@ class Copy:
     region: str
     """Name of the destination Region."""
     account: str | None = None
-    """Twelve digits; none: the account of the stack."""
+    """Twelve digits; none: the account of the source."""
     kms_key: str | None = None
     """Key id, alias or ARN at the destination; none: the key that EBS uses there by default."""
     retention: Retention | None = None
@@ -276,3 +280,9 @@ class Policy:
     """The brake on pruning."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Put on every snapshot, beside Lastgood's own tags."""
+
+    def ways(self, home: Place) -> Iterator[tuple[Place, Place]]:
+        """From each place of its sources to each place of their copies."""
+        for place in self.select.places(home):
+            for copy in self.copies:
+                yield place, Place(region=copy.region, account=copy.account or place.account)

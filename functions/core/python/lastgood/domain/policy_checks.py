@@ -95,6 +95,9 @@ def _whole(pattern: str, allowed: str) -> Callable[[str], Iterator[Problem]]:
     return check
 
 
+_account = _whole(ACCOUNT_PATTERN, "an AWS account id of twelve digits, in quotes")
+
+
 def _timezone(name: str) -> Iterator[Problem]:
     zones = _zones()
     if name not in zones:
@@ -121,6 +124,13 @@ def _regions(names: tuple[str, ...]) -> Iterator[Problem]:
         yield from _below(index, _region(name))
         if name in names[:index]:
             yield (index,), f"is the Region {name}, which is in the list already"
+
+
+def _accounts(ids: tuple[str, ...]) -> Iterator[Problem]:
+    for index, id_ in enumerate(ids):
+        yield from _below(index, _account(id_))
+        if id_ in ids[:index]:
+            yield (index,), f"is the account {id_}, which is in the list already"
 
 
 def _match(wanted: TagMatch) -> Iterator[Problem]:
@@ -313,7 +323,8 @@ def _policy(policy: Policy) -> Iterator[Problem]:
 
 def _copies_in_place(policy: Policy, regions: tuple[str, ...]) -> Iterator[Problem]:
     for index, copy in enumerate(policy.copies):
-        if copy.region in regions and copy.account is None:
+        there = copy.account is None or copy.account in policy.select.accounts
+        if copy.region in regions and there:
             yield (
                 ("copies", index, "region"),
                 (
@@ -353,6 +364,7 @@ _FIELDS: dict[type, dict[str, Callable[[Any], Iterator[Problem]]]] = {
         "exclude_tags": _match,
         "exclude_volume_tags": _match,
         "regions": _regions,
+        "accounts": _accounts,
     },
     Schedule: {"cron": _cron, "timezone": _timezone, "window": _window},
     Retention: {
@@ -364,7 +376,7 @@ _FIELDS: dict[type, dict[str, Callable[[Any], Iterator[Problem]]]] = {
     },
     Copy: {
         "region": _region,
-        "account": _whole(ACCOUNT_PATTERN, "an AWS account id of twelve digits, in quotes"),
+        "account": _account,
         "kms_key": _whole(KEY_PATTERN, "a KMS key: alias/name, an ARN or a key id"),
         "complete_within": _completion,
     },

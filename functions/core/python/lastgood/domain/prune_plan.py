@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from lastgood.domain.copying import Place, place_of
+from lastgood.domain.copying import place_of
 from lastgood.domain.model import PointStatus, Source
+from lastgood.domain.place import Place
 from lastgood.domain.policy import MaxDeletes, Policy
 
 
@@ -133,7 +134,7 @@ class Totals:
     freed.
 
     ``finishing``: those of ``going`` that are expired. ``over_...``: what goes beside, if a person
-    approves. ``lost``: points that lack snapshots in EC2. ``unreachable``: sources in Regions where
+    approves. ``lost``: points that lack snapshots in EC2. ``unreachable``: sources in places where
     nothing can be done.
     """
 
@@ -211,7 +212,7 @@ class PrunePlan:
     ``series``: which of the policy's is planned: 0 for the originals, and then its copies in their
     order. ``cursor``: where among its sources to go on. ``parts``: how many are written; ``busy``:
     the slices in which something goes, ``finishing``: in which something is expired.
-    ``unreachable``: by Region, why its sources are in none. ``retention``: that of the policy when
+    ``unreachable``: by place, why its sources are in none. ``retention``: that of the policy when
     it was planned. ``approved_by``: who applied it, if a person did.
     """
 
@@ -238,7 +239,7 @@ class PrunePlan:
         refused: Mapping[str, str] | None = None,
     ) -> "PrunePlan":
         """``cursor``: the last source of the part. ``unreachable``: sources that are not in it;
-        ``refused``: by Region, why."""
+        ``refused``: by place, why."""
         totals = self.totals.with_part(part)
         return replace(
             self,
@@ -284,4 +285,6 @@ class Applied:
 def retention_text(policy: Policy) -> str:
     """Equal for equal retentions in equal places, so that a change shows."""
     places = [(place_of(one, ""), one.retention) for one in policy.copies]
+    if places and policy.select.accounts:
+        return repr((policy.retention, places, policy.select.accounts))
     return repr((policy.retention, places) if places else policy.retention)

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
-from lastgood.domain.copying import CopyStatus, Place, PointCopy, Slots
+from lastgood.domain.copying import CopyStatus, PointCopy, Slots
 from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
@@ -31,6 +31,7 @@ from lastgood.domain.model import (
     SourceRecord,
 )
 from lastgood.domain.names import instant, shard
+from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import PLAN_FOR, Applied, PrunePlan
 from lastgood.domain.taking import anchor
 from lastgood.errors import CallRefused, Conflict, Throttled

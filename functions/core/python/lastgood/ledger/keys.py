@@ -29,8 +29,8 @@ copies by place, doubts).
 
 from datetime import datetime
 
-from lastgood.domain.copying import Place
 from lastgood.domain.names import instant, shard
+from lastgood.domain.place import Place
 
 SHARDS = 16
 """Partitions for what all points of a run or policy share. One takes 1,000 writes a second, and

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from lastgood.domain.copying import CopyStatus, Place, PointCopy, Slots
+from lastgood.domain.copying import CopyStatus, PointCopy, Slots
 from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
 from lastgood.domain.model import (
@@ -26,6 +26,7 @@ from lastgood.domain.model import (
     SourceRecord,
 )
 from lastgood.domain.names import shard
+from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import Applied, PrunePlan
 from lastgood.domain.taking import anchor
 from lastgood.errors import Conflict
