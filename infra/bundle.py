@@ -5,14 +5,16 @@ from pathlib import Path
 
 from aws_cdk import App, Environment
 
+from infra.duties import others
 from infra.packages import ROOT
 from infra.policies import load_policies
+from infra.stacks.abroad import AbroadStack
 from infra.stacks.destination import DestinationStack
 from infra.stacks.forwarder import ForwarderStack
 from infra.stacks.lastgood import LastgoodStack
 from infra.stacks.state import StateStack
-from infra.stacks.vault import VaultStack
-from lastgood.domain.policy import Policy, copy_places, shared_regions, source_regions
+from lastgood.domain.place import Place
+from lastgood.domain.policy import Policy, copy_places, source_places
 
 POLICIES = "lastgood:policies"
 REGION = "lastgood:region"
@@ -55,15 +57,15 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
         for region in sorted(sources | destinations)
     }
     external_id = app.node.try_get_context(EXTERNAL_ID) or f"lastgood-{account}"
-    for region, of in _vaults(policies, account):
-        VaultStack(
+    at_home = Place(region=str(home), account=account or "")
+    for place in _others(policies, at_home):
+        AbroadStack(
             app,
-            f"Lastgood-{of}-{region}",
-            home=str(home),
-            home_account=str(account),
-            copied=shared_regions(policies.values(), str(home)),
+            f"Lastgood-{place.account}-{place.region}",
+            home=at_home,
+            policies=list(policies.values()),
             external_id=external_id,
-            env=Environment(account=of, region=region),
+            env=Environment(account=place.account, region=place.region),
         )
     state = StateStack(app, "LastgoodState", replicas=sorted(destinations), env=here)
     for region in sorted(destinations):
@@ -88,11 +90,18 @@ def _further_regions(
         RegionUnknown: see there.
     """
     if home is not None:
-        places = copy_places(policies.values(), account or "")
-        copied_to = {region for region, of in places if of == (account or "")}
-        return {*source_regions(policies.values(), home)} - {home}, copied_to - {home}
+        at_home = Place(region=home, account=account or "")
+        sources = source_places(policies.values(), at_home)
+        copies = copy_places(policies.values(), at_home)
+        looked_at, copied_to = (
+            {one.region for one in some if one.account == at_home.account} - {home}
+            for some in (sources, copies)
+        )
+        return looked_at, copied_to
     naming = sorted(
-        name for name, policy in policies.items() if policy.select.regions or policy.copies
+        name
+        for name, policy in policies.items()
+        if policy.select.regions or policy.select.accounts or policy.copies
     )
     if naming:
         raise RegionUnknown(
@@ -102,17 +111,17 @@ def _further_regions(
     return set(), set()
 
 
-def _vaults(policies: Mapping[str, Policy], account: str | None) -> list[tuple[str, str]]:
-    """Region and account of each place in another account.
+def _others(policies: Mapping[str, Policy], home: Place) -> tuple[Place, ...]:
+    """The places in other accounts.
 
     Raises:
         AccountUnknown: see there.
     """
-    places = copy_places(policies.values(), account or "")
-    abroad = [one for one in places if one[1] not in ("", account)]
-    if abroad and account is None:
+    found = others(policies.values(), home)
+    if found and not home.account:
+        named = ", ".join(sorted({one.account for one in found}))
         raise AccountUnknown(
-            f"policies that copy to other accounts ({', '.join(sorted({of for _, of in abroad}))}) "
-            "need to know in which Lastgood itself goes: log in to it, or set CDK_DEFAULT_ACCOUNT"
+            f"policies that look in other accounts or copy to them ({named}) need to know in which "
+            "Lastgood itself goes: log in to it, or set CDK_DEFAULT_ACCOUNT"
         )
-    return abroad
+    return found

@@ -149,12 +149,13 @@ class Row:
         return f"lastgood-{self.name.replace('_', '-')}"
 
     @property
-    def enters_vaults(self) -> bool:
-        return grants.ENTER_VAULTS in self.grants
+    def works_abroad(self) -> bool:
+        """It enters other accounts."""
+        return grants.ENTER_ACCOUNTS in self.grants
 
     def role_name(self, region: str) -> str | None:
         """Of a function that other accounts let in, who have to name it; others need none."""
-        return f"{self.physical_name}-{region}" if self.enters_vaults else None
+        return f"{self.physical_name}-{region}" if self.works_abroad else None
 
     @property
     def construct_id(self) -> str:
@@ -173,6 +174,7 @@ CATALOG = (
         grants=(
             grants.READ_POLICIES,
             grants.READ_FLEET,
+            grants.ENTER_ACCOUNTS,
             grants.RECORD_RUNS,
             grants.SEND_TAKE_REQUESTS,
             grants.ASK_PLANNER,
@@ -192,6 +194,7 @@ CATALOG = (
             grants.READ_LAUNCH_ATTRIBUTES,
             grants.FIND_SNAPSHOTS,
             grants.TAKE_SNAPSHOTS,
+            grants.ENTER_ACCOUNTS,
             grants.RECORD_POINTS,
             grants.ANNOUNCE,
         ),
@@ -202,7 +205,12 @@ CATALOG = (
         name="record_snapshot",
         description="Settles the recovery point whose snapshots ended",
         trigger=EbsEvents(batch=10, receives=12, events=("createSnapshot", "createSnapshots")),
-        grants=(grants.SETTLE_POINTS, grants.FIND_SNAPSHOTS, grants.ANNOUNCE),
+        grants=(
+            grants.SETTLE_POINTS,
+            grants.FIND_SNAPSHOTS,
+            grants.ENTER_ACCOUNTS,
+            grants.ANNOUNCE,
+        ),
         timeout=60,
         memory=512,
     ),
@@ -224,7 +232,7 @@ CATALOG = (
             grants.USE_COPY_KEYS,
             grants.SHARE_SNAPSHOTS,
             grants.REMOVE_COPIES,
-            grants.ENTER_VAULTS,
+            grants.ENTER_ACCOUNTS,
             grants.RECORD_COPIES,
         ),
         timeout=120,
@@ -239,6 +247,7 @@ CATALOG = (
             grants.READ_FLEET,
             grants.FIND_SNAPSHOTS,
             grants.REMOVE_SURPLUS,
+            grants.ENTER_ACCOUNTS,
             grants.MEND_LEDGER,
             grants.SEND_TAKE_REQUESTS,
             grants.SEND_COPY_REQUESTS,
@@ -261,7 +270,7 @@ CATALOG = (
             grants.PLAN_PRUNES,
             grants.STORE_PLANS,
             grants.SEND_PRUNE_MESSAGES,
-            grants.ENTER_VAULTS,
+            grants.ENTER_ACCOUNTS,
             grants.ASK_PRUNER,
             grants.TELL_PEOPLE,
         ),
@@ -278,7 +287,7 @@ CATALOG = (
             grants.READ_POLICIES,
             grants.JUDGE_SNAPSHOTS,
             grants.DELETE_SNAPSHOTS,
-            grants.ENTER_VAULTS,
+            grants.ENTER_ACCOUNTS,
             grants.RECORD_DELETES,
             grants.READ_PLANS,
             grants.SEND_PRUNE_MESSAGES,

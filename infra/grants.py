@@ -17,13 +17,14 @@ Conditions = Mapping[str, Mapping[str, Any]]
 class Places:
     """What grants speak of, as ARNs; ``policies`` is a path. Empty: there is none here.
 
-    ``regions``: those in which sources are, so where EC2 may be called; ``copied``: those of
-    sources that are copied, and ``destinations``: those in which the copies are to be, in this
-    account; home if nothing is. ``shared``: those of sources that are copied to other accounts,
-    ``vaults``: the roles there, and ``home``: the account of the sources, for a role there.
-    ``queue``, ``dead_letters`` and ``log_group`` are the function's own. ``planner`` and ``pruner``
-    are the functions that plan, ``plans`` is a bucket, ``function`` what a schedule invokes,
-    ``rules`` what put messages into the queue.
+    ``regions``: those of the account in which sources are, so where EC2 may be called; ``copied``:
+    those of sources that are copied within the account, and ``destinations``: those in which copies
+    are to be. ``foreign``: where in other accounts sources are that are copied to this one;
+    ``shared``: the Regions of this one whose sources are copied to others, which are ``vaults``.
+    ``roles``: those of the function in other accounts. ``queue``, ``dead_letters`` and
+    ``log_group`` are the function's own. ``planner`` and ``pruner`` are the functions that plan,
+    ``plans`` is a bucket, ``function`` what a schedule invokes, ``rules`` what put messages into
+    the queue.
     """
 
     partition: str
@@ -34,7 +35,8 @@ class Places:
     destinations: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     vaults: tuple[str, ...] = ()
-    home: str = ""
+    foreign: tuple[Place, ...] = ()
+    roles: tuple[str, ...] = ()
     key: str = ""
     table: str = ""
     bus: str = ""
@@ -63,6 +65,9 @@ class Places:
 
     def snapshots_in(self, regions: Sequence[str]) -> tuple[str, ...]:
         return tuple(f"arn:{self.partition}:ec2:{region}::snapshot/*" for region in regions)
+
+    def keys(self, region: str, account: str) -> str:
+        return f"arn:{self.partition}:kms:{region}:{account}:key/*"
 
     @property
     def parameters(self) -> str:
@@ -144,9 +149,12 @@ def _in_regions(places: Places) -> Conditions:
 
 
 def _in_all_regions(places: Places) -> Conditions:
+    return {"StringEquals": {"aws:RequestedRegion": _all_regions(places)}}
+
+
+def _all_regions(places: Places) -> list[str]:
     """Those of sources, and those of copies."""
-    regions = sorted({*places.regions, *places.destinations})
-    return {"StringEquals": {"aws:RequestedRegion": regions}}
+    return sorted({*places.regions, *places.destinations})
 
 
 def _in_regions_with_point(places: Places) -> Conditions:
@@ -157,20 +165,33 @@ def _in_regions_of_a_point(places: Places) -> Conditions:
     return {**_in_regions(places), "Null": {f"aws:ResourceTag/{tags.POINT}": "false"}}
 
 
+def _own(places: Places, regions: Sequence[str]) -> Conditions:
+    """The ARN of a snapshot does not say whose it is."""
+    return {
+        "StringEquals": {
+            "aws:RequestedRegion": list(regions),
+            "aws:ResourceAccount": places.account,
+        }
+    }
+
+
 def _in_regions_of_a_point_without_hold(places: Places) -> Conditions:
     """EC2 itself refuses to delete for us what bears the tag of a hold, whoever put it there."""
     bears = {f"aws:ResourceTag/{tags.POINT}": "false", f"aws:ResourceTag/{tags.HOLD}": "true"}
-    return {**_in_regions(places), "Null": bears}
+    return {**_own(places, places.regions), "Null": bears}
 
 
 def _in_all_regions_of_a_point_without_hold(places: Places) -> Conditions:
-    return {**_in_regions_of_a_point_without_hold(places), **_in_all_regions(places)}
+    """Where there are only copies, it has to be one."""
+    point = _in_regions_of_a_point_without_hold(places)
+    copy = {} if places.regions else {f"aws:ResourceTag/{tags.COPY}": "false"}
+    return {**_own(places, _all_regions(places)), "Null": {**point["Null"], **copy}}
 
 
 def _of_a_point_when_holding(places: Places) -> Conditions:
     named = {f"aws:ResourceTag/{tags.POINT}": "false", "aws:TagKeys": "false"}
     return {
-        **_in_all_regions(places),
+        **_own(places, _all_regions(places)),
         # For all values holds for none as well, and DeleteTags that names no tag takes all away.
         "Null": named,
         "ForAllValues:StringEquals": {"aws:TagKeys": [tags.HOLD]},
@@ -205,7 +226,7 @@ def _in_destinations_of_a_copy_without_hold(places: Places) -> Conditions:
         f"aws:ResourceTag/{tags.COPY}": "false",
         f"aws:ResourceTag/{tags.HOLD}": "true",
     }
-    return {**_in_destinations(places), "Null": bears}
+    return {**_own(places, places.destinations), "Null": bears}
 
 
 def _in_destinations_when_copying(places: Places) -> Conditions:
@@ -226,12 +247,9 @@ def _via_ec2_in(regions: Callable[[Places], Sequence[str]], *, grant: bool = Fal
     return when
 
 
-def _keys_in(regions: Callable[[Places], Sequence[str]], *, at_home: bool = False) -> Where:
+def _keys_in(regions: Callable[[Places], Sequence[str]]) -> Where:
     def on(places: Places) -> Sequence[str]:
-        account = places.home if at_home else places.account
-        return [
-            f"arn:{places.partition}:kms:{region}:{account}:key/*" for region in regions(places)
-        ]
+        return [places.keys(region, places.account) for region in regions(places)]
 
     return on
 
@@ -240,9 +258,9 @@ def _sharing(key: str) -> When:
     """``key``: whether it is to be shared, or no more."""
 
     def when(places: Places) -> Conditions:
-        with_vaults = {key: [one.split(":")[4] for one in places.vaults]}
+        own = _own(places, places.shared)["StringEquals"]
         return {
-            "StringEquals": {"aws:RequestedRegion": list(places.shared), **with_vaults},
+            "StringEquals": {**own, key: list(places.vaults)},
             "Null": {f"aws:ResourceTag/{tags.POINT}": "false"},
         }
 
@@ -255,6 +273,11 @@ def _copied(places: Places) -> Sequence[str]:
 
 def _destinations(places: Places) -> Sequence[str]:
     return places.destinations
+
+
+def _foreign(places: Places) -> Sequence[str]:
+    """The Regions of other accounts' sources."""
+    return sorted({one.region for one in places.foreign})
 
 
 def _via(service: str) -> When:
@@ -375,6 +398,13 @@ COPY_SNAPSHOTS = Grant(
         ),
         Right(
             actions=("ec2:CopySnapshot",),
+            on=lambda places: places.snapshots_in(_foreign(places)),
+            when=_in_destinations,
+            wide="tags of another account's snapshots are not seen; but only what is shared can be "
+            "copied",
+        ),
+        Right(
+            actions=("ec2:CopySnapshot",),
             on=lambda places: places.snapshots_in(places.destinations),
             when=_in_destinations_with_point,
             wide="a copy has no id before it is made; without its tags it is not made",
@@ -389,11 +419,11 @@ COPY_SNAPSHOTS = Grant(
     ),
 )
 
-ENTER_VAULTS = Grant(
-    name="ENTER_VAULTS",
+ENTER_ACCOUNTS = Grant(
+    name="ENTER_ACCOUNTS",
     setting="external_id",
-    reason="Enters the accounts that copies go to, by the roles that are made there for it",
-    rights=(Right(actions=("sts:AssumeRole",), on=lambda places: places.vaults),),
+    reason="Enters other accounts that sources are in, or copies, by its own roles there",
+    rights=(Right(actions=("sts:AssumeRole",), on=lambda places: places.roles),),
 )
 
 _WHICH_IS_SHARED = "which points are copied, the policies say at run time; none but ours is shared"
@@ -419,12 +449,19 @@ KEYS_OF_OTHERS = (
 USE_COPY_KEYS = Grant(
     name="USE_COPY_KEYS",
     reason="EC2 reads a snapshot and encrypts its copy with the keys of both, for who copies (EBS "
-    "User Guide, permissions to use KMS keys)",
+    "User Guide, permissions to use KMS keys); the policy of a key of another account has to let "
+    "this one use it",
     rights=(
         Right(
             actions=("kms:Decrypt", "kms:DescribeKey", "kms:ReEncryptFrom"),
             on=_keys_in(_copied),
             when=_via_ec2_in(_copied),
+            wide=KEYS_OF_OTHERS,
+        ),
+        Right(
+            actions=("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:ReEncryptFrom"),
+            on=lambda places: [places.keys(one.region, one.account) for one in places.foreign],
+            when=_via_ec2_in(_foreign),
             wide=KEYS_OF_OTHERS,
         ),
         Right(
@@ -439,37 +476,6 @@ USE_COPY_KEYS = Grant(
             when=_via_ec2_in(_destinations, grant=True),
             wide=KEYS_OF_OTHERS,
         ),
-    ),
-)
-
-COPY_INTO_VAULT = Grant(
-    name="COPY_INTO_VAULT",
-    reason="Copies what is shared with the account; each copy bears the tags of its point and of "
-    "the operation, so that none can be an orphan; finds them again",
-    rights=(
-        Right(
-            actions=("ec2:CopySnapshot",),
-            on=lambda places: places.snapshots_in(places.copied),
-            when=_in_destinations,
-            wide="tags of another account's snapshots are not seen; but only what is shared can be "
-            "copied",
-        ),
-        *COPY_SNAPSHOTS.rights[1:],
-    ),
-)
-
-USE_VAULT_KEYS = Grant(
-    name="USE_VAULT_KEYS",
-    reason="EC2 reads a snapshot with the key of the sources' account, whose policy has to let "
-    "this one use it, and encrypts the copy with one of this account",
-    rights=(
-        Right(
-            actions=("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:ReEncryptFrom"),
-            on=_keys_in(_copied, at_home=True),
-            when=_via_ec2_in(_copied),
-            wide=KEYS_OF_OTHERS,
-        ),
-        *USE_COPY_KEYS.rights[1:],
     ),
 )
 
@@ -602,6 +608,7 @@ RECORD_POINTS = Grant(
 
 SETTLE_POINTS = Grant(
     name="SETTLE_POINTS",
+    setting="members",
     reason="Finds the point of a snapshot that ended, and records how the point ended",
     rights=(
         _items(("GetItem",), POINTS),
@@ -873,7 +880,7 @@ def _from_rule(places: Places) -> Conditions:
 
 FORWARDED_EVENTS = Grant(
     name="FORWARDED_EVENTS",
-    reason="The account of a vault sends EBS's events, and no others, to the bus",
+    reason="An account of sources or copies sends EBS's events, and no others, to the bus",
     rights=(
         Right(
             actions=("events:PutEvents",),
@@ -964,14 +971,27 @@ def logs_use_key(region: str) -> Grant:
     )
 
 
-OF_A_VAULT = (
-    COPY_INTO_VAULT,
-    USE_VAULT_KEYS,
-    REMOVE_COPIES,
-    JUDGE_SNAPSHOTS,
-    HOLD_SNAPSHOTS,
+WHERE_SOURCES_ARE = (
+    READ_FLEET,
+    READ_LAUNCH_ATTRIBUTES,
+    FIND_SNAPSHOTS,
+    TAKE_SNAPSHOTS,
+    REMOVE_SURPLUS,
+    SHARE_SNAPSHOTS,
 )
-"""What the role in another account may do, whoever of ours enters it."""
+WHERE_COPIES_ARE = (COPY_SNAPSHOTS, USE_COPY_KEYS, REMOVE_COPIES)
+WHERE_EITHER_IS = (JUDGE_SNAPSHOTS, HOLD_SNAPSHOTS, DELETE_SNAPSHOTS)
+
+
+def abroad(grants: Sequence[Grant], places: Places) -> tuple[Grant, ...]:
+    """Those of a function's grants that its role in another account has: all that are on EC2, for
+    what is there."""
+    wanted = (
+        *(WHERE_SOURCES_ARE if places.regions else ()),
+        *(WHERE_COPIES_ARE if places.destinations else ()),
+        *WHERE_EITHER_IS,
+    )
+    return tuple(one for one in grants if one in wanted)
 
 
 def document(grants: Sequence[Grant], places: Places) -> iam.PolicyDocument:

@@ -99,7 +99,7 @@ class CatchingUp:
         try:
             return self.rebuilding.rebuild(place, progress, run_id)
         except AccessDenied as error:
-            progress.problems.append(f"rebuild what {run_id} has in {place}: {error}")
+            progress.note(f"rebuild what {run_id} left in {place}", error)
             return True
 
     def _ask(self, policy: Policy, slot: datetime, source: str | None, progress: Progress) -> None:

@@ -63,8 +63,8 @@ class Mending:
                     pending[point.source.place].append(point.id)
         for place, count in unreachable.items():
             progress.problems.append(
-                f"{count} points are in flight in {self._named(place)}, where no policy looks any more, nor "
-                "may the sweep: deploy a policy that names it until they have ended"
+                f"{count} points are in flight in {self._named(place)}, where no policy looks any "
+                "more, nor may the sweep: deploy a policy that names it until they have ended"
             )
         for place, points in pending.items():
             for some in _some(points, progress):

@@ -34,8 +34,11 @@ class Progress:
         try:
             yield
         except LastgoodError as error:
-            self.problems.append(f"{what}: {type(error).__name__}: {error}")
-            self.errors.append(error)
+            self.note(what, error)
+
+    def note(self, what: str, error: LastgoodError) -> None:
+        self.problems.append(f"{what}: {type(error).__name__}: {error}")
+        self.errors.append(error)
 
     def out_of_time(self) -> bool:
         self.cut_short = self.cut_short or self.clock.left() < RESERVE

@@ -19,9 +19,15 @@ class Forwarder(Construct):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, home: str, home_account: str | None = None
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        home: str,
+        home_account: str | None = None,
+        only_copies: bool = False,
     ) -> None:
-        """``home_account``: if it is another, which wants to hear of copies only."""
+        """``home_account``: if it is another. ``only_copies``: there are no sources."""
         super().__init__(scope, construct_id)
         stack = Stack.of(self)
         account = home_account or stack.account
@@ -41,6 +47,6 @@ class Forwarder(Construct):
             "Rule",
             name="lastgood-forwarder",
             description=f"EBS's events, for Lastgood in {home}",
-            event_pattern=ebs_pattern(copy_events() if home_account else all_ebs_events()),
+            event_pattern=ebs_pattern(copy_events() if only_copies else all_ebs_events()),
             targets=[events.CfnRule.TargetProperty(id="Home", arn=bus, role_arn=role.role_arn)],
         )

@@ -136,6 +136,7 @@ def _environment(row: Row, inbox: Inbox, settings: Settings) -> Mapping[str, str
     own = Settings(
         **{field: getattr(settings, field) for field in (*FOR_ALL, *_named_by_grants(row))},
         timeout=str(row.timeout),
+        function=row.physical_name if settings.external_id and row.works_abroad else "",
         dead_letters=inbox.dead_letters.queue_url,
     )
     if isinstance(row.trigger, QueueTrigger) and inbox.queue is not None:

@@ -1,6 +1,6 @@
 """All that a deployment may replace: functions, queues, schedules, policies, the bus, alarms."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,10 +35,11 @@ from infra.constructs.inbox import Inbox
 from infra.constructs.notices import NoticesTopic
 from infra.constructs.policies import DeployedPolicies
 from infra.constructs.schedules import Schedules
+from infra.duties import others, roles_of, with_duties
 from infra.grants import Places
 from infra.stacks.state import StateStack, plans_bucket
-from lastgood.domain.names import vault_role
-from lastgood.domain.policy import Policy, copy_places, shared_regions, source_regions
+from lastgood.domain.place import Place
+from lastgood.domain.policy import Policy, copy_places, source_places
 from lastgood.settings import Settings
 
 
@@ -63,6 +64,7 @@ class LastgoodStack(Stack):
             **kwargs,
         )
         self._state = state
+        self._home = Place(region=self.region, account=self.account)
         # As a foreign key, whose policy CDK leaves alone: it would name what is in this stack,
         # which depends on the key's.
         self._key = kms.Key.from_key_arn(self, "Key", state.key.key_arn)
@@ -77,16 +79,27 @@ class LastgoodStack(Stack):
         }
         queues = {name: _queue_of(inboxes[name], name) for name in (TAKER, DELETER, COPIER)}
         places = self._places(policies, queues, topic)
+        abroad = {one.account for one in others(policies.values(), self._home)}
         settings = replace(
             self._settings(queues, topic),
-            accounts=",".join(sorted({self.account, *self._vaults(policies)})),
-            external_id=external_id if self._vaults(policies) else "",
+            accounts=self._accounts(copy_places(policies.values(), self._home)),
+            members=self._accounts(source_places(policies.values(), self._home)),
+            external_id=external_id if abroad else "",
         )
         functions = {
-            row.name: self._function(row, inboxes[row.name], places, settings) for row in CATALOG
+            row.name: self._function(
+                row,
+                inboxes[row.name],
+                replace(
+                    places,
+                    roles=roles_of(row, policies.values(), self._home, self.partition),
+                ),
+                settings,
+            )
+            for row in CATALOG
         }
         DeployedPolicies(self, "Policies", policies.values())
-        for account in self._vaults(policies):
+        for account in sorted(abroad):
             self._hear(account)
         schedules = Schedules(self, "Schedules", places=places)
         own = self._schedule(schedules, policies, functions, inboxes)
@@ -132,21 +145,10 @@ class LastgoodStack(Stack):
         queues: Mapping[str, sqs.Queue],
         topic: sns.Topic,
     ) -> Places:
-        copies = copy_places(policies.values(), self.account)
-        abroad = [one for one in copies if one[1] != self.account]
-        return Places(
+        here = Places(
             partition=self.partition,
             account=self.account,
             region=self.region,
-            # Never empty: a condition on no Region at all would be none that IAM knows.
-            regions=source_regions(policies.values(), self.region),
-            copied=source_regions((one for one in policies.values() if one.copies), self.region),
-            destinations=tuple(region for region, of in copies if of == self.account)
-            or (self.region,),
-            shared=shared_regions(policies.values(), self.region),
-            vaults=tuple(
-                f"arn:{self.partition}:iam::{of}:role/{vault_role(region)}" for region, of in abroad
-            ),
             key=self._key.key_arn,
             table=self._state.table.attr_arn,
             bus=self._bus.event_bus_arn,
@@ -159,11 +161,17 @@ class LastgoodStack(Stack):
             plans=f"arn:{self.partition}:s3:::{plans_bucket(self)}",
             topic=topic.topic_arn,
         )
+        places = with_duties(here, policies.values(), self._home)
+        # Never empty: a condition on no Region at all would be none that IAM knows.
+        return replace(
+            places,
+            regions=places.regions or (self.region,),
+            destinations=places.destinations or (self.region,),
+        )
 
-    def _vaults(self, policies: Mapping[str, Policy]) -> list[str]:
-        """The other accounts that copies go to."""
-        places = copy_places(policies.values(), self.account)
-        return sorted({account for _, account in places} - {self.account})
+    def _accounts(self, places: Iterable[Place]) -> str:
+        """With this one."""
+        return ",".join(sorted({self.account, *(one.account for one in places)}))
 
     def _hear(self, account: str) -> None:
         """Let its forwarders put EBS's events on the bus that our rules listen to."""

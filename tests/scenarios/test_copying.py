@@ -54,17 +54,11 @@ class Site:
         self.policies = FakePolicies({"web-daily": a_policy(copies=(self.wanted,))})
         self.copier = Copier(
             policies=self.policies,
-            compute=cache(self._compute),
-            at=self._at,
+            at=cache(self._at),
             ledger=self.ledger,
             clock=Watch(self.cloud),
-            account=ACCOUNT,
             accounts=frozenset({ACCOUNT, VAULT}),
         )
-
-    def _compute(self, region: str) -> Ec2Compute:
-        client = self.cloud.client("ec2", region)
-        return Ec2Compute(client, client)
 
     def _at(self, place: Place) -> Ec2Compute:
         client = self._client(place)

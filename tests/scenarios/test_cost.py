@@ -134,7 +134,7 @@ def peak_of_planning(pages):
 
     planner = Planner(
         policies=One(),
-        compute=lambda region: Fleet(),
+        at=lambda _: Fleet(),
         ledger=MemoryLedger(),
         queue=Sink(),
         planners=FakePlanners(),

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from create_snapshots.usecase import Taker
 from infra.catalog import BY_NAME, QueueTrigger
 from lastgood.domain.ended import SnapshotsEnded
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy
 from lastgood.errors import LastgoodError, Refused
 from lastgood.ledger.memory import MemoryLedger
@@ -152,13 +153,17 @@ class Simulation:
 
     def _functions(self, port: Callable[[str, Any], Any]) -> Functions:
         compute = {name: port("compute", region) for name, region in self.regions.items()}
+
+        def at(place: Place) -> Any:
+            return compute[place.region]
+
         ledger, bus = port("ledger", self.ledger), port("bus", self.bus)
         queue, planners = port("queue", self.queue), port("planners", self)
         policies, clock = port("policies", self.policies), self.agenda
         return Functions(
             planner=Planner(
                 policies=policies,
-                compute=compute.__getitem__,
+                at=at,
                 ledger=ledger,
                 queue=queue,
                 planners=planners,
@@ -167,23 +172,23 @@ class Simulation:
                 home_region=HOME,
             ),
             taker=Taker(
-                compute=compute.__getitem__,
+                at=at,
                 ledger=ledger,
                 bus=bus,
                 clock=clock,
                 patience=_patience("create_snapshots"),
             ),
             recorder=Recorder(
-                compute=compute.__getitem__,
+                at=at,
                 ledger=ledger,
                 bus=bus,
                 clock=clock,
-                account=ACCOUNT,
+                accounts=frozenset({ACCOUNT}),
             ),
             sweeper=Sweeper(
                 copies=FakeCopyQueue(),
                 policies=policies,
-                compute=compute.__getitem__,
+                at=at,
                 ledger=ledger,
                 queue=queue,
                 planners=planners,

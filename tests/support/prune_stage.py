@@ -71,10 +71,9 @@ class Stage:
                 queue=self.queue,
                 pruners=self.pruners,
                 notices=self.notices,
-                home_region="eu-west-1",
             ),
-            holding=Holding(**ports, compute=self.compute, at=self._at),
-            explaining=Explaining(**looking, home_region="eu-west-1"),
+            holding=Holding(**ports, at=self.at),
+            explaining=Explaining(**looking),
         )
 
     @property
@@ -90,13 +89,10 @@ class Stage:
         )
 
     def _series(self, ledger: Any) -> AllSeries:
-        return AllSeries(ledger, self.compute, self._at, ACCOUNT)
+        return AllSeries(ledger, self.at, Place(region="eu-west-1", account=ACCOUNT))
 
-    def _at(self, place: Place) -> Any:
-        return self.compute(place.region)
-
-    def compute(self, region: str) -> Any:
-        return self.steps.watch("compute", self.regions[region])
+    def at(self, place: Place) -> Any:
+        return self.steps.watch("compute", self.regions[place.region])
 
     def ask(self, **request: Any) -> Any:
         return self.pruner.answer(PruneRequest(**request))

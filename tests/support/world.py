@@ -123,7 +123,7 @@ class World:
 
     ``arrived`` counts the messages and asynchronous invocations of each function that arrived.
     ``bugs``: what a handler raised that is no error of ours. ``time_left``: of every invocation,
-    if it is to be shorter than its function's timeout.
+    if it is to be shorter than its function's timeout. ``members``: other accounts with sources.
     """
 
     cloud: InProcessCloud
@@ -131,6 +131,7 @@ class World:
     arrived: Counter[str] = field(default_factory=Counter)
     bugs: list[BaseException] = field(default_factory=list)
     time_left: timedelta | None = None
+    members: tuple[str, ...] = ()
     _seen: int = 0
     _taken: int = 0
     _requests: Any = field(default_factory=lambda: count(1))
@@ -139,8 +140,8 @@ class World:
     _held: dict[str, Callable[[], None]] = field(default_factory=dict)
     _asked: list[_Asked] = field(default_factory=list)
 
-    def client(self, service: str, region: str = HOME) -> Any:
-        return self.cloud.client(service, region)
+    def client(self, service: str, region: str = HOME, account: str | None = None) -> Any:
+        return self.cloud.client(service, region, account)
 
     @property
     def ec2(self) -> Any:
@@ -297,8 +298,8 @@ class World:
         )
         return int(reply["Count"])
 
-    def snapshots(self, region: str = HOME) -> list[dict[str, Any]]:
-        return own_snapshots(self.client("ec2", region))
+    def snapshots(self, region: str = HOME, account: str | None = None) -> list[dict[str, Any]]:
+        return own_snapshots(self.client("ec2", region, account))
 
     def _fresh(self, function: str) -> Any:
         """The handler in a new execution environment, with the function's own settings."""
@@ -310,6 +311,10 @@ class World:
             "bus": BUS,
             "policies": POLICIES,
             "timeout": str(row.timeout),
+            "accounts": ",".join((ACCOUNT, *self.members)),
+            "members": ",".join((ACCOUNT, *self.members)),
+            "function": row.physical_name,
+            "external_id": f"lastgood-{ACCOUNT}",
             "take_queue": _url(FED["create_snapshots"].queue),
             "copy_queue": _url(FED["copy_snapshots"].queue),
             "prune_queue": _url(FED["delete_snapshots"].queue),

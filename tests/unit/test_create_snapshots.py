@@ -84,13 +84,13 @@ class Stage:
         self.ec2.put(an_instance(), a_volume("vol-1"), a_volume("vol-2"))
         self.ledger = MemoryLedger()
         watched = {
-            "compute": lambda region: self.steps.watch("compute", self.ec2),
+            "at": lambda _: self.steps.watch("compute", self.ec2),
             "ledger": self.steps.watch("ledger", self.ledger),
             "bus": self.steps.watch("bus", self.bus),
             "clock": self.clock,
         }
         self.taker = Taker(**watched, patience=PATIENCE)
-        self.recorder = Recorder(**watched, account=SOURCE.account)
+        self.recorder = Recorder(**watched, accounts=frozenset({SOURCE.account}))
 
     def take(self, request=None, *, last=False, attempt=None):
         """One delivery, by a worker of its own."""

@@ -66,7 +66,7 @@ class Stage:
         self.ec2 = self.regions[HOME]
         self.planner = Planner(
             policies=FakePolicies({POLICY: self.policy}),
-            compute=lambda region: self.steps.watch(region, self.regions[region]),
+            at=lambda place: self.steps.watch(place.region, self.regions[place.region]),
             ledger=self.steps.watch("ledger", self.ledger),
             queue=self.steps.watch("queue", self.queue),
             planners=self.steps.watch("planners", self.planners),

@@ -695,7 +695,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "a policy too large for SSM": (
         web(f"description: {'d' * 8192}"),
         [
-            "policies.web: takes 8779 bytes as an SSM parameter, but must take at most "
+            "policies.web: takes 8793 bytes as an SSM parameter, but must take at most "
             "8192: split it into two policies"
         ],
     ),

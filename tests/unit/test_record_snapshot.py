@@ -48,11 +48,11 @@ class Stage:
     def __post_init__(self):
         self.ec2 = FakeCompute(self.clock)
         self.recorder = Recorder(
-            compute=lambda region: self.steps.watch("compute", self.ec2),
+            at=lambda _: self.steps.watch("compute", self.ec2),
             ledger=self.steps.watch("ledger", self.ledger),
             bus=self.steps.watch("bus", self.bus),
             clock=self.clock,
-            account=SOURCE.account,
+            accounts=frozenset({SOURCE.account}),
         )
 
     def taken(self, *snapshots, method=Method.SET):

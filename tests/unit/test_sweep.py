@@ -123,9 +123,13 @@ class Stage:
     def restart(self, ledger):
         """All functions, on this ledger. Only the sweep's calls are steps."""
         self.ledger = ledger
-        plain = {"compute": self.regions.__getitem__, "ledger": ledger, "clock": self.clock}
+        plain = {
+            "at": lambda place: self.regions[place.region],
+            "ledger": ledger,
+            "clock": self.clock,
+        }
         self.taker = Taker(**plain, bus=self.bus, patience=PATIENCE)
-        self.recorder = Recorder(**plain, bus=self.bus, account=SOURCE.account)
+        self.recorder = Recorder(**plain, bus=self.bus, accounts=frozenset({SOURCE.account}))
         self.planner = Planner(
             **plain,
             policies=self.policies,
@@ -138,7 +142,7 @@ class Stage:
         self.sweeper = Sweeper(
             copies=self.copies,
             policies=self.policies,
-            compute=lambda region: self.steps.watch("compute", self.regions[region]),
+            at=lambda place: self.steps.watch("compute", self.regions[place.region]),
             ledger=self.steps.watch("ledger", ledger),
             queue=self.steps.watch("queue", self.queue),
             planners=self.steps.watch("planners", self.planners),
@@ -186,7 +190,7 @@ class Stage:
         broken = Steps()
         broken.at(f"compute.{call}", raising(error), after=had_effect)
         watched = replace(
-            self.taker, compute=lambda region: broken.watch("compute", self.regions[region])
+            self.taker, at=lambda place: broken.watch("compute", self.regions[place.region])
         )
         self.deliveries += 1
         delivery = Delivery(owner=f"worker-{self.deliveries}", attempt=self.deliveries, last=last)
@@ -1346,7 +1350,7 @@ def test_a_source_in_a_region_that_cannot_be_read_any_more_is_overdue():
     stage.sweep(after=minutes(20))
     denied = Steps()
     planner = replace(
-        stage.planner, compute=lambda region: denied.watch(region, stage.regions[region])
+        stage.planner, at=lambda place: denied.watch(place.region, stage.regions[place.region])
     )
     for day in (1, 2):
         stage.clock.time = T0 + day * DAY
@@ -1553,7 +1557,7 @@ class Chaos(Stage):
         if error:
             broken.at("compute.snapshot_set", raising(error), after=had_effect)
         taker = replace(
-            self.taker, compute=lambda region: broken.watch("compute", self.regions[region])
+            self.taker, at=lambda place: broken.watch("compute", self.regions[place.region])
         )
         for request in sent:
             self.deliveries += 1
