@@ -465,21 +465,26 @@ def test_a_role_is_there_for_one_service_or_for_our_functions_in_another_account
         for statement in role["AssumeRolePolicyDocument"]["Statement"]
     ]
 
-    (abroad,) = (one for one in trusted if "Service" not in one["Principal"])
-    assert {one["Principal"]["Service"] for one in trusted if one is not abroad} == {
+    abroad = [one for one in trusted if "Service" not in one["Principal"]]
+    assert {one["Principal"]["Service"] for one in trusted if one not in abroad} == {
         "events.amazonaws.com",
         "lambda.amazonaws.com",
         "scheduler.amazonaws.com",
     }
-    assert abroad["Principal"] == {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
-    roles = [f"arn:aws:iam::{ACCOUNT}:role/lastgood-{one}-snapshots-{HOME}" for one in ENTERING]
-    assert abroad["Condition"] == {
-        "StringEquals": {"sts:ExternalId": f"lastgood-{ACCOUNT}"},
-        "ArnEquals": {"aws:PrincipalArn": roles},
-    }
+    assert {one["Principal"]["AWS"] for one in abroad} == {f"arn:aws:iam::{ACCOUNT}:root"}
+    assert [one["Condition"] for one in abroad] == [
+        {
+            "StringEquals": {"sts:ExternalId": f"lastgood-{ACCOUNT}"},
+            "ArnEquals": {
+                "aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/lastgood-{one}-snapshots-{HOME}"
+            },
+        }
+        for one in ENTERING
+    ]
 
 
 ENTERING = ("copy", "prune", "delete")
+"""Those that have something to do where only copies are."""
 
 
 def test_the_functions_that_another_account_lets_in_have_the_names_that_it_knows(
@@ -495,31 +500,32 @@ def test_the_functions_that_another_account_lets_in_have_the_names_that_it_knows
         if "sts:AssumeRole" in listed(one["Action"])
     }
 
-    assert named == {f"lastgood-{one}-snapshots-{HOME}" for one in ENTERING}
-    role = f"arn:aws:iam::{VAULT}:role/lastgood-vault-{AWAY}"
-    assert entered == {f"{one}_snapshots": role for one in ENTERING}
+    assert named == {f"{row.physical_name}-{HOME}" for row in CATALOG}
+    role = f"arn:aws:iam::{VAULT}:role/lastgood-ONE-snapshots-abroad-{AWAY}"
+    assert entered == {f"{one}_snapshots": role.replace("ONE", one) for one in ENTERING}
 
 
 def test_in_another_account_only_copies_are_deleted_and_only_there(bundle: Synthesised) -> None:
-    (role,) = (
-        one
-        for one in bundle.resources("AWS::IAM::Role", VAULT_STACK).values()
-        if one.get("RoleName") == f"lastgood-vault-{AWAY}"
-    )
-    found = [
-        one
+    deleting = {
+        role["RoleName"]: one["Condition"]
+        for role in bundle.resources("AWS::IAM::Role", VAULT_STACK).values()
         for policy in role["Policies"]
         for one in policy["PolicyDocument"]["Statement"]
         if "ec2:DeleteSnapshot" in listed(one["Action"])
-    ]
-
-    (deleting,) = found
-    assert deleting["Resource"] == f"arn:aws:ec2:{AWAY}::snapshot/*"
-    assert deleting["Condition"]["Null"] == {
-        "aws:ResourceTag/lastgood:point": "false",
-        "aws:ResourceTag/lastgood:copy": "false",
-        "aws:ResourceTag/lastgood:hold": "true",
     }
+
+    assert set(deleting) == {
+        f"lastgood-{one}-snapshots-abroad-{AWAY}" for one in ("copy", "delete")
+    }
+    for condition in deleting.values():
+        assert condition == {
+            "StringEquals": {"aws:RequestedRegion": [AWAY], "aws:ResourceAccount": VAULT},
+            "Null": {
+                "aws:ResourceTag/lastgood:point": "false",
+                "aws:ResourceTag/lastgood:copy": "false",
+                "aws:ResourceTag/lastgood:hold": "true",
+            },
+        }
 
 
 def test_a_snapshot_is_shared_with_the_accounts_of_copies_and_no_other(
@@ -533,7 +539,12 @@ def test_a_snapshot_is_shared_with_the_accounts_of_copies_and_no_other(
     ]
 
     assert [one["StringEquals"] for one in sharing] == [
-        {"aws:RequestedRegion": [HOME], f"ec2:{how}/userId": [VAULT]} for how in ("Add", "Remove")
+        {
+            "aws:RequestedRegion": [HOME],
+            "aws:ResourceAccount": ACCOUNT,
+            f"ec2:{how}/userId": [VAULT],
+        }
+        for how in ("Add", "Remove")
     ]
     assert {str(one["Null"]) for one in sharing} == {
         str({"aws:ResourceTag/lastgood:point": "false"})

@@ -525,7 +525,7 @@ def test_policies_that_copy_to_other_accounts_have_to_be_told_which_is_home(
     done = run_app(tmp_path, two_regions, CDK_DEFAULT_REGION=HOME)
 
     assert done.returncode == 1
-    assert "policies that copy to other accounts (210987654321)" in done.stderr
+    assert "policies that look in other accounts or copy to them (210987654321)" in done.stderr
     assert "CDK_DEFAULT_ACCOUNT" in done.stderr
 
 

@@ -25,6 +25,10 @@ OPTIONAL = {
     "LASTGOOD_PRUNE_QUEUE": "https://sqs/prune",
     "LASTGOOD_COPY_QUEUE": "https://sqs/copy",
     "LASTGOOD_PLANS": "lastgood-plans-123456789012-eu-west-1",
+    "LASTGOOD_ACCOUNTS": "123456789012,210987654321",
+    "LASTGOOD_MEMBERS": "123456789012,333333333333",
+    "LASTGOOD_FUNCTION": "lastgood-plan-snapshots",
+    "LASTGOOD_EXTERNAL_ID": "lastgood-123456789012",
     "LASTGOOD_RECEIVES": "12",
     "LASTGOOD_WORKERS": "10",
 }
