@@ -23,11 +23,14 @@ from tests.support.fleet import own_snapshots
 HOME, AWAY = "eu-west-1", "eu-north-1"
 VAULT = "210987654321"
 VAULT_STACK = f"Lastgood-{VAULT}-{AWAY}"
+MEMBER = "333333333333"
+MEMBER_STACK = f"Lastgood-{MEMBER}-{HOME}"
 STACKS = {
     "LastgoodState": (HOME, ACCOUNT),
     "Lastgood": (HOME, ACCOUNT),
     f"Lastgood-{AWAY}": (AWAY, ACCOUNT),
     VAULT_STACK: (AWAY, VAULT),
+    MEMBER_STACK: (HOME, MEMBER),
 }
 """Where each is."""
 POLICIES = Path(__file__).with_name("policies.yaml")
@@ -262,6 +265,7 @@ def a_bootstrapped_cloud() -> Iterator[Installation]:
         places = [f"aws://{ACCOUNT}/{region}" for region in (HOME, AWAY)]
         cloud.cdk("bootstrap", *places, region=HOME)
         cloud.bootstrap(AWAY, account=VAULT, trust=[ACCOUNT])
+        cloud.bootstrap(HOME, account=MEMBER, trust=[ACCOUNT])
         yield Installation(cloud)
 
 

@@ -285,7 +285,9 @@ def test_an_unknown_policy_is_an_error_of_that_name(lastgood: Installation):
 
     assert answer.error == "UnknownPolicy"
     message = answer.payload["errorMessage"]
-    assert "no policy 'web-dayly' is deployed; there are: data-volumes, web-daily." in message
+    assert (
+        "no policy 'web-dayly' is deployed; there are: data-volumes, members, web-daily." in message
+    )
 
 
 def test_an_event_that_nobody_waits_for_is_tried_three_times_and_then_a_dead_letter(

@@ -14,7 +14,12 @@ from tests.support.fleet import tagged, volume, volumes_of
 
 
 def past_point(
-    ec2: Any, ledger: Ledger, instance: str, slot: datetime, policy: str = "web-daily"
+    ec2: Any,
+    ledger: Ledger,
+    instance: str,
+    slot: datetime,
+    policy: str = "web-daily",
+    account: str = ACCOUNT,
 ) -> Point:
     """An available point of all volumes of the instance, whose snapshots are made now."""
     volumes = volumes_of(ec2, instance)
@@ -37,7 +42,7 @@ def past_point(
         policy=policy,
         run=run,
         slot=slot,
-        source=Source(id=instance, region=ec2.meta.region_name, account=ACCOUNT),
+        source=Source(id=instance, region=ec2.meta.region_name, account=account),
         method=Method.SET,
         status=PointStatus.AVAILABLE,
         claimed_at=slot,
