@@ -336,6 +336,28 @@ BAD: dict[str, tuple[str, list[str]]] = {
         selecting("regions: [eu-west-1, eu-north-1, eu-west-1]"),
         ["policies.web.select.regions[2]: is the Region eu-west-1, which is in the list already"],
     ),
+    "an account that is none": (
+        selecting('accounts: ["1234"]'),
+        [
+            "policies.web.select.accounts[0]: is the text '1234', but must be an AWS account id "
+            "of twelve digits, in quotes"
+        ],
+    ),
+    "an account twice": (
+        selecting('accounts: ["111122223333", "111122223333"]'),
+        [
+            "policies.web.select.accounts[1]: is the account 111122223333, which is in the list "
+            "already"
+        ],
+    ),
+    "a copy into a place of its own sources in another account": (
+        selecting('accounts: ["111122223333"], regions: [eu-north-1]')
+        + '    copies: [{region: eu-north-1, account: "111122223333"}]\n',
+        [
+            "policies.web.copies[0].region: is eu-north-1, where the points themselves are; name "
+            "another Region, or the account to copy into"
+        ],
+    ),
     "one Region without a list": (
         selecting("regions: eu-west-1"),
         [
