@@ -1,6 +1,6 @@
 """All that a deployment may replace: functions, queues, schedules, policies, the bus, alarms."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -99,8 +99,8 @@ class LastgoodStack(Stack):
             for row in CATALOG
         }
         DeployedPolicies(self, "Policies", policies.values())
-        for account in sorted(abroad):
-            self._hear(account)
+        if abroad:
+            self._hear(sorted(abroad))
         schedules = Schedules(self, "Schedules", places=places)
         own = self._schedule(schedules, policies, functions, inboxes)
         alarms = Alarms(
@@ -173,17 +173,18 @@ class LastgoodStack(Stack):
         """With this one."""
         return ",".join(sorted({self.account, *(one.account for one in places)}))
 
-    def _hear(self, account: str) -> None:
-        """Let its forwarders put EBS's events on the bus that our rules listen to."""
+    def _hear(self, accounts: Sequence[str]) -> None:
+        """Let their forwarders put EBS's events on the bus that our rules listen to."""
         bus = f"arn:{self.partition}:events:{self.region}:{self.account}:event-bus/default"
-        places = Places(partition=self.partition, account=account, region=self.region, bus=bus)
+        places = Places(partition=self.partition, account=self.account, region=self.region, bus=bus)
         (statement,) = grants.FORWARDED_EVENTS.statements(places)
-        statement.add_aws_account_principal(account)
+        for account in accounts:
+            statement.add_aws_account_principal(account)
         events.CfnEventBusPolicy(
             self,
-            f"Hear{account}",
+            "Hear",
             event_bus_name="default",
-            statement_id=f"lastgood-{account}",
+            statement_id="lastgood",
             statement=statement.to_statement_json(),
         )
 

@@ -197,7 +197,7 @@ def test_the_vault_copies_what_the_member_shares_with_it_and_no_other_account(
 
 def test_events_of_the_member_come_home_and_the_bus_takes_them(members: Synthesised) -> None:
     (rule,) = members.resources("AWS::Events::Rule", STACK).values()
-    bus = members.resources("AWS::Events::EventBusPolicy").values()
+    (bus,) = members.resources("AWS::Events::EventBusPolicy").values()
 
     assert rule["EventPattern"] == {
         "source": ["aws.ec2"],
@@ -205,7 +205,7 @@ def test_events_of_the_member_come_home_and_the_bus_takes_them(members: Synthesi
         "detail": {"event": ["createSnapshot", "createSnapshots", "copySnapshot"]},
     }
     assert rule["Targets"][0]["Arn"] == f"arn:aws:events:{HOME}:{ACCOUNT}:event-bus/default"
-    assert [one["Statement"]["Principal"]["AWS"] for one in bus] == [
+    assert bus["Statement"]["Principal"]["AWS"] == [
         f"arn:aws:iam::{of}:root" for of in (VAULT, MEMBER)
     ]
 
