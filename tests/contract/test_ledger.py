@@ -1216,3 +1216,16 @@ def test_a_copy_whose_source_is_held_does_not_expire(ledger):
 
     ledger.release_source(SOURCE.id)
     assert ledger.change_copy(copy, expired(copy, LATER, "free"))
+
+
+def test_since_when_a_policy_has_copies_in_a_place_is_remembered_until_a_break(ledger):
+    north = Place(region="eu-north-1", account=SOURCE.account)
+    days = [T0 + timedelta(days=number) for number in range(5)]
+
+    assert ledger.copying_since("web", [AWAY], days[0]) == {AWAY: days[0]}
+    assert ledger.copying_since("web", [AWAY, north], days[1]) == {AWAY: days[0], north: days[1]}
+    assert ledger.copying_since("web", [north], days[2]) == {north: days[1]}
+    assert ledger.copying_since("web", [AWAY, north], days[3]) == {AWAY: days[3], north: days[1]}
+    assert ledger.copying_since("other", [], days[4]) == {}
+    assert ledger.copied_places("web") == {AWAY, north}
+    assert ledger.noted_policies() == set()

@@ -59,6 +59,8 @@ class Stage:
         self.plans, self.queue, self.pruners = FakePlans(), FakePruneQueue(), FakePruners()
         self.notices = FakeNotices()
 
+    north = Place(region="eu-north-1", account=ACCOUNT)
+
     @property
     def pruner(self) -> Pruner:
         ports: dict[str, Any] = {"ledger": self.ledger, "clock": self.clock}

@@ -421,12 +421,25 @@ def test_what_was_archived_long_ago_goes():
 
 def test_nothing_goes_before_its_required_copies_are_there():
     stage = a_stage(copies=(Copy(region="eu-north-1"),))
+    stage.ledger.copying_since(stage.policy.name, [stage.north], T0)
     stage.take(0, 1, 2, 3)
 
     report = stage.prune()
 
     assert report.blocked == {Obstacle.COPY: 1}
     assert stage.days() == [0, 1, 2, 3]
+
+
+def test_points_from_before_their_policy_asked_for_copies_wait_for_none():
+    stage = a_stage(copies=(Copy(region="eu-north-1"),))
+    stage.take(0, 1)
+    stage.ledger.copying_since(stage.policy.name, [stage.north], T0 + 2 * DAY)
+    stage.take(2, 3, 4, 5)
+
+    report = stage.prune()
+
+    assert report.blocked == {Obstacle.COPY: 1}
+    assert stage.days() == [2, 3, 4, 5]
 
 
 def test_a_point_whose_copies_are_there_goes_and_one_whose_copy_waits_says_why():

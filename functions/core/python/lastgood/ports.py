@@ -454,6 +454,17 @@ class Ledger(Protocol):
 
     def noted_policies(self) -> set[str]: ...
 
+    def copying_since(
+        self, policy: str, places: Iterable[Place], at: datetime
+    ) -> dict[Place, datetime]:
+        """Since when the policy has had copies in each of the places that it names now, without a
+        break that was noted; ``at``, if it had none. What it does not name is noted as a break."""
+        ...
+
+    def copied_places(self, policy: str) -> set[Place]:
+        """All that ``copying_since`` was ever told."""
+        ...
+
     def settle_member(self, point: Point, ended: Ended) -> Point:
         """Note how one member of a point that was taken one by one ended; gives the point with
         the states of all its members, as they are after this."""

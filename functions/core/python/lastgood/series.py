@@ -63,6 +63,7 @@ class Originals:
     policy: Policy
     ledger: Ledger
     compute: Callable[[str], Compute]
+    since: Mapping[Place, datetime]
     place: None = None
 
     @property
@@ -81,7 +82,8 @@ class Originals:
     def missing_copies(self, point: Point) -> Obstacles:
         if not self.policy.copies:
             return {}
-        return pruning.missing_copies(self.policy, point, self.ledger.copies(point.id))
+        copies = self.ledger.copies(point.id)
+        return pruning.missing_copies(self.policy, point, copies, self.since)
 
     def expire(self, point: Point, at: datetime, reason: str) -> Point:
         return self.ledger.expire(point, at, reason)
@@ -161,13 +163,20 @@ class AllSeries:
     at: Callable[[Place], Compute]
     account: str
 
-    def of(self, policy: Policy) -> list[Series]:
-        """The originals, and then the copies in each place that the policy names, in its order."""
-        places = (place_of(one, self.account) for one in policy.copies)
-        return [self.within(policy, place) for place in (None, *places)]
+    def places(self, policy: Policy) -> list[Place]:
+        """Those that the policy names, in its order."""
+        return [place_of(one, self.account) for one in policy.copies]
 
-    def within(self, policy: Policy, place: Place | None) -> Series:
+    def of(self, policy: Policy, since: Mapping[Place, datetime]) -> list[Series]:
+        """The originals, and then the copies in each of ``places``. ``since``: as in
+        ``Ledger.copying_since``."""
+        places = (None, *self.places(policy))
+        return [self.within(policy, place, since) for place in places]
+
+    def within(
+        self, policy: Policy, place: Place | None, since: Mapping[Place, datetime]
+    ) -> Series:
         """``place``: None for the originals."""
         if place is None:
-            return Originals(policy, self.ledger, self.compute)
+            return Originals(policy, self.ledger, self.compute, since)
         return Copies(policy, self.ledger, self.at, place)

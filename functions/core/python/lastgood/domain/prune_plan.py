@@ -205,6 +205,12 @@ class PlanStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopyingSince:
+    place: Place
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrunePlan:
     """The head of a plan; its parts are stored apart, as JSON.
 
@@ -212,7 +218,8 @@ class PrunePlan:
     order. ``cursor``: where among its sources to go on. ``parts``: how many are written; ``busy``:
     the slices in which something goes, ``finishing``: in which something is expired.
     ``unreachable``: by Region, why its sources are in none. ``retention``: that of the policy when
-    it was planned. ``approved_by``: who applied it, if a person did.
+    it was planned. ``copying``: since when it has copies in each place that it names.
+    ``approved_by``: who applied it, if a person did.
     """
 
     id: str
@@ -220,6 +227,7 @@ class PrunePlan:
     made_at: datetime
     dry_run: bool
     retention: str
+    copying: tuple[CopyingSince, ...] = ()
     status: PlanStatus = PlanStatus.PLANNING
     series: int = 0
     cursor: str | None = None
@@ -249,6 +257,10 @@ class PrunePlan:
             unreachable={**self.unreachable, **(refused or {})},
             totals=replace(totals, unreachable=totals.unreachable + unreachable),
         )
+
+    @property
+    def copying_since(self) -> Mapping[Place, datetime]:
+        return {one.place: one.at for one in self.copying}
 
     def next_series(self) -> "PrunePlan":
         return replace(self, series=self.series + 1, cursor=None)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from lastgood.domain.copying import CopyStatus, PointCopy, place_of
+from lastgood.domain.copying import CopyStatus, Place, PointCopy, place_of
 from lastgood.domain.mending import GONE_AFTER
 from lastgood.domain.model import Hold, Point, PointStatus, Source, Tagged
 from lastgood.domain.policy import MaxDeletes, Policy
@@ -56,9 +56,15 @@ def newest(points: Iterable[Point], at_least: int, now: datetime) -> set[str]:
     return {one.id for one in floor(newest_first(plain), at_least, now)}
 
 
-def missing_copies(policy: Policy, point: Point, copies: Sequence[PointCopy]) -> Obstacles:
+def missing_copies(
+    policy: Policy,
+    point: Point,
+    copies: Sequence[PointCopy],
+    since: Mapping[Place, datetime],
+) -> Obstacles:
     """What the policy asks for and is not available yet, of an available point. ``copies``: those
-    of the point that are on record."""
+    of the point that are on record. ``since``: when the policy began to ask for copies in a place:
+    of points from before then there are none, and none is required."""
     if point.status is not AVAILABLE:
         return {}
     known = {one.place: one for one in copies}
@@ -68,7 +74,8 @@ def missing_copies(policy: Policy, point: Point, copies: Sequence[PointCopy]) ->
         copy = known.get(place)
         # What was there, and went by its own retention, has had its time.
         if copy is None:
-            missing.append(f"its copy to {place} is required, and not begun")
+            if (point.settled_at or point.slot) >= since.get(place, point.slot):
+                missing.append(f"its copy to {place} is required, and not begun")
         elif copy.status not in (CopyStatus.AVAILABLE, CopyStatus.EXPIRED, CopyStatus.DELETED):
             why = f": {copy.cause}" if copy.cause else ""
             missing.append(f"its copy to {place} is required, and {copy.status}{why}")

@@ -53,6 +53,7 @@ class MemoryLedger:
         self._plans: dict[str, PrunePlan] = {}
         self._applied: dict[str, dict[int, Applied]] = {}
         self._policies: set[str] = set()
+        self._copied: dict[str, dict[Place, datetime | None]] = {}
         self._copies: dict[tuple[str, Place], PointCopy] = {}
         self._slots: dict[Place, Slots] = {}
 
@@ -261,6 +262,17 @@ class MemoryLedger:
 
     def noted_policies(self) -> set[str]:
         return set(self._policies)
+
+    def copying_since(
+        self, policy: str, places: Iterable[Place], at: datetime
+    ) -> dict[Place, datetime]:
+        known = self._copied.setdefault(policy, {})
+        since = {place: known.get(place) or at.replace(microsecond=0) for place in places}
+        known.update({**dict.fromkeys(known), **since})
+        return since
+
+    def copied_places(self, policy: str) -> set[Place]:
+        return set(self._copied.get(policy, {}))
 
     def settle_member(self, point: Point, ended: Ended) -> Point:
         known = self._known(point.id)
