@@ -386,6 +386,12 @@ COPY_SNAPSHOTS = Grant(
             wide="a copy has no id before it is made; it is tagged only in the making",
         ),
         Right(actions=("ec2:DescribeSnapshots",), on=_all, when=_in_destinations, wide=NO_RESOURCE),
+        Right(
+            actions=("servicequotas:ListServiceQuotas",),
+            on=_all,
+            when=_in_destinations,
+            wide="it knows no resources; it tells how many copies a Region takes at one time",
+        ),
     ),
 )
 

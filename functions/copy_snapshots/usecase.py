@@ -1,13 +1,14 @@
 """Copy points to the places that their policies name, as many at a time as there are slots."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from lastgood.domain import copying, tags
 from lastgood.domain.copying import (
     SHRUNK_FOR,
     CopyEnded,
+    CopyLate,
     CopyStatus,
     MemberEnded,
     Place,
@@ -47,6 +48,7 @@ class Copied:
     asked: int = 0
     available: list[PointCopy] = field(default_factory=list)
     failed: list[PointCopy] = field(default_factory=list)
+    late: list[PointCopy] = field(default_factory=list)
     full: bool = False
 
 
@@ -218,21 +220,44 @@ class Copier:
         Raises:
             NotSettledYet: EC2 does not show yet that it has ended.
         """
-        if event.account not in self.accounts:
+        found, copy = self._told_of(event)
+        if found and copy:
+            self._note(copy, found, done, incremental=event.incremental)
+            self.fill(copy.place, done)
+
+    def note_late(self, event: CopyLate, done: Copied) -> None:
+        """Note that a copy takes longer than its policy asked for. Raises as ``settle`` does."""
+        _, copy = self._told_of(event)
+        if copy is None:
             return
+        for before in self._read_again(copy):
+            if before.late_at:
+                return
+            late = replace(before, late_at=event.at)
+            try:
+                self.ledger.change_copy(before, late)
+            except Conflict:
+                continue
+            done.late.append(late)
+            return
+        raise Conflict(f"{copy.id} is changed again and again")
+
+    def _told_of(self, event: CopyEnded | CopyLate) -> tuple[Tagged | None, PointCopy | None]:
+        """Of one of ours, the snapshot as EC2 shows it, and the copy that it belongs to."""
+        if event.account not in self.accounts:
+            return None, None
         place = Place(region=event.region, account=event.account)
         found = self.at(place).snapshot(event.snapshot)
         if found is None:
             raise NotSettledYet(f"EC2 does not show {event.snapshot} yet", UNHEARD / 5)
-        copy = self._of(found, place)
-        if copy is None:
-            return
-        self._note(copy, found, done, incremental=event.incremental)
-        self.fill(place, done)
+        return found, self._of(found, place)
 
     def look_after(self, place: Place, done: Copied) -> None:
-        """What events and workers left behind in a place; then fill it."""
+        """What events and workers left behind in a place; then fill it. How many slots it has, is
+        asked once a day."""
         now = self.clock.now()
+        if self.ledger.slots(place).is_old(now):
+            self.ledger.note_quota(place, self.at(place).copy_slots(), now)
         due = list(self.ledger.due(place))
         for copy in due:
             self._unshare(copy)

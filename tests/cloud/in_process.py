@@ -45,7 +45,7 @@ from moto.iam import models as iam_models
 from moto.kms import models as kms_models
 from moto.moto_api._internal import mock_random
 
-from tests.cloud import accounts, answers, buckets, ec2, replicas, transactions
+from tests.cloud import accounts, answers, buckets, ec2, quotas, replicas, transactions
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults, Effect
@@ -162,6 +162,7 @@ def in_process_cloud(
         replicas.install(patches)
         answers.install(patches)
         buckets.install(patches)
+        quotas.install(patches, cloud.ec2)
         known = accounts.reading_keys(iam_models.get_account_id_from)
         patches.set(iam_models, "get_account_id_from", known)
         _intercept(patches, cloud)

@@ -1184,6 +1184,19 @@ def test_fewer_slots_are_used_for_a_while(ledger):
     assert [slots.limit(T0 + minutes(one)) for one in (0, 9, 10)] == [7, 7, SLOTS]
 
 
+def test_a_quota_that_was_read_is_the_limit_and_fewer_slots_are_fewer(ledger):
+    ledger.note_quota(AWAY, 50, T0)
+    assert ledger.slots(AWAY).limit(T0) == 50
+    ledger.shrink(AWAY, 7, T0 + minutes(10))
+    assert ledger.slots(AWAY).limit(T0) == 7
+    ledger.note_quota(AWAY, None, T0 + timedelta(days=1))
+
+    slots = ledger.slots(AWAY)
+
+    assert slots.limit(T0 + timedelta(days=1)) == SLOTS
+    assert [slots.is_old(T0 + timedelta(hours=hours)) for hours in (25, 49)] == [False, True]
+
+
 def an_available_copy(ledger, point="pt-1", slot=T0):
     copy = a_copy(point, slot)
     ledger.open_copy(copy)

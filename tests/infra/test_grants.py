@@ -112,7 +112,7 @@ def test_roles_come_to_no_other_services_than_these(bundle: Synthesised) -> None
 
     assert {one.partition(":")[0] for one in found} == {
         *("dynamodb", "ec2", "events", "kms", "lambda", "logs", "s3", "sns", "sqs", "ssm"),
-        "sts",
+        *("servicequotas", "sts"),
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from lastgood.aws.bus import copy_event
 from lastgood.aws.compute import Ec2Compute
 from lastgood.domain import tags
 from lastgood.domain.copying import (
+    QUOTA_FOR,
     SHRUNK_FOR,
     SLOTS,
     CopyEnded,
@@ -24,6 +25,7 @@ from lastgood.domain.model import Point
 from lastgood.domain.policy import Copy
 from lastgood.errors import LimitReached, NotSettledYet, Throttled, Unavailable
 from lastgood.ledger.dynamo import DynamoLedger
+from lastgood.runtime import copy_work
 from tests.cloud.ec2 import Outcome
 from tests.cloud.faults import LOST_REPLY, AwsError
 from tests.cloud.in_process import InProcessCloud, in_process_cloud
@@ -74,7 +76,8 @@ class Site:
 
     def _at(self, place: Place) -> Ec2Compute:
         client = self._client(place)
-        return Ec2Compute(client, client)
+        quotas = partial(self.cloud.client, "service-quotas", place.region)
+        return Ec2Compute(client, client, quotas=quotas)
 
     def _client(self, place: Place) -> Any:
         abroad = place.account if place.account != ACCOUNT else None
@@ -218,6 +221,22 @@ def test_no_more_are_under_way_than_there_are_slots_and_an_end_starts_the_next(s
     site.hear()
 
     assert len(site.copies()) == len(points) * 2
+
+
+def test_as_many_go_at_one_time_as_service_quotas_says_and_it_is_asked_once_a_day(site):
+    site.cloud.ec2.copy_slots = 3
+    points = [site.point(two_disks(site, f"web-{n}")) for n in range(3)]
+    site.look_after()
+    for one in points:
+        site.queue(one)
+    site.look_after()
+
+    assert len(site.copies()) == 3
+    assert len(site.cloud.calls.of("service-quotas.*")) == 1
+    assert site.ledger.slots(PLACE).limit(site.cloud.clock.now()) == 3
+    site.cloud.clock.advance(QUOTA_FOR)
+    site.look_after()
+    assert len(site.cloud.calls.of("service-quotas.*")) == 2
 
 
 def test_when_others_take_slots_fewer_are_used_for_a_while(site):
@@ -410,3 +429,23 @@ def test_events_of_an_account_that_nobody_names_are_passed_over(abroad):
     stranger = {"region": AWAY, "account": "999999999999", "snapshot": "snap-1"}
 
     abroad.done(abroad.copier.settle, CopyEnded(at=SLOT, **stranger))
+
+
+def test_a_copy_that_misses_its_deadline_is_noted_once_and_goes_on(site):
+    wanted = Copy(region=AWAY, complete_within=timedelta(minutes=15))
+    site.policies.known["web-daily"] = a_policy(copies=(wanted,))
+    point = site.point(launch(site.home, "web"))
+    site.cloud.ec2.outcomes[point.snapshots[0]] = Outcome(duration=timedelta(minutes=40))
+    site.queue(point)
+    site.cloud.clock.advance(timedelta(minutes=20))
+    (event,) = [one for one in site.cloud.events if "Missed" in one["detail-type"]]
+
+    news = copy_work(event)
+    done = [site.done(site.copier.note_late, news) for _ in range(2)]
+
+    assert [len(one.late) for one in done] == [1, 0]
+    late = site.ledger.copy(point.id, PLACE)
+    assert (late.status, late.late_at) == (CopyStatus.COPYING, news.at)
+    site.cloud.clock.advance(HOUR)
+    site.hear()
+    assert site.status(point) is CopyStatus.AVAILABLE

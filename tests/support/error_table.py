@@ -36,6 +36,7 @@ CALLED = {
     "events": ["PutEvents"],
     "lambda": ["Invoke"],
     "s3": ["GetObject", "PutObject"],
+    "service-quotas": ["ListServiceQuotas"],
     "sns": ["Publish"],
     "sqs": ["ChangeMessageVisibility", "SendMessage", "SendMessageBatch"],
     "ssm": ["GetParameter", "GetParametersByPath"],

@@ -183,6 +183,10 @@ class Compute(Protocol):
         """
         ...
 
+    def copy_slots(self) -> int | None:
+        """How many copies may come into this Region at one time; None if nobody says."""
+        ...
+
     def share_snapshot(self, snapshot: str, account: str) -> None:
         """Let the account make volumes and copies of it; one that may already is passed over.
 
@@ -443,6 +447,10 @@ class Ledger(Protocol):
         ...
 
     def slots(self, place: Place) -> Slots: ...
+
+    def note_quota(self, place: Place, quota: int | None, at: datetime) -> None:
+        """How many slots the place has, as it was read then."""
+        ...
 
     def shrink(self, place: Place, to: int, until: datetime) -> None:
         """Use no more than so many slots until then."""

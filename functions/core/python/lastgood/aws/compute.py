@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from lastgood.aws.faults import translated
 from lastgood.aws.pacing import Pace
+from lastgood.aws.quotas import copy_slots
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.manifest import (
     Attachment,
@@ -42,13 +43,20 @@ class Ec2Compute:
     """``Compute`` on two clients: ``reads`` tries again by itself, ``once`` never does.
 
     ``paces``: of the operations that create or delete, by name; those that are not named go at
-    once.
+    once. ``quotas`` makes the client of Service Quotas, which few need.
     """
 
-    def __init__(self, reads: Any, once: Any, paces: Mapping[str, Pace] | None = None) -> None:
+    def __init__(
+        self,
+        reads: Any,
+        once: Any,
+        paces: Mapping[str, Pace] | None = None,
+        quotas: Callable[[], Any] | None = None,
+    ) -> None:
         self._reads = reads
         self._once = once
         self._paces = paces or {}
+        self._quotas = quotas
         self.region: str = reads.meta.region_name
 
     def instances(
@@ -160,6 +168,9 @@ class Ec2Compute:
                 **more,
             )
         return str(reply["SnapshotId"])
+
+    def copy_slots(self) -> int | None:
+        return copy_slots(self._quotas()) if self._quotas else None
 
     def share_snapshot(self, snapshot: str, account: str) -> None:
         try:

@@ -25,7 +25,18 @@ SPACING = timedelta(seconds=20)
 PENDING = timedelta(minutes=2)
 """A pending snapshot needs a while to complete; nothing tells how long."""
 
-Service = Literal["dynamodb", "ec2", "events", "lambda", "s3", "sns", "sqs", "ssm", "sts"]
+Service = Literal[
+    "dynamodb",
+    "ec2",
+    "events",
+    "lambda",
+    "s3",
+    "service-quotas",
+    "sns",
+    "sqs",
+    "ssm",
+    "sts",
+]
 """boto3's names of the clients that we make."""
 
 
@@ -295,6 +306,12 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
             "InvalidFilterKey InvalidFilterOption InvalidFilterValue InvalidNextToken "
             "ParameterVersionNotFound",
         ),
+    ),
+    "service-quotas": COMMON
+    | _table(
+        (_UNAVAILABLE, "ServiceException"),
+        (_REFUSED, "IllegalArgumentException InvalidPaginationTokenException"),
+        (_REFUSED, "NoSuchResourceException"),
     ),
     # A role that is not there is denied as one that does not trust us is.
     "sts": COMMON

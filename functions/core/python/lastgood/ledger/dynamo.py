@@ -669,6 +669,14 @@ class DynamoLedger:
         item = self._get(keys.slots(place), f"read the slots of {place}")
         return items.from_item(Slots, item) if item else Slots()
 
+    def note_quota(self, place: Place, quota: int | None, at: datetime) -> None:
+        self._update(
+            keys.slots(place),
+            f"note how many slots {place} has",
+            "SET quota = :quota, quota_at = :at",
+            {":quota": items.value(quota), ":at": items.value(at)},
+        )
+
     def shrink(self, place: Place, to: int, until: datetime) -> None:
         self._update(
             keys.slots(place),

@@ -398,6 +398,9 @@ class MemoryLedger:
     def slots(self, place: Place) -> Slots:
         return self._slots.get(place, Slots())
 
+    def note_quota(self, place: Place, quota: int | None, at: datetime) -> None:
+        self._slots[place] = replace(self.slots(place), quota=quota, quota_at=at)
+
     def shrink(self, place: Place, to: int, until: datetime) -> None:
         self._slots[place] = replace(self.slots(place), shrunk_to=to, shrunk_until=until)
 
