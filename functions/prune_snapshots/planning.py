@@ -16,6 +16,7 @@ from lastgood.domain.prune_plan import (
     SLICES,
     SOURCES_IN_SLICE,
     CopyingSince,
+    NextCopies,
     Obstacle,
     Part,
     PlanStatus,
@@ -44,6 +45,7 @@ MOST_NAMED = 20
 class PruneReport:
     """Of points, where nothing else is said. ``gib_at_most``: the volumes of those that go, since
     nobody tells what only they hold. ``unreachable``: by Region, why its sources are not in it.
+    ``next_copies``: by place, of how many sources the next copy will be incremental, or full.
     ``lost``: points that count for nothing, since snapshots of them are gone. ``deleted``,
     ``left``: what became of it so far; ``left`` names the first twenty, with what is in the way.
     """
@@ -62,6 +64,7 @@ class PruneReport:
     unreachable_sources: int
     next: str
     unreachable: Mapping[str, str] = field(default_factory=dict)
+    next_copies: Mapping[str, NextCopies] = field(default_factory=dict)
     lost: int = 0
     deleted: int = 0
     left: Mapping[str, str] = field(default_factory=dict)
@@ -244,6 +247,7 @@ class Pruning:
             snapshots=totals.snapshots,
             gib_at_most=totals.gib,
             unreachable=plan.unreachable,
+            next_copies=totals.next_copies,
             lost=totals.lost,
             blocked=totals.blocked,
             over_share=totals.over_share,

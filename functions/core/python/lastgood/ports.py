@@ -418,7 +418,7 @@ class Ledger(Protocol):
 
     def copies_of(self, source: str, place: Place) -> Iterator[PointCopy]:
         """The copies of a source's points in a place that are not DELETED, of all policies, newest
-        slot first, without key, deadline, waits and history. May miss what was written in the last
+        slot first, without deadline, waits and history. May miss what was written in the last
         second."""
         ...
 

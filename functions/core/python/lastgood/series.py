@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from lastgood.domain import copying, pruning, tags
+from lastgood.domain import copying, lineage, pruning, tags
 from lastgood.domain.copying import CopyStatus, Place, PointCopy, place_of
+from lastgood.domain.lineage import NextCopy
 from lastgood.domain.model import Point, Source, Tagged
 from lastgood.domain.names import point_id
-from lastgood.domain.policy import Policy, Retention
+from lastgood.domain.policy import Copy, Policy, Retention
 from lastgood.domain.prune_plan import Obstacles
 from lastgood.errors import Conflict
 from lastgood.ports import Compute, Ledger
@@ -48,6 +49,11 @@ class Series(Protocol):
         ...
 
     def missing_copies(self, point: Point, /) -> Obstacles: ...
+
+    def next_copy(self, source: Source, broken: Mapping[str, str], /) -> NextCopy | None:
+        """What is to be expected of the next one, if this is a place of copies. ``broken``: as in
+        ``lineage.next_copy``."""
+        ...
 
     def expire(self, point: Point, at: datetime, reason: str) -> Point:
         """As ``Ledger.expire``."""
@@ -85,6 +91,9 @@ class Originals:
         copies = self.ledger.copies(point.id)
         return pruning.missing_copies(self.policy, point, copies, self.since)
 
+    def next_copy(self, _: Source, __: Mapping[str, str]) -> None:
+        return None
+
     def expire(self, point: Point, at: datetime, reason: str) -> Point:
         return self.ledger.expire(point, at, reason)
 
@@ -102,12 +111,19 @@ class Copies:
     place: Place
 
     @property
+    def wanted(self) -> Copy | None:
+        """What the policy says of the place; None, if it named it only once."""
+        places = (
+            one
+            for one in self.policy.copies
+            if one.region == self.place.region and one.account in (None, self.place.account)
+        )
+        return next(places, None)
+
+    @property
     def retention(self) -> Retention:
-        """That of the policy where it says no other, also in a place that it named once."""
-        for one in self.policy.copies:
-            if one.region == self.place.region and one.account in (None, self.place.account):
-                return one.retention or self.policy.retention
-        return self.policy.retention
+        own = self.wanted.retention if self.wanted else None
+        return own or self.policy.retention
 
     def compute(self, _: str) -> Compute:
         return self.at(self.place)
@@ -129,6 +145,15 @@ class Copies:
 
     def missing_copies(self, _: Point) -> Obstacles:
         return {}
+
+    def next_copy(self, source: Source, broken: Mapping[str, str]) -> NextCopy | None:
+        if self.wanted is None:
+            return None
+        every = self.ledger.copies_of(source.id, self.place)
+        copies = [one for one in every if one.policy == self.policy.name]
+        members = copies[0].members if copies else ()
+        volumes = {one.volume: one.size_gib for one in members}
+        return lineage.next_copy(self.place, self.wanted.kms_key, volumes, copies, broken)
 
     def expire(self, point: Point, at: datetime, reason: str) -> Point:
         copy = self._known(point)

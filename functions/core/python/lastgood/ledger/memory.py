@@ -479,7 +479,7 @@ def _listed(point: Point) -> Point:
 
 
 def _listed_copy(copy: PointCopy) -> PointCopy:
-    return replace(copy, key=None, minutes=None, not_before=None, failures=0, history=())
+    return replace(copy, minutes=None, not_before=None, failures=0, history=())
 
 
 def _in_flight(point: Point) -> Point:
