@@ -92,18 +92,20 @@ class Originals:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Those that ``policy`` has in ``place``. ``at`` gives the EC2 of a place."""
+    """Those that ``policy`` has in ``place``. ``at`` gives the EC2 of a place; ``account`` is that
+    of the sources."""
 
     policy: Policy
     ledger: Ledger
     at: Callable[[Place], Compute]
+    account: str
     place: Place
 
     @property
     def retention(self) -> Retention:
         """That of the policy where it says no other, also in a place that it named once."""
         for one in self.policy.copies:
-            if one.region == self.place.region and one.account in (None, self.place.account):
+            if place_of(one, self.account) == self.place:
                 return one.retention or self.policy.retention
         return self.policy.retention
 
@@ -170,4 +172,4 @@ class AllSeries:
         """``place``: None for the originals."""
         if place is None:
             return Originals(policy, self.ledger, self.compute)
-        return Copies(policy, self.ledger, self.at, place)
+        return Copies(policy, self.ledger, self.at, self.account, place)
