@@ -205,9 +205,9 @@ class World:
             ask()
         self._held.pop(function, nothing)()
 
-    def sweep(self) -> None:
+    def sweep(self, **request: Any) -> None:
         """The sweep's schedule, and what it sets going."""
-        self.invoke_later("sweep", {})
+        self.invoke_later("sweep", request)
         self.settle()
 
     def prune(self, policy: str = "web-daily", **request: Any) -> dict[str, Any]:
