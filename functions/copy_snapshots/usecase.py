@@ -214,6 +214,8 @@ class Copier:
 
     def settle(self, event: CopyEnded, done: Copied) -> None:
         """Note how a copy ended, as EC2 shows it, and start the next; none of ours is passed over.
+        One that EC2 does not show any more was removed: by an earlier delivery, since it was of no
+        use, or by its retention.
 
         Raises:
             NotSettledYet: EC2 does not show yet that it has ended.
@@ -222,12 +224,13 @@ class Copier:
             return
         place = Place(region=event.region, account=event.account)
         found = self.at(place).snapshot(event.snapshot)
-        if found is None:
+        if found is None and self.clock.now() - event.at <= UNHEARD:
             raise NotSettledYet(f"EC2 does not show {event.snapshot} yet", UNHEARD / 5)
-        copy = self._of(found, place)
-        if copy is None:
-            return
-        self._note(copy, found, done, incremental=event.incremental)
+        if found:
+            copy = self._of(found, place)
+            if copy is None:
+                return
+            self._note(copy, found, done, incremental=event.incremental)
         self.fill(place, done)
 
     def look_after(self, place: Place, done: Copied) -> None:
