@@ -618,6 +618,13 @@ SETTLE_POINTS = Grant(
     ),
 )
 
+_LIST_POINTS = _items(
+    ("Query",),
+    _partition(keys.points_of("")),
+    _partition(keys.copies_of("", Place(region="", account=""))),
+    index=keys.LISTING,
+)
+
 MEND_LEDGER = Grant(
     name="MEND_LEDGER",
     reason="Reads what is in flight, what ran and what is protected; settles, gives up and "
@@ -629,17 +636,11 @@ MEND_LEDGER = Grant(
         _items(("PutItem",), POINTS, RUNS, TOLD),
         _items(("UpdateItem",), POINTS, RUNS, SOURCES),
         _items(("Query",), RUNS, SOURCES),
+        _LIST_POINTS,
         _items(("Query",), _partition(keys.runs_of("")), index=keys.LISTING),
         _items(("Query",), _partition(keys.flight(0)), keys.DOUBT, index=keys.IN_FLIGHT),
         _LEDGER_KEY,
     ),
-)
-
-_LIST_POINTS = _items(
-    ("Query",),
-    _partition(keys.points_of("")),
-    _partition(keys.copies_of("", Place(region="", account=""))),
-    index=keys.LISTING,
 )
 
 PLAN_PRUNES = Grant(

@@ -486,6 +486,7 @@ FINDINGS = {
     "retaken": "asked for again",
     "surplus_removed": "surplus snapshots removed",
     "rebuilt": "rebuilt",
+    "reminded": "announced again",
     "told": "people told",
 }
 

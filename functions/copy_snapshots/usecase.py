@@ -216,18 +216,28 @@ class Copier:
 
     def settle(self, event: CopyEnded, done: Copied) -> None:
         """Note how a copy ended, as EC2 shows it, and start the next; none of ours is passed over.
+        One that EC2 does not show any more was removed: by an earlier delivery, since it was of no
+        use, or by its retention.
 
         Raises:
             NotSettledYet: EC2 does not show yet that it has ended.
         """
-        found, copy = self._told_of(event)
-        if found and copy:
+        place = self._place_of(event)
+        if place is None:
+            return
+        found = self._shown(event, place)
+        if found:
+            copy = self._of(found, place)
+            if copy is None:
+                return
             self._note(copy, found, done, incremental=event.incremental)
-            self.fill(copy.place, done)
+        self.fill(place, done)
 
     def note_late(self, event: CopyLate, done: Copied) -> None:
         """Note that a copy takes longer than its policy asked for. Raises as ``settle`` does."""
-        _, copy = self._told_of(event)
+        place = self._place_of(event)
+        found = self._shown(event, place) if place else None
+        copy = self._of(found, place) if found and place else None
         if copy is None:
             return
         for before in self._read_again(copy):
@@ -242,15 +252,18 @@ class Copier:
             return
         raise Conflict(f"{copy.id} is changed again and again")
 
-    def _told_of(self, event: CopyEnded | CopyLate) -> tuple[Tagged | None, PointCopy | None]:
-        """Of one of ours, the snapshot as EC2 shows it, and the copy that it belongs to."""
+    def _place_of(self, event: CopyEnded | CopyLate) -> Place | None:
+        """None: of an account that no policy names."""
         if event.account not in self.accounts:
-            return None, None
-        place = Place(region=event.region, account=event.account)
+            return None
+        return Place(region=event.region, account=event.account)
+
+    def _shown(self, event: CopyEnded | CopyLate, place: Place) -> Tagged | None:
+        """None: it is gone."""
         found = self.at(place).snapshot(event.snapshot)
-        if found is None:
+        if found is None and self.clock.now() - event.at <= UNHEARD:
             raise NotSettledYet(f"EC2 does not show {event.snapshot} yet", UNHEARD / 5)
-        return found, self._of(found, place)
+        return found
 
     def look_after(self, place: Place, done: Copied) -> None:
         """What events and workers left behind in a place; then fill it. How many slots it has, is

@@ -65,13 +65,15 @@ _MOTO_CONFIG: Final[Any] = {
 
 @dataclass(frozen=True)
 class Call:
-    """``by``: the function that made it; None if no function did."""
+    """``by``: the function that made it; None if no function did. ``run``: in which run of any
+    function, counted from 1."""
 
     service: str
     operation: str
     region: str
     params: dict[str, Any]
     by: str | None = None
+    run: int = 0
 
     @property
     def name(self) -> str:
@@ -114,6 +116,7 @@ class InProcessCloud:
     attempts: CallLog = field(default_factory=CallLog)
     faults: CallFaults = field(default_factory=CallFaults)
     _running: str | None = None
+    _runs: int = 0
     _killed: bool = False
 
     @contextmanager
@@ -121,6 +124,7 @@ class InProcessCloud:
         """All calls meanwhile, of any thread, are the function's. Once a ``KILL`` struck, none of
         its threads makes another: it dies with Killed."""
         self._running, self._killed = function, False
+        self._runs += 1
         try:
             yield
         finally:
@@ -194,7 +198,12 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
             raise Killed
         service = client.meta.service_model
         call = Call(
-            service.service_name, operation, client.meta.region_name, params, cloud._running
+            service.service_name,
+            operation,
+            client.meta.region_name,
+            params,
+            cloud._running,
+            cloud._runs,
         )
         cloud.calls.append(call)
         outer = getattr(calling, "sent", None)

@@ -344,6 +344,21 @@ def test_a_snapshot_that_is_gone_is_no_reason_to_wait(site):
     )
 
 
+def test_news_of_a_copy_that_was_removed_as_broken_do_not_wait_for_it_to_show_again(site):
+    point = site.point(launch(site.home, "web"))
+    site.cloud.ec2.outcomes[point.snapshots[0]] = Outcome(error="broken")
+    site.queue(point)
+    site.cloud.clock.advance(HOUR)
+    (event,) = [one for one in site.cloud.events if one["detail"]["event"] == "copySnapshot"]
+    site.done(site.copier.settle, copy_event(event))
+    assert site.copies() == []
+
+    site.done(site.copier.settle, copy_event(event))
+
+    copy = site.ledger.copy(point.id, PLACE)
+    assert (copy.status, copy.failures) == (WAITING, 1)
+
+
 # another account
 
 

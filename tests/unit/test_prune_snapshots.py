@@ -482,6 +482,18 @@ def test_copies_go_by_their_own_retention_and_the_newest_stays():
     assert stage.prune(slot=NOW + DAY).delete == 0
 
 
+def test_copies_in_two_accounts_of_one_region_go_each_by_its_own_retention():
+    abroad = replace(NORTH, account="210987654321", retention=Retention(keep_last=4))
+    stage = a_stage(copies=(NORTH, abroad))
+    points = stage.take(0, 1, 2, 3, 4)
+    stage.copy(*points)
+
+    stage.prune()
+
+    assert stage.copied_days() == [3, 4]
+    assert stage.copied_days(abroad) == [1, 2, 3, 4]
+
+
 def test_copies_outlive_the_points_that_they_are_copies_of_and_the_policy_that_kept_those():
     stage, points = a_copied_stage(0, 1, 2, 3)
     longer = replace(NORTH, retention=Retention(keep_daily=30))

@@ -103,22 +103,20 @@ class Originals:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Those that ``policy`` has in ``place``. ``at`` gives the EC2 of a place."""
+    """Those that ``policy`` has in ``place``. ``at`` gives the EC2 of a place; ``account`` is that
+    of the sources."""
 
     policy: Policy
     ledger: Ledger
     at: Callable[[Place], Compute]
+    account: str
     place: Place
 
     @property
     def wanted(self) -> Copy | None:
         """What the policy says of the place; None, if it named it only once."""
-        places = (
-            one
-            for one in self.policy.copies
-            if one.region == self.place.region and one.account in (None, self.place.account)
-        )
-        return next(places, None)
+        every = self.policy.copies
+        return next((one for one in every if place_of(one, self.account) == self.place), None)
 
     @property
     def retention(self) -> Retention:
@@ -203,5 +201,10 @@ class AllSeries:
     ) -> Series:
         """``place``: None for the originals."""
         if place is None:
+<<<<<<< HEAD
             return Originals(policy, self.ledger, self.compute, since)
         return Copies(policy, self.ledger, self.at, place)
+=======
+            return Originals(policy, self.ledger, self.compute)
+        return Copies(policy, self.ledger, self.at, self.account, place)
+>>>>>>> 2bb36c33084ac5ab9542ecbec301b36ed6a3f819
