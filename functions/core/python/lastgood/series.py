@@ -201,10 +201,5 @@ class AllSeries:
     ) -> Series:
         """``place``: None for the originals."""
         if place is None:
-<<<<<<< HEAD
             return Originals(policy, self.ledger, self.compute, since)
-        return Copies(policy, self.ledger, self.at, place)
-=======
-            return Originals(policy, self.ledger, self.compute)
         return Copies(policy, self.ledger, self.at, self.account, place)
->>>>>>> 2bb36c33084ac5ab9542ecbec301b36ed6a3f819
