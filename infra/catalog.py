@@ -226,6 +226,7 @@ CATALOG = (
             grants.FIND_SNAPSHOTS,
             grants.COPY_SNAPSHOTS,
             grants.USE_COPY_KEYS,
+            grants.READ_COPY_KEYS,
             grants.SHARE_SNAPSHOTS,
             grants.REMOVE_COPIES,
             grants.ENTER_VAULTS,

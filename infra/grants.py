@@ -479,6 +479,12 @@ USE_VAULT_KEYS = Grant(
     ),
 )
 
+READ_COPY_KEYS = Grant(
+    name="READ_COPY_KEYS",
+    reason="Sees whether a copy's key is there and enabled: EC2 says so only in the copy, later",
+    rights=(Right(actions=("kms:DescribeKey",), on=_keys_in(_destinations), wide=KEYS_OF_OTHERS),),
+)
+
 REMOVE_COPIES = Grant(
     name="REMOVE_COPIES",
     reason="Deletes copies that retention frees, that ended in error, or that are given up",
@@ -974,6 +980,7 @@ def logs_use_key(region: str) -> Grant:
 OF_A_VAULT = (
     COPY_INTO_VAULT,
     USE_VAULT_KEYS,
+    READ_COPY_KEYS,
     REMOVE_COPIES,
     JUDGE_SNAPSHOTS,
     HOLD_SNAPSHOTS,

@@ -116,6 +116,8 @@ class Copier:
     def _ask(self, copy: PointCopy, number: int, done: Copied) -> PointCopy:
         if copy.failures and self._found_before(copy, number, done):
             return self._known(copy)
+        if copy.key and (problem := self.at(copy.place).key_problem(copy.key)):
+            return self._end(copy, number, _failed(problem), done)
         try:
             snapshot = self._begin(copy, number)
         except (LimitReached, Throttled, NotSettledYet) as error:

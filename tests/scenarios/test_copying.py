@@ -76,12 +76,12 @@ class Site:
 
     def _at(self, place: Place) -> Ec2Compute:
         client = self._client(place)
-        quotas = partial(self.cloud.client, "service-quotas", place.region)
-        return Ec2Compute(client, client, quotas=quotas)
+        quotas, keys = (partial(self._client, place, one) for one in ("service-quotas", "kms"))
+        return Ec2Compute(client, client, quotas=quotas, keys=keys)
 
-    def _client(self, place: Place) -> Any:
+    def _client(self, place: Place, service: str = "ec2") -> Any:
         abroad = place.account if place.account != ACCOUNT else None
-        return self.cloud.client("ec2", place.region, abroad)
+        return self.cloud.client(service, place.region, abroad)
 
     def point(self, instance: str, days: int = 1) -> Point:
         """Complete at once, and its events forgotten."""
@@ -295,12 +295,42 @@ def test_a_key_that_is_disabled_fails_loudly_and_the_copy_heals_when_it_is_back(
     kms.disable_key(KeyId=key)
     point = site.point(two_disks(site))
 
-    site.queue(point)
+    queued = site.queue(point)
     site.cloud.clock.advance(HOUR)
     heard = site.hear()
 
     copy = site.ledger.copy(point.id, PLACE)
     assert (copy.status, copy.failures) == (CopyStatus.WAITING, 1)
+    assert f"the key {key} in {AWAY} is Disabled: enable it" in copy.cause
+    assert len(queued.failed) == 1
+    assert (heard, site.copies()) == ([], [])
+    kms.enable_key(KeyId=key)
+    site.days()
+
+    assert site.status(point) is CopyStatus.AVAILABLE
+    assert {one["Encrypted"] for one in site.copies()} == {True}
+
+
+def test_a_key_that_is_not_there_is_named(site):
+    site.policies.known["web-daily"] = a_policy(copies=(Copy(region=AWAY, kms_key="alias/none"),))
+    point = site.point(launch(site.home, "web"))
+
+    done = site.queue(point)
+
+    assert "look at the key alias/none in eu-central-1: NotFoundException" in done.failed[0].cause
+    assert site.cloud.calls.of("ec2.CopySnapshot") == []
+
+
+def test_a_source_whose_key_is_disabled_fails_in_the_copy_with_what_ebs_says_and_heals(site):
+    kms = site.cloud.client("kms", HOME)
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    point = site.point(launch(site.home, "web", root={"Encrypted": True, "KmsKeyId": key}))
+    kms.disable_key(KeyId=key)
+    site.queue(point)
+    site.cloud.clock.advance(HOUR)
+    heard = site.hear()
+
+    copy = site.ledger.copy(point.id, PLACE)
     assert "Given key ID is not accessible" in copy.cause
     assert sum(len(one.failed) for one in heard) == 1
     assert site.copies() == []
@@ -308,7 +338,6 @@ def test_a_key_that_is_disabled_fails_loudly_and_the_copy_heals_when_it_is_back(
     site.days()
 
     assert site.status(point) is CopyStatus.AVAILABLE
-    assert {one["Encrypted"] for one in site.copies()} == {True}
 
 
 def test_a_copy_that_fails_for_days_holds_up_no_other_and_heals_at_last(site):

@@ -34,6 +34,7 @@ CALLED = {
         "UpdateItem",
     ],
     "events": ["PutEvents"],
+    "kms": ["DescribeKey"],
     "lambda": ["Invoke"],
     "s3": ["GetObject", "PutObject"],
     "service-quotas": ["ListServiceQuotas"],

@@ -187,6 +187,10 @@ class Compute(Protocol):
         """How many copies may come into this Region at one time; None if nobody says."""
         ...
 
+    def key_problem(self, key: str) -> str | None:
+        """Why nothing can be encrypted here with it, for people; None if nothing is wrong."""
+        ...
+
     def share_snapshot(self, snapshot: str, account: str) -> None:
         """Let the account make volumes and copies of it; one that may already is passed over.
 

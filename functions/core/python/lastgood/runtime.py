@@ -160,8 +160,11 @@ def _compute(region: str, credentials: Credentials | None = None) -> Ec2Compute:
     paced = ("create_snapshot", "create_snapshots", "copy_snapshot", "delete_snapshot")
     paces = {one: Pace(workers) for one in paced}
     patient, once = (client("ec2", region, how, credentials) for how in (PATIENT, ONCE))
-    quotas = partial(client, "service-quotas", region, PATIENT, credentials)
-    return Ec2Compute(patient, once, paces, quotas)
+    quotas, keys = (
+        partial(client, service, region, PATIENT, credentials)
+        for service in ("service-quotas", "kms")
+    )
+    return Ec2Compute(patient, once, paces, quotas, keys)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from lastgood.aws.faults import translated
+from lastgood.aws.kms import key_problem
 from lastgood.aws.pacing import Pace
 from lastgood.aws.quotas import copy_slots
 from lastgood.domain import tags as tag_keys
@@ -43,7 +44,7 @@ class Ec2Compute:
     """``Compute`` on two clients: ``reads`` tries again by itself, ``once`` never does.
 
     ``paces``: of the operations that create or delete, by name; those that are not named go at
-    once. ``quotas`` makes the client of Service Quotas, which few need.
+    once. ``quotas`` and ``keys`` make the clients of Service Quotas and of KMS, which few need.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class Ec2Compute:
         once: Any,
         paces: Mapping[str, Pace] | None = None,
         quotas: Callable[[], Any] | None = None,
+        keys: Callable[[], Any] | None = None,
     ) -> None:
         self._reads = reads
         self._once = once
         self._paces = paces or {}
         self._quotas = quotas
+        self._keys = keys
         self.region: str = reads.meta.region_name
 
     def instances(
@@ -171,6 +174,9 @@ class Ec2Compute:
 
     def copy_slots(self) -> int | None:
         return copy_slots(self._quotas()) if self._quotas else None
+
+    def key_problem(self, key: str) -> str | None:
+        return key_problem(self._keys(), key) if self._keys else None
 
     def share_snapshot(self, snapshot: str, account: str) -> None:
         try:

@@ -29,6 +29,7 @@ Service = Literal[
     "dynamodb",
     "ec2",
     "events",
+    "kms",
     "lambda",
     "s3",
     "service-quotas",
@@ -305,6 +306,16 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
             _REFUSED,
             "InvalidFilterKey InvalidFilterOption InvalidFilterValue InvalidNextToken "
             "ParameterVersionNotFound",
+        ),
+    ),
+    "kms": COMMON
+    | _table(
+        (_UNAVAILABLE, "DependencyTimeoutException KMSInternalException"),
+        (
+            Meaning(
+                errors.KeyDenied, advice="Create it in that Region, or correct the copy's kms_key."
+            ),
+            "InvalidArnException NotFoundException",
         ),
     ),
     "service-quotas": COMMON
