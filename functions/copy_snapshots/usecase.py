@@ -19,6 +19,7 @@ from lastgood.domain.model import MemberState, PointStatus, Tagged
 from lastgood.errors import (
     AlreadyDone,
     Conflict,
+    KeyDenied,
     LimitReached,
     NotSettledYet,
     Refused,
@@ -116,8 +117,6 @@ class Copier:
     def _ask(self, copy: PointCopy, number: int, done: Copied) -> PointCopy:
         if copy.failures and self._found_before(copy, number, done):
             return self._known(copy)
-        if copy.key and (problem := self.at(copy.place).key_problem(copy.key)):
-            return self._end(copy, number, _failed(problem), done)
         try:
             snapshot = self._begin(copy, number)
         except (LimitReached, Throttled, NotSettledYet) as error:
@@ -146,6 +145,8 @@ class Copier:
 
     def _begin(self, copy: PointCopy, number: int) -> str:
         member = copy.members[number]
+        if copy.key and (problem := self.at(copy.place).key_problem(copy.key)):
+            raise KeyDenied(problem)
         bears = self._tags(copy, number)
         if copy.abroad:
             self.compute(copy.source.region).share_snapshot(member.of, copy.place.account)

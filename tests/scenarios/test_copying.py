@@ -1,7 +1,7 @@
 """Points are copied to another Region: by slots, in order, whole or not at all."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any
@@ -23,7 +23,7 @@ from lastgood.domain.copying import (
 )
 from lastgood.domain.model import Point
 from lastgood.domain.policy import Copy
-from lastgood.errors import LimitReached, NotSettledYet, Throttled, Unavailable
+from lastgood.errors import AccessDenied, LimitReached, NotSettledYet, Throttled, Unavailable
 from lastgood.ledger.dynamo import DynamoLedger
 from lastgood.runtime import copy_work
 from tests.cloud.ec2 import Outcome
@@ -493,3 +493,22 @@ def test_a_copy_that_misses_its_deadline_is_noted_once_and_goes_on(site):
     site.cloud.clock.advance(HOUR)
     site.hear()
     assert site.status(point) is CopyStatus.AVAILABLE
+
+
+def test_a_place_that_cannot_be_entered_fails_in_the_copy_and_is_tried_again(abroad):
+    point = abroad.point(launch(abroad.home, "web"))
+    entered, closed = abroad.copier.at, True
+
+    def at(place):
+        if closed:
+            raise AccessDenied("enter account 210987654321: AccessDenied")
+        return entered(place)
+
+    abroad.copier = replace(abroad.copier, at=at)
+    done = abroad.queue(point)
+    assert "enter account" in done.failed[0].cause
+    closed = False
+    abroad.days()
+
+    assert abroad.status(point) is CopyStatus.AVAILABLE
+    assert abroad.shared() == {}
