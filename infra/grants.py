@@ -614,8 +614,8 @@ SETTLE_POINTS = Grant(
 
 MEND_LEDGER = Grant(
     name="MEND_LEDGER",
-    reason="Reads what is in flight, what ran, what is protected and what is copied; settles, gives "
-    "up and rebuilds points; notes of what people were told",
+    reason="Reads what is in flight, what ran, what is protected and what is copied; settles, "
+    "gives up and rebuilds points; notes of what people were told",
     rights=(
         _items(("BatchGetItem",), POINTS),
         _items(("DeleteItem",), POINTS),
