@@ -624,17 +624,10 @@ SETTLE_POINTS = Grant(
     ),
 )
 
-_LIST_POINTS = _items(
-    ("Query",),
-    _partition(keys.points_of("")),
-    _partition(keys.copies_of("", Place(region="", account=""))),
-    index=keys.LISTING,
-)
-
 MEND_LEDGER = Grant(
     name="MEND_LEDGER",
-    reason="Reads what is in flight, what ran and what is protected; settles, gives up and "
-    "rebuilds points; notes of what people were told",
+    reason="Reads what is in flight, what ran, what is protected and what is copied; settles, "
+    "gives up and rebuilds points; notes of what people were told",
     rights=(
         _items(("BatchGetItem",), POINTS),
         _items(("DeleteItem",), POINTS),
@@ -642,11 +635,23 @@ MEND_LEDGER = Grant(
         _items(("PutItem",), POINTS, RUNS, TOLD),
         _items(("UpdateItem",), POINTS, RUNS, SOURCES),
         _items(("Query",), RUNS, SOURCES),
-        _LIST_POINTS,
-        _items(("Query",), _partition(keys.runs_of("")), index=keys.LISTING),
+        _items(
+            ("Query",),
+            _partition(keys.runs_of("")),
+            _partition(keys.points_of("")),
+            _partition(keys.copies_of("", Place(region="", account=""))),
+            index=keys.LISTING,
+        ),
         _items(("Query",), _partition(keys.flight(0)), keys.DOUBT, index=keys.IN_FLIGHT),
         _LEDGER_KEY,
     ),
+)
+
+_LIST_POINTS = _items(
+    ("Query",),
+    _partition(keys.points_of("")),
+    _partition(keys.copies_of("", Place(region="", account=""))),
+    index=keys.LISTING,
 )
 
 PLAN_PRUNES = Grant(

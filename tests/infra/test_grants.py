@@ -292,7 +292,7 @@ LEDGER = {
         "PutItem": {"POINT#*", "RUN#*", "NOTICE#*"},
         "UpdateItem": {"POINT#*", "RUN#*", "SOURCES#*"},
         "Query": {"RUN#*", "SOURCES#*"},
-        "Query listing": {"RUNS#*"},
+        "Query listing": {"RUNS#*", "POINTS#*", "COPIESOF#*"},
         "Query in_flight": {"FLIGHT#*", "DOUBT"},
     },
     "prune_snapshots": {
