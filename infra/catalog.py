@@ -114,7 +114,11 @@ class QueueTrigger:
         return (grants.CONSUME_QUEUE, grants.BURY)
 
 
-EBS_DETAIL_TYPES = ("EBS Snapshot Notification", "EBS Multi-Volume Snapshots Completion Status")
+EBS_DETAIL_TYPES = (
+    "EBS Snapshot Notification",
+    "EBS Multi-Volume Snapshots Completion Status",
+    "EBS Copy Snapshot Missed Completion Duration",
+)
 """EBS User Guide, "EventBridge events for Amazon EBS"."""
 
 
@@ -230,6 +234,7 @@ CATALOG = (
             grants.FIND_SNAPSHOTS,
             grants.COPY_SNAPSHOTS,
             grants.USE_COPY_KEYS,
+            grants.READ_COPY_KEYS,
             grants.SHARE_SNAPSHOTS,
             grants.REMOVE_COPIES,
             grants.ENTER_ACCOUNTS,

@@ -416,6 +416,12 @@ COPY_SNAPSHOTS = Grant(
             wide="a copy has no id before it is made; it is tagged only in the making",
         ),
         Right(actions=("ec2:DescribeSnapshots",), on=_all, when=_in_destinations, wide=NO_RESOURCE),
+        Right(
+            actions=("servicequotas:ListServiceQuotas",),
+            on=_all,
+            when=_in_destinations,
+            wide="it knows no resources; it tells how many copies a Region takes at one time",
+        ),
     ),
 )
 
@@ -477,6 +483,12 @@ USE_COPY_KEYS = Grant(
             wide=KEYS_OF_OTHERS,
         ),
     ),
+)
+
+READ_COPY_KEYS = Grant(
+    name="READ_COPY_KEYS",
+    reason="Sees whether a copy's key is there and enabled: EC2 says so only in the copy, later",
+    rights=(Right(actions=("kms:DescribeKey",), on=_keys_in(_destinations), wide=KEYS_OF_OTHERS),),
 )
 
 REMOVE_COPIES = Grant(
@@ -621,8 +633,8 @@ SETTLE_POINTS = Grant(
 
 MEND_LEDGER = Grant(
     name="MEND_LEDGER",
-    reason="Reads what is in flight, what ran and what is protected; settles, gives up and "
-    "rebuilds points; notes of what people were told",
+    reason="Reads what is in flight, what ran, what is protected and what is copied; settles, "
+    "gives up and rebuilds points; notes of what people were told",
     rights=(
         _items(("BatchGetItem",), POINTS),
         _items(("DeleteItem",), POINTS),
@@ -630,7 +642,13 @@ MEND_LEDGER = Grant(
         _items(("PutItem",), POINTS, RUNS, TOLD),
         _items(("UpdateItem",), POINTS, RUNS, SOURCES),
         _items(("Query",), RUNS, SOURCES),
-        _items(("Query",), _partition(keys.runs_of("")), index=keys.LISTING),
+        _items(
+            ("Query",),
+            _partition(keys.runs_of("")),
+            _partition(keys.points_of("")),
+            _partition(keys.copies_of("", Place(region="", account=""))),
+            index=keys.LISTING,
+        ),
         _items(("Query",), _partition(keys.flight(0)), keys.DOUBT, index=keys.IN_FLIGHT),
         _LEDGER_KEY,
     ),
@@ -979,7 +997,7 @@ WHERE_SOURCES_ARE = (
     REMOVE_SURPLUS,
     SHARE_SNAPSHOTS,
 )
-WHERE_COPIES_ARE = (COPY_SNAPSHOTS, USE_COPY_KEYS, REMOVE_COPIES)
+WHERE_COPIES_ARE = (COPY_SNAPSHOTS, USE_COPY_KEYS, READ_COPY_KEYS, REMOVE_COPIES)
 WHERE_EITHER_IS = (JUDGE_SNAPSHOTS, HOLD_SNAPSHOTS, DELETE_SNAPSHOTS)
 
 

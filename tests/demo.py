@@ -24,6 +24,7 @@ from lastgood.domain.retention import PointFacts, judge
 from lastgood.ledger.dynamo import DynamoLedger
 from tests.cloud.driver import CdkFailed, CloudFailed, CloudProcess
 from tests.cloud.faults import DROPPED, KILL, LOST_REPLY
+from tests.demo_copies import Copies
 from tests.support import table
 from tests.support.fleet import disk, launch, tag, volume, volumes_of
 from tests.support.schedules import GROUP, change, switch
@@ -367,6 +368,13 @@ class Demo:
             f"All as it should be after {DAYS} days: what retention keeps is there, whole, and "
             "nothing else; no call denied"
         )
+        copies = Copies(self.cloud, self.show)
+        if problems := [*copies.tell(REPOSITORY), *self._complaints()]:
+            return self._not_so(problems)
+        self.show.step(
+            "All as it should be: the originals went when their copies were there, the copies stay "
+            "by their own rules, and nothing is left shared; no call denied"
+        )
         return 0
 
     # ------------------------------------------------------------------ a long time
@@ -478,6 +486,7 @@ FINDINGS = {
     "retaken": "asked for again",
     "surplus_removed": "surplus snapshots removed",
     "rebuilt": "rebuilt",
+    "reminded": "announced again",
     "told": "people told",
 }
 

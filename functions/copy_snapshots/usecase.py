@@ -1,17 +1,25 @@
 """Copy points to the places that their policies name, as many at a time as there are slots."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from lastgood.domain import copying, tags
-from lastgood.domain.copying import SHRUNK_FOR, CopyEnded, CopyStatus, MemberEnded, PointCopy
+from lastgood.domain.copying import (
+    SHRUNK_FOR,
+    CopyEnded,
+    CopyLate,
+    CopyStatus,
+    MemberEnded,
+    PointCopy,
+)
 from lastgood.domain.mending import GONE_AFTER
 from lastgood.domain.model import MemberState, PointStatus, Tagged
 from lastgood.domain.place import Place
 from lastgood.errors import (
     AlreadyDone,
     Conflict,
+    KeyDenied,
     LimitReached,
     NotSettledYet,
     Refused,
@@ -41,6 +49,7 @@ class Copied:
     asked: int = 0
     available: list[PointCopy] = field(default_factory=list)
     failed: list[PointCopy] = field(default_factory=list)
+    late: list[PointCopy] = field(default_factory=list)
     full: bool = False
 
 
@@ -134,6 +143,8 @@ class Copier:
 
     def _begin(self, copy: PointCopy, number: int) -> str:
         member = copy.members[number]
+        if copy.key and (problem := self.at(copy.place).key_problem(copy.key)):
+            raise KeyDenied(problem)
         bears = self._tags(copy, number)
         if copy.abroad:
             self.at(copy.source.place).share_snapshot(member.of, copy.place.account)
@@ -206,25 +217,61 @@ class Copier:
 
     def settle(self, event: CopyEnded, done: Copied) -> None:
         """Note how a copy ended, as EC2 shows it, and start the next; none of ours is passed over.
+        One that EC2 does not show any more was removed: by an earlier delivery, since it was of no
+        use, or by its retention.
 
         Raises:
             NotSettledYet: EC2 does not show yet that it has ended.
         """
-        if event.account not in self.accounts:
+        place = self._place_of(event)
+        if place is None:
             return
-        place = Place(region=event.region, account=event.account)
-        found = self.at(place).snapshot(event.snapshot)
-        if found is None:
-            raise NotSettledYet(f"EC2 does not show {event.snapshot} yet", UNHEARD / 5)
-        copy = self._of(found, place)
-        if copy is None:
-            return
-        self._note(copy, found, done, incremental=event.incremental)
+        found = self._shown(event, place)
+        if found:
+            copy = self._of(found, place)
+            if copy is None:
+                return
+            self._note(copy, found, done, incremental=event.incremental)
         self.fill(place, done)
 
+    def note_late(self, event: CopyLate, done: Copied) -> None:
+        """Note that a copy takes longer than its policy asked for. Raises as ``settle`` does."""
+        place = self._place_of(event)
+        found = self._shown(event, place) if place else None
+        copy = self._of(found, place) if found and place else None
+        if copy is None:
+            return
+        for before in self._read_again(copy):
+            if before.late_at:
+                return
+            late = replace(before, late_at=event.at)
+            try:
+                self.ledger.change_copy(before, late)
+            except Conflict:
+                continue
+            done.late.append(late)
+            return
+        raise Conflict(f"{copy.id} is changed again and again")
+
+    def _place_of(self, event: CopyEnded | CopyLate) -> Place | None:
+        """None: of an account that no policy names."""
+        if event.account not in self.accounts:
+            return None
+        return Place(region=event.region, account=event.account)
+
+    def _shown(self, event: CopyEnded | CopyLate, place: Place) -> Tagged | None:
+        """None: it is gone."""
+        found = self.at(place).snapshot(event.snapshot)
+        if found is None and self.clock.now() - event.at <= UNHEARD:
+            raise NotSettledYet(f"EC2 does not show {event.snapshot} yet", UNHEARD / 5)
+        return found
+
     def look_after(self, place: Place, done: Copied) -> None:
-        """What events and workers left behind in a place; then fill it."""
+        """What events and workers left behind in a place; then fill it. How many slots it has, is
+        asked once a day."""
         now = self.clock.now()
+        if self.ledger.slots(place).is_old(now):
+            self.ledger.note_quota(place, self.at(place).copy_slots(), now)
         due = list(self.ledger.due(place))
         for copy in due:
             self._unshare(copy)

@@ -76,7 +76,7 @@ class Deleter:
         policy = self.policies.get(plan.policy)
         part, number = divmod(message.slice, SLICES)
         stored = self.plans.get(plan.policy, plan.id, part)
-        series = self.series.within(policy, stored.place)
+        series = self.series.within(policy, stored.place, plan.copying_since)
         by_place: dict[Place, list[SourcePlan]] = defaultdict(list)
         for source in stored.slice(number):
             if _going(source, plan):

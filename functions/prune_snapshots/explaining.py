@@ -54,8 +54,10 @@ class Explaining:
         except UnknownPolicy:
             why = f"unmanaged: the policy {point.policy} is not deployed any more; it stays"
             return _explanation(point, Fate.KEEP, (why,), None, [])
-        series = self.series.within(policy, place)
-        judging = Judging(series, self.ledger, self.clock.now())
+        now = self.clock.now()
+        since = self.ledger.copying_since(policy.name, self.series.places(policy), now)
+        series = self.series.within(policy, place, since)
+        judging = Judging(series, self.ledger, now)
         judged, found = judging.judge(point.source.place, [point.source])
         (plan,) = judging.planned(point.source.place, judged, found)
         planned = next((one for one in plan.points if one.id == point.id), None)

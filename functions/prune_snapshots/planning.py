@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from lastgood.domain import names, notices
@@ -16,6 +16,8 @@ from lastgood.domain.policy import Policy, source_places
 from lastgood.domain.prune_plan import (
     SLICES,
     SOURCES_IN_SLICE,
+    CopyingSince,
+    NextCopies,
     Obstacle,
     Part,
     PlanStatus,
@@ -44,6 +46,7 @@ MOST_NAMED = 20
 class PruneReport:
     """Of points, where nothing else is said. ``gib_at_most``: the volumes of those that go, since
     nobody tells what only they hold. ``unreachable``: by place, why its sources are not in it.
+    ``next_copies``: by place, of how many sources the next copy will be incremental, or full.
     ``lost``: points that count for nothing, since snapshots of them are gone. ``deleted``,
     ``left``: what became of it so far; ``left`` names the first twenty, with what is in the way.
     """
@@ -62,6 +65,7 @@ class PruneReport:
     unreachable_sources: int
     next: str
     unreachable: Mapping[str, str] = field(default_factory=dict)
+    next_copies: Mapping[str, NextCopies] = field(default_factory=dict)
     lost: int = 0
     deleted: int = 0
     left: Mapping[str, str] = field(default_factory=dict)
@@ -69,8 +73,8 @@ class PruneReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DailyReport:
-    """``asked``: policies whose pruning is planned now. ``unmanaged``: how many points there are of
-    each policy that is not deployed any more; ``cut_short``: there may be more."""
+    """``asked``: policies whose pruning is planned now. ``unmanaged``: how many points and copies
+    there are of each policy that is not deployed any more; ``cut_short``: there may be more."""
 
     asked: tuple[str, ...]
     unmanaged: Mapping[str, int]
@@ -99,11 +103,12 @@ class Pruning:
         unmanaged, cut_short = {}, False
         for name in sorted(self.ledger.noted_policies() - set(deployed)):
             points = sources = 0
+            places = self.ledger.copied_places(name)
             for record in self.ledger.sources(name):
                 if self.clock.left() < RESERVE:
                     cut_short = True
                     break
-                ours = sum(one.policy == name for one in self.ledger.points(record.source.id))
+                ours = self._count(name, places, record.source)
                 points, sources = points + ours, sources + bool(ours)
             if points:
                 unmanaged[name] = points
@@ -111,17 +116,26 @@ class Pruning:
                     self._tell_once(notices.unmanaged(name, points, sources, now))
         return DailyReport(asked=tuple(deployed), unmanaged=unmanaged, cut_short=cut_short)
 
+    def _count(self, policy: str, places: Iterable[Place], source: Source) -> int:
+        """Its points, and copies of them."""
+        copies = chain.from_iterable(self.ledger.copies_of(source.id, one) for one in places)
+        points = sum(one.policy == policy for one in self.ledger.points(source.id))
+        return points + sum(one.policy == policy for one in copies)
+
     def plan(self, name: str, slot: datetime | None, *, dry_run: bool) -> PruneReport:
         """Plan, or go on with the plan of the slot; the same slot is the same plan."""
         policy = self.policies.get(name)
-        slot = slot or self.clock.now()
+        now = self.clock.now()
+        slot = slot or now
+        since = self.ledger.copying_since(name, self.series.places(policy), now)
         plan = self.ledger.open_plan(
             PrunePlan(
                 id=names.plan_id(name, slot),
                 policy=name,
-                made_at=self.clock.now(),
+                made_at=now,
                 dry_run=dry_run,
                 retention=retention_text(policy),
+                copying=tuple(CopyingSince(place=one, at=at) for one, at in since.items()),
             )
         )
         if plan.status is PlanStatus.PLANNING:
@@ -185,7 +199,7 @@ class Pruning:
             )
         deployed = (one.policy for one in self.policies.all())
         places = source_places(deployed, self.series.home)
-        for series in self.series.of(policy)[plan.series :]:
+        for series in self.series.of(policy, plan.copying_since)[plan.series :]:
             judging = Judging(series, self.ledger, self.clock.now())
             for records in _batches(self.ledger.sources(policy.name, after=plan.cursor)):
                 if self.clock.left() < RESERVE:
@@ -233,6 +247,7 @@ class Pruning:
             snapshots=totals.snapshots,
             gib_at_most=totals.gib,
             unreachable=plan.unreachable,
+            next_copies=totals.next_copies,
             lost=totals.lost,
             blocked=totals.blocked,
             over_share=totals.over_share,

@@ -22,12 +22,14 @@ from sweep.catching_up import CatchingUp
 from sweep.mending import Mending
 from sweep.progress import Progress
 from sweep.rebuilding import Rebuilding
+from sweep.reminding import Reminding
 from sweep.telling import Telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRequest:
-    """``rebuild``: look at every snapshot of ours as well, for points that are not on record."""
+    """``rebuild``: look at every snapshot of ours as well, for points that are not on record, and
+    at the points of the last days, for copies that nobody has begun."""
 
     rebuild: bool = False
 
@@ -39,7 +41,8 @@ class SweepReport:
     ``in_flight``: points that are creating or pending. ``settled``: those whose events were lost.
     ``stuck``: those that no worker will come back to: ``retaken``, ``adopted`` with the snapshots
     that were there, ``given_up``, or waiting. ``surplus_removed``: snapshots that were made twice.
-    ``rebuilt``: points that were not on record. ``caught_up``: slots by policy that nobody had
+    ``rebuilt``: points that were not on record. ``reminded``: points that were announced again,
+    since nobody had begun a copy of them. ``caught_up``: slots by policy that nobody had
     started, or whose plan broke off. ``asked_again``: runs whose requests went unheard.
     ``past_rpo``: sources by policy, of those policies that have an rpo. ``told``: notices.
     ``problems``: a line for what could not be done. ``cut_short``: the next sweep goes on.
@@ -53,6 +56,7 @@ class SweepReport:
     given_up: int
     surplus_removed: int
     rebuilt: int
+    reminded: int
     told: int
     asked_again: int
     caught_up: Mapping[str, int]
@@ -114,6 +118,9 @@ class Sweeper:
             home,
         )
         mending.mend(progress)
+        for one in deployed if request.rebuild else ():
+            with progress.trying(f"look for copies of {one.policy.name} that were not begun"):
+                Reminding(self.ledger, self.bus).remind(one.policy, progress)
         with progress.trying("look after copies"):
             self.copies.send(copy_places((one.policy for one in deployed), home))
         for one in deployed:

@@ -14,6 +14,7 @@ from constructs import Construct, IDependable
 from infra.catalog import (
     BY_NAME,
     CATALOG,
+    COPIER,
     PLANNER,
     PRUNER,
     SWEEPER,
@@ -26,6 +27,7 @@ from infra.constructs.inbox import Inbox
 from infra.constructs.schedules import GROUP
 from lastgood.domain.measures import NAMESPACE, Measure
 from lastgood.domain.policy import Policy, duration_text
+from lastgood.domain.prune_plan import Obstacle
 
 QUARTER = timedelta(minutes=15)
 """How often a sweep counts."""
@@ -35,7 +37,9 @@ TWO_RETAKES = timedelta(hours=6)
 
 Missing = cloudwatch.TreatMissingData
 
-_PLANNER, _TAKER, _SWEEPER = (BY_NAME[name].physical_name for name in (PLANNER, TAKER, SWEEPER))
+_PLANNER, _TAKER, _COPIER, _SWEEPER = (
+    BY_NAME[name].physical_name for name in (PLANNER, TAKER, COPIER, SWEEPER)
+)
 
 
 def _invoke(function: str, **request: str | bool) -> str:
@@ -141,6 +145,11 @@ def watches(inboxes: Mapping[str, Inbox], policies: Mapping[str, Policy]) -> Ite
         if policy.rpo is not None:
             yield _past_rpo(policy)
         yield _prune_stopped(policy)
+        if policy.copies:
+            yield _copies_failed(policy)
+            yield _prune_waits_for_copies(policy)
+        if any(copy.complete_within for copy in policy.copies):
+            yield _copies_late(policy)
 
 
 # of a function
@@ -352,6 +361,56 @@ def _prune_stopped(policy: Policy) -> Watch:
         dimensions={"service": BY_NAME[PRUNER].physical_name, "policy": policy.name},
         statistic="Maximum",
         period=timedelta(days=1),
+    )
+
+
+def _copies_failed(policy: Policy) -> Watch:
+    return Watch(
+        name=f"lastgood-{policy.name}-copies-failed",
+        text=f"Copies of points of policy {policy.name} ended in error within the last day. They "
+        "are tried again by themselves, later each time, and at least twice a day: mend the cause "
+        "and wait. Until then the points are not protected where they are wanted, and are not "
+        f"pruned at home. Look which, and why: {_log(_COPIER, 24, 'failed')}. Most often it is a "
+        "key: it has to be enabled, in the Region of the copy, and its policy has to let the "
+        "account use it.",
+        namespace=NAMESPACE,
+        metric=Measure.COPIES_FAILED.value,
+        dimensions={"service": _COPIER, "policy": policy.name},
+        period=timedelta(days=1),
+    )
+
+
+def _copies_late(policy: Policy) -> Watch:
+    return Watch(
+        name=f"lastgood-{policy.name}-copies-late",
+        text=f"Copies of points of policy {policy.name} were not complete within complete_within. "
+        "They go on. Where many are copied at one time, they share 2,000 MiB/s of an account and "
+        "Region, and 500 MiB/s each: give them longer, or run the policy at another time. Look "
+        f"which: {_log(_COPIER, 24, 'is not there after')}",
+        namespace=NAMESPACE,
+        metric=Measure.COPIES_LATE.value,
+        dimensions={"service": _COPIER, "policy": policy.name},
+        period=timedelta(days=1),
+    )
+
+
+def _prune_waits_for_copies(policy: Policy) -> Watch:
+    """For two days: copies of the night may well be under way when it is pruned."""
+    pruner = BY_NAME[PRUNER].physical_name
+    return Watch(
+        name=f"lastgood-{policy.name}-prune-waits-for-copies",
+        text=f"On two days, points of policy {policy.name} could not be pruned, since copies that "
+        "it asks for are not there. Nothing is in danger, but snapshots pile up and cost. See "
+        f"lastgood-{policy.name}-copies-failed, and what a plan says of each point: "
+        f"{_invoke(pruner, policy=policy.name, dry_run=True)}. If copies wait for a slot, there "
+        "are more than the place can take: look at its dead letters and its log, or copy less.",
+        namespace=NAMESPACE,
+        metric=Measure.DELETES_BLOCKED.value,
+        dimensions={"service": pruner, "policy": policy.name, "reason": Obstacle.COPY.value},
+        statistic="Maximum",
+        period=timedelta(days=1),
+        periods=2,
+        of=2,
     )
 
 

@@ -194,10 +194,11 @@ def _blocked() -> Lines:
 
 
 def _copies() -> Lines:
-    label = "${PROP('Dim.policy')}: ${PROP('Dim.region')}"
+    label = "${PROP('Dim.policy')}"
     return [
-        _searched(Measure.COPIES_AVAILABLE, "Sum", ("policy", "region"), label=label),
-        _searched(Measure.COPIES_FAILED, "Sum", ("policy", "region"), label=f"failed, {label}"),
+        _searched(Measure.COPIES_AVAILABLE, "Sum", label=label),
+        _searched(Measure.COPIES_FAILED, "Sum", label=f"failed, {label}"),
+        _searched(Measure.COPIES_LATE, "Sum", label=f"late, {label}"),
     ]
 
 

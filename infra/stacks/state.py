@@ -24,7 +24,7 @@ IN_FLIGHT = ("claimed_at", "id", "method", "policy", "run", "slot", "source", "s
 
 LISTED = (
     *(*IN_FLIGHT, "cause", "hold", "members", "planned", "settled_at", "started_at"),
-    *("place", "point", "queued_at", "taken_at", "version"),
+    *("key", "place", "point", "queued_at", "taken_at", "version"),
 )
 """A point of a source, or a copy of it, with how it ended and all that judging it needs; and all of
 a run. The members of a point taken one by one change while it is taken: that is worth a read less

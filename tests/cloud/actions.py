@@ -361,6 +361,10 @@ def _cloudwatch(call: Call, account: str) -> list[Need]:
     return [Need(f"cloudwatch:{call.operation}", "*", {"cloudwatch:namespace": namespace})]
 
 
+def _service_quotas(call: Call, _: str) -> list[Need]:
+    return [Need(f"servicequotas:{call.operation}", "*")]
+
+
 BY_SERVICE: dict[str, Callable[[Call, str], list[Need]]] = {
     "cloudformation": _cloudformation,
     "cloudwatch": _cloudwatch,
@@ -372,6 +376,7 @@ BY_SERVICE: dict[str, Callable[[Call, str], list[Need]]] = {
     "logs": _logs,
     "s3": _s3,
     "scheduler": _scheduler,
+    "service-quotas": _service_quotas,
     "sns": _sns,
     "sqs": _sqs,
     "ssm": _ssm,

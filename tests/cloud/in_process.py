@@ -45,7 +45,7 @@ from moto.iam import models as iam_models
 from moto.kms import models as kms_models
 from moto.moto_api._internal import mock_random
 
-from tests.cloud import accounts, answers, buckets, ec2, replicas, transactions
+from tests.cloud import accounts, answers, buckets, ec2, quotas, replicas, transactions
 from tests.cloud.clock import Clock
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults, Effect
@@ -65,13 +65,15 @@ _MOTO_CONFIG: Final[Any] = {
 
 @dataclass(frozen=True)
 class Call:
-    """``by``: the function that made it; None if no function did."""
+    """``by``: the function that made it; None if no function did. ``run``: in which run of any
+    function, counted from 1."""
 
     service: str
     operation: str
     region: str
     params: dict[str, Any]
     by: str | None = None
+    run: int = 0
 
     @property
     def name(self) -> str:
@@ -114,6 +116,7 @@ class InProcessCloud:
     attempts: CallLog = field(default_factory=CallLog)
     faults: CallFaults = field(default_factory=CallFaults)
     _running: str | None = None
+    _runs: int = 0
     _killed: bool = False
 
     @contextmanager
@@ -121,6 +124,7 @@ class InProcessCloud:
         """All calls meanwhile, of any thread, are the function's. Once a ``KILL`` struck, none of
         its threads makes another: it dies with Killed."""
         self._running, self._killed = function, False
+        self._runs += 1
         try:
             yield
         finally:
@@ -162,6 +166,7 @@ def in_process_cloud(
         replicas.install(patches)
         answers.install(patches)
         buckets.install(patches)
+        quotas.install(patches, cloud.ec2)
         known = accounts.reading_keys(iam_models.get_account_id_from)
         patches.set(iam_models, "get_account_id_from", known)
         _intercept(patches, cloud)
@@ -193,7 +198,12 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
             raise Killed
         service = client.meta.service_model
         call = Call(
-            service.service_name, operation, client.meta.region_name, params, cloud._running
+            service.service_name,
+            operation,
+            client.meta.region_name,
+            params,
+            cloud._running,
+            cloud._runs,
         )
         cloud.calls.append(call)
         outer = getattr(calling, "sent", None)

@@ -32,6 +32,7 @@ from tests.cloud import (
     events,
     lambdas,
     notices,
+    quotas,
     replicas,
     transactions,
     wire,
@@ -97,6 +98,7 @@ class Cloud:
         self._faults = CallFaults()
         self._event_faults = EventFaults(clock, self._buses.emit)
         self._conditions = ec2.Conditions()
+        quotas.install(self._patches, self._conditions)
         self._undo_ec2 = ec2.install(clock, self._event_faults.emit, self._conditions)
 
     # ---------------------------------------------------------------------- serving

@@ -1184,6 +1184,19 @@ def test_fewer_slots_are_used_for_a_while(ledger):
     assert [slots.limit(T0 + minutes(one)) for one in (0, 9, 10)] == [7, 7, SLOTS]
 
 
+def test_a_quota_that_was_read_is_the_limit_and_fewer_slots_are_fewer(ledger):
+    ledger.note_quota(AWAY, 50, T0)
+    assert ledger.slots(AWAY).limit(T0) == 50
+    ledger.shrink(AWAY, 7, T0 + minutes(10))
+    assert ledger.slots(AWAY).limit(T0) == 7
+    ledger.note_quota(AWAY, None, T0 + timedelta(days=1))
+
+    slots = ledger.slots(AWAY)
+
+    assert slots.limit(T0 + timedelta(days=1)) == SLOTS
+    assert [slots.is_old(T0 + timedelta(hours=hours)) for hours in (25, 49)] == [False, True]
+
+
 def an_available_copy(ledger, point="pt-1", slot=T0):
     copy = a_copy(point, slot)
     ledger.open_copy(copy)
@@ -1216,3 +1229,16 @@ def test_a_copy_whose_source_is_held_does_not_expire(ledger):
 
     ledger.release_source(SOURCE.id)
     assert ledger.change_copy(copy, expired(copy, LATER, "free"))
+
+
+def test_since_when_a_policy_has_copies_in_a_place_is_remembered_until_a_break(ledger):
+    north = Place(region="eu-north-1", account=SOURCE.account)
+    days = [T0 + timedelta(days=number) for number in range(5)]
+
+    assert ledger.copying_since("web", [AWAY], days[0]) == {AWAY: days[0]}
+    assert ledger.copying_since("web", [AWAY, north], days[1]) == {AWAY: days[0], north: days[1]}
+    assert ledger.copying_since("web", [north], days[2]) == {north: days[1]}
+    assert ledger.copying_since("web", [AWAY, north], days[3]) == {AWAY: days[3], north: days[1]}
+    assert ledger.copying_since("other", [], days[4]) == {}
+    assert ledger.copied_places("web") == {AWAY, north}
+    assert ledger.noted_policies() == set()

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator
 from enum import Enum, auto
+from typing import Any
 
-from lastgood.domain.copying import CopyStatus
+from lastgood.domain.copying import CopyStatus, PointCopy, as_point
 from lastgood.domain.model import Point, PointStatus, RunStatus
 from lastgood.domain.place import Place
-from lastgood.domain.tags import COPY, COPY_OF, POINT
-from tests.faults.stories import AWAY, Story
-from tests.support.world import ACCOUNT, ROWS, SLOT, World
+from lastgood.domain.tags import COPY, POINT
+from tests.faults.stories import Story
+from tests.support.world import ROWS, SLOT, World
 
 
 class Bound(Enum):
@@ -29,14 +30,15 @@ def broken(world: World, story: Story, sources: set[str], bound: Bound) -> list[
     """A line for each promise that does not hold."""
     if story.prunes:
         silence = (*_silence(world, story, bound), *(f"a bug: {one!r}" for one in world.bugs))
-        return [*_pruned(world, sources), *silence]
+        return [*_pruned(world, story, sources), *silence]
     points = {point.id: point for point in world.points() if point.slot == SLOT}
     return [
         *_snapshots(world, points),
         *_sources(world, story, sources, points, bound),
         *_runs(world),
         *_announcements(world, points),
-        *(_copies(world, points) if story.copies else ()),
+        *(line for place in story.copies for line in _copies(world, place, points)),
+        *(_shared(world) if story.copies else ()),
         *_silence(world, story, bound),
         *(f"a bug: {error!r}" for error in world.bugs),
         *_creating_calls(world),
@@ -96,44 +98,66 @@ def _not_whole(world: World, story: Story, point: Point) -> Iterator[str]:
         yield f"{point.id} is available without a manifest"
 
 
-def _pruned(world: World, gone: set[str]) -> Iterator[str]:
-    """What may go went whole; what may not is as it was, and so is what is not ours."""
+def _pruned(world: World, story: Story, gone: set[str]) -> Iterator[str]:
+    """What may go went whole; what may not is as it was, and so is what is not ours. Copies are
+    points of their own (``copying.as_point``)."""
     there = {one["SnapshotId"]: one for one in world.snapshots()}
     foreign = [one for one in there.values() if not one.get("Tags")]
     if len(foreign) != 1:
         yield "the snapshot of somebody else is gone"
-    for point in world.points():
-        left = [one for one in point.snapshots if one in there]
+    points = world.points()
+    for place in story.copies:
+        there |= {one["SnapshotId"]: one for one in world.snapshots(place.region, place.account)}
+    points += [as_point(copy) for one in points for copy in world.ledger.copies(one.id)]
+    for point in points:
+        what = f"{point.id} of {point.slot:%d %b} in {point.source.region}"
+        left = [one for one in point.snapshots if there.pop(one, None)]
         if point.id in gone and (point.status is not PointStatus.DELETED or left):
-            yield f"{point.id} is {point.status}, with {len(left)} snapshots left"
+            yield f"{what} is {point.status}, with {len(left)} snapshots left"
         if point.id not in gone and point.status is not PointStatus.AVAILABLE:
-            yield f"{point.id} of {point.slot:%d %b} is {point.status}, and was to stay"
+            yield f"{what} is {point.status}, and was to stay"
         if point.id not in gone and len(left) != len(point.members):
-            yield f"{point.id} of {point.slot:%d %b} has lost snapshots, and was to stay whole"
+            yield f"{what} has lost snapshots, and was to stay whole"
+    if ours := [id_ for id_, one in there.items() if one.get("Tags")]:
+        yield f"forgotten: {ours}"
 
 
-def _copies(world: World, points: dict[str, Point]) -> Iterator[str]:
-    """Each available point is whole in the other Region, once, and nothing else is there."""
-    place = Place(region=AWAY, account=ACCOUNT)
-    made = Counter()
-    for snapshot in world.snapshots(AWAY):
-        tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
-        if not {POINT, COPY} <= tags.keys():
-            yield f"untagged copy: {snapshot['SnapshotId']}"
-        made[tags.get(POINT), tags.get(COPY_OF)] += 1
+def _copies(world: World, place: Place, points: dict[str, Point]) -> Iterator[str]:
+    """Each available point is whole in the place, once, and nothing else is there or goes on."""
+    there = {one["SnapshotId"]: one for one in world.snapshots(place.region, place.account)}
     for point in points.values():
-        copy = world.ledger.copy(point.id, place)
-        if point.status is not PointStatus.AVAILABLE:
-            continue
-        if copy is None or copy.status is not CopyStatus.AVAILABLE:
-            yield f"{point.id} is not copied: {copy and (copy.status, copy.cause, copy.members)}"
-        for member in point.members:
-            if made.pop((point.id, member.snapshot), 0) != 1:
-                yield f"{member.snapshot} of {point.id} is not copied once"
-    if made:
-        yield f"copies of nothing: {dict(made)}"
+        if point.status is PointStatus.AVAILABLE:
+            yield from _copied(world.ledger.copy(point.id, place), point, there)
+    if there:
+        yield f"copies of nothing in {place}: {sorted(there)}"
     if taken := world.ledger.slots(place).taken:
-        yield f"slots are held for ever: {sorted(taken)}"
+        yield f"slots of {place} are held for ever: {sorted(taken)}"
+    for copy in world.ledger.due(place):
+        yield f"open for ever: {copy.id} in {place}, {copy.status}: {copy.members}"
+
+
+def _copied(
+    copy: PointCopy | None, point: Point, there: dict[str, dict[str, Any]]
+) -> Iterator[str]:
+    """Takes out of ``there`` what belongs to the copy."""
+    if copy is None or copy.status is not CopyStatus.AVAILABLE:
+        yield f"{point.id} is not copied: {copy and (copy.place, copy.status, copy.cause)}"
+        return
+    if [one.of for one in copy.members] != list(point.snapshots):
+        yield f"{copy.id} has the members {copy.members}"
+    for number, member in enumerate(copy.members):
+        found = there.pop(str(member.snapshot), None)
+        if found is None or found["State"] != "completed":
+            yield f"{copy.id} is available, and {member.snapshot} is {found and found['State']}"
+            continue
+        tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
+        if (tags.get(POINT), tags.get(COPY)) != (point.id, copy.operation(number)):
+            yield f"{member.snapshot} bears the tags {tags}"
+
+
+def _shared(world: World) -> Iterator[str]:
+    for snapshot, accounts in world.shared().items():
+        yield f"{snapshot} is shared with {' and '.join(accounts)}"
 
 
 def _runs(world: World) -> Iterator[str]:
@@ -165,7 +189,7 @@ def _silence(world: World, story: Story, bound: Bound) -> Iterator[str]:
 
 
 def _creating_calls(world: World) -> Iterator[str]:
-    calls = world.cloud.calls.of("ec2.CreateSnapshot*")
-    attempts = world.cloud.attempts.of("ec2.CreateSnapshot*")
-    if len(calls) != len(attempts):
-        yield f"botocore sent {len(calls)} creating calls {len(attempts)} times"
+    for pattern in ("ec2.CreateSnapshot*", "ec2.CopySnapshot"):
+        calls, attempts = world.cloud.calls.of(pattern), world.cloud.attempts.of(pattern)
+        if len(calls) != len(attempts):
+            yield f"botocore sent {len(calls)} creating calls {len(attempts)} times"

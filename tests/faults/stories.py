@@ -9,15 +9,17 @@ from datetime import timedelta
 from typing import Any
 
 from lastgood.domain.copying import SLOTS
+from lastgood.domain.model import Point
 from lastgood.domain.names import plan_id
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy, MaxDeletes, ResourceKind, Retention, Select
 from lastgood.domain.tags import HOLD
 from tests.cloud.ec2 import Image, Outcome
 from tests.cloud.faults import KILL, LOST_REPLY, aws_error
 from tests.support import table
-from tests.support.fleet import disk, launch, volume, volumes_of
-from tests.support.history import past_point
-from tests.support.world import FED, HOME, POLICIES, SLOT, Fate, World, a_policy
+from tests.support.fleet import disk, launch, tag, volume, volumes_of
+from tests.support.history import past_copy, past_point
+from tests.support.world import ACCOUNT, FED, HOME, POLICIES, SLOT, VAULT, Fate, World, a_policy
 
 LAG = timedelta(minutes=1)
 """Describes do not show a new snapshot for that long: it completes before that."""
@@ -31,24 +33,29 @@ class Story:
     are to have a point.
 
     ``fails``: their points need not be good, for somebody must act first. ``buried``: there are
-    dead letters, whatever is done. ``bare``: what is not in tags is lost. ``copies``: each
-    point is to be in another Region as well. ``prunes``: it is about
-    points that go; ``tell`` gives their ids, and all others are to stay. ``by_person``: who asks
-    waits for the answer, and sees what is refused: so only deaths and lost replies count.
+    dead letters, whatever is done. ``bare``: what is not in tags is lost. ``copies``: where each
+    point is to be as well. ``prunes``: it is about points and copies that go; ``tell`` gives their
+    ids, and all others are to stay. ``by_person``: who asks waits for the answer, and sees what is
+    refused: so only deaths and lost replies count. ``varies``: it is an earlier story of the
+    handler with something else in it: of a run that begins like one of those, only what comes after
+    is spoilt.
     """
 
     tell: Callable[[World], set[str]]
     fails: bool = False
     buried: bool = False
     bare: bool = False
-    copies: bool = False
+    copies: tuple[Place, ...] = ()
     prunes: bool = False
     by_person: bool = False
+    varies: bool = False
 
     def again(self, world: World) -> None:
         """What a schedule starts every day."""
         if self.prunes:
             world.prune_daily()
+        elif self.copies:
+            world.sweep(rebuild=True)
 
     @property
     def name(self) -> str:
@@ -162,18 +169,43 @@ def copies(world: World) -> set[str]:
     return an_instance(world)
 
 
+def copies_to_another_account(world: World) -> set[str]:
+    world.deploy(a_policy(copies=(Copy(region=AWAY, account=VAULT),)))
+    return an_instance(world)
+
+
+def copies_to_two_places_of_one_account(world: World) -> set[str]:
+    two = tuple(Copy(region=region, account=VAULT) for region in (AWAY, FAR))
+    world.deploy(a_policy(copies=two))
+    return an_instance(world)
+
+
+def copies_under_a_key_that_is_disabled_for_a_while(world: World) -> set[str]:
+    """The second attempt fails as well, and the third is made with the key."""
+    kms = world.client("kms", AWAY, VAULT)
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    kms.disable_key(KeyId=key)
+    world.deploy(a_policy(copies=(Copy(region=AWAY, account=VAULT, kms_key=key),)))
+    sources = an_instance(world)
+    world.sweep()
+    world.advance(timedelta(hours=1))
+    kms.enable_key(KeyId=key)
+    world.sweep()
+    world.advance(timedelta(hours=1))
+    return sources
+
+
 def copies_under_a_limit(world: World) -> set[str]:
     """Others take all slots but one for a while."""
     world.cloud.ec2.foreign_copies[AWAY] = SLOTS - 1
     world.cloud.clock.at(SLOT + timedelta(hours=3), world.cloud.ec2.foreign_copies.clear)
-    world.deploy(a_policy(copies=(Copy(region=AWAY),)))
-    return an_instance(world)
+    return copies(world)
 
 
 def lost_events_of_copies(world: World) -> set[str]:
-    """What EBS tells of both; what we announce is kept until it is delivered."""
+    """What EBS tells of both."""
     world.fates |= {("copy_snapshots", number): Fate.DROPPED for number in (1, 2)}
-    return copies(world)
+    return copies_to_another_account(world)
 
 
 def a_prune(world: World) -> set[str]:
@@ -202,9 +234,41 @@ def a_hold(world: World) -> set[str]:
     return {points[3]}
 
 
+def a_prune_of_copies(world: World) -> set[str]:
+    """Two are kept of the points and abroad, one in the other Region. No copy of the fourth was
+    begun, so it stays at home; a tag holds the third in the other Region."""
+    there, abroad = wanted = (
+        Copy(region=AWAY, retention=Retention(keep_daily=1)),
+        Copy(region=AWAY, account=VAULT),
+    )
+    points = _points(world, days=4, copies=wanted)
+    ids: dict[tuple[Copy, int], str] = {}
+    for copy, days in ((there, (1, 2, 3)), (abroad, (1, 2, 3))):
+        ec2 = world.client("ec2", AWAY, copy.account or ACCOUNT)
+        for day in days:
+            made = past_copy(ec2, world.ledger, points[day], copy)
+            ids[copy, day] = made.id
+            if (copy, day) == (there, 3):
+                tag(ec2, str(made.members[1].snapshot), **{HOLD: "legal"})
+    _at_slot(world)
+    world.prune_daily()
+    return {points[3].id, ids[there, 2], ids[abroad, 3]}
+
+
 def _history(world: World, **policy: Any) -> dict[int, str]:
     """A point for each of six days, by how many days ago: two are kept by the rules, a tag holds
     the fifth, and an image keeps the sixth."""
+    points = _points(world, days=6, **policy)
+    held, used = points[5].snapshots[1], points[6].snapshots[0]
+    tag(world.ec2, held, **{HOLD: "legal"})
+    world.cloud.ec2.images["ami-0123456789abcdef0"] = Image(snapshot_ids=frozenset({used}))
+    _at_slot(world)
+    return {day: point.id for day, point in points.items()}
+
+
+def _points(world: World, *, days: int, **policy: Any) -> dict[int, Point]:
+    """One for each day, by how many days ago, of which the rules keep two; and the snapshot of
+    somebody else."""
     retention = Retention(keep_daily=2)
     caps: dict[str, Any] = {"max_deletes": MaxDeletes(count=9, share=1.0)} | policy
     world.deploy(a_policy(retention=retention, schedules=(), **caps))
@@ -212,18 +276,21 @@ def _history(world: World, **policy: Any) -> dict[int, str]:
     world.cloud.ec2.limits = False
     points = {
         day: past_point(world.ec2, world.ledger, instance, SLOT - timedelta(days=day))
-        for day in range(1, 7)
+        for day in range(1, days + 1)
     }
     world.ec2.create_snapshot(VolumeId=volumes_of(world.ec2, instance)["/dev/xvda"])
-    held, used = points[5].snapshots[1], points[6].snapshots[0]
-    world.ec2.create_tags(Resources=[held], Tags=[{"Key": HOLD, "Value": "legal"}])
-    world.cloud.ec2.images["ami-0123456789abcdef0"] = Image(snapshot_ids=frozenset({used}))
+    return points
+
+
+def _at_slot(world: World) -> None:
     world.cloud.clock.advance_to(SLOT)
     world.forget_events()
-    return {day: point.id for day, point in points.items()}
 
 
-AWAY = "eu-central-1"
+AWAY, FAR = "eu-central-1", "eu-north-1"
+IN_REGION = Place(region=AWAY, account=ACCOUNT)
+ABROAD, FAR_ABROAD = (Place(region=region, account=VAULT) for region in (AWAY, FAR))
+
 HANDLERS: dict[str, tuple[Story, ...]] = {
     "plan_snapshots": (Story(a_fleet),),
     "create_snapshots": (
@@ -244,9 +311,12 @@ HANDLERS: dict[str, tuple[Story, ...]] = {
         Story(a_broken_root, fails=True),
     ),
     "copy_snapshots": (
-        Story(copies, copies=True),
-        Story(copies_under_a_limit, copies=True),
-        Story(lost_events_of_copies, copies=True),
+        Story(copies_to_another_account, copies=(ABROAD,)),
+        Story(copies_to_two_places_of_one_account, copies=(ABROAD, FAR_ABROAD), varies=True),
+        Story(copies_under_a_key_that_is_disabled_for_a_while, copies=(ABROAD,), varies=True),
+        Story(lost_events_of_copies, copies=(ABROAD,), varies=True),
+        Story(copies, copies=(IN_REGION,), varies=True),
+        Story(copies_under_a_limit, copies=(IN_REGION,), varies=True),
     ),
     "sweep": (
         Story(lost_events),
@@ -258,10 +328,14 @@ HANDLERS: dict[str, tuple[Story, ...]] = {
     ),
     "prune_snapshots": (
         Story(a_prune, prunes=True),
+        Story(a_prune_of_copies, prunes=True, copies=(IN_REGION, ABROAD), varies=True),
         Story(a_prune_that_a_person_approves, prunes=True, by_person=True),
         Story(a_hold, prunes=True, by_person=True),
     ),
-    "delete_snapshots": (Story(a_prune, prunes=True),),
+    "delete_snapshots": (
+        Story(a_prune, prunes=True),
+        Story(a_prune_of_copies, prunes=True, copies=(IN_REGION, ABROAD), varies=True),
+    ),
 }
 
 

@@ -324,7 +324,7 @@ def test_each_policy_is_a_parameter_that_reads_back_the_same(
 # Regions
 
 
-def test_each_further_region_forwards_both_kinds_of_ebs_events_home(bundle: Synthesised) -> None:
+def test_each_further_region_forwards_all_kinds_of_ebs_events_home(bundle: Synthesised) -> None:
     rule = the(bundle.resources("AWS::Events::Rule", "Lastgood-eu-north-1"))
     role = the(bundle.resources("AWS::IAM::Role", "Lastgood-eu-north-1"))
     home = f"arn:aws:events:{HOME}:{ACCOUNT}:event-bus/default"
@@ -335,6 +335,7 @@ def test_each_further_region_forwards_both_kinds_of_ebs_events_home(bundle: Synt
     assert rule["EventPattern"]["detail-type"] == [
         "EBS Snapshot Notification",
         "EBS Multi-Volume Snapshots Completion Status",
+        "EBS Copy Snapshot Missed Completion Duration",
     ]
     assert target["Arn"] == home
     assert (statement["Action"], statement["Resource"]) == ("events:PutEvents", home)

@@ -1,9 +1,9 @@
 """Points are copied to another Region: by slots, in order, whole or not at all."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -12,12 +12,20 @@ from copy_snapshots.usecase import UNHEARD, Copied, Copier
 from lastgood.aws.bus import copy_event
 from lastgood.aws.compute import Ec2Compute
 from lastgood.domain import tags
-from lastgood.domain.copying import SHRUNK_FOR, SLOTS, CopyEnded, CopyStatus, place_of
+from lastgood.domain.copying import (
+    QUOTA_FOR,
+    SHRUNK_FOR,
+    SLOTS,
+    CopyEnded,
+    CopyStatus,
+    place_of,
+)
 from lastgood.domain.model import Point
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy
-from lastgood.errors import LimitReached, NotSettledYet, Throttled, Unavailable
+from lastgood.errors import AccessDenied, LimitReached, NotSettledYet, Throttled, Unavailable
 from lastgood.ledger.dynamo import DynamoLedger
+from lastgood.runtime import copy_work
 from tests.cloud.ec2 import Outcome
 from tests.cloud.faults import LOST_REPLY, AwsError
 from tests.cloud.in_process import InProcessCloud, in_process_cloud
@@ -62,11 +70,12 @@ class Site:
 
     def _at(self, place: Place) -> Ec2Compute:
         client = self._client(place)
-        return Ec2Compute(client, client)
+        quotas, keys = (partial(self._client, place, one) for one in ("service-quotas", "kms"))
+        return Ec2Compute(client, client, quotas=quotas, keys=keys)
 
-    def _client(self, place: Place) -> Any:
+    def _client(self, place: Place, service: str = "ec2") -> Any:
         abroad = place.account if place.account != ACCOUNT else None
-        return self.cloud.client("ec2", place.region, abroad)
+        return self.cloud.client(service, place.region, abroad)
 
     def point(self, instance: str, days: int = 1) -> Point:
         """Complete at once, and its events forgotten."""
@@ -208,6 +217,22 @@ def test_no_more_are_under_way_than_there_are_slots_and_an_end_starts_the_next(s
     assert len(site.copies()) == len(points) * 2
 
 
+def test_as_many_go_at_one_time_as_service_quotas_says_and_it_is_asked_once_a_day(site):
+    site.cloud.ec2.copy_slots = 3
+    points = [site.point(two_disks(site, f"web-{n}")) for n in range(3)]
+    site.look_after()
+    for one in points:
+        site.queue(one)
+    site.look_after()
+
+    assert len(site.copies()) == 3
+    assert len(site.cloud.calls.of("service-quotas.*")) == 1
+    assert site.ledger.slots(PLACE).limit(site.cloud.clock.now()) == 3
+    site.cloud.clock.advance(QUOTA_FOR)
+    site.look_after()
+    assert len(site.cloud.calls.of("service-quotas.*")) == 2
+
+
 def test_when_others_take_slots_fewer_are_used_for_a_while(site):
     site.cloud.ec2.foreign_copies[AWAY] = SLOTS - 3
     points = [site.point(two_disks(site, f"web-{n}")) for n in range(3)]
@@ -264,12 +289,42 @@ def test_a_key_that_is_disabled_fails_loudly_and_the_copy_heals_when_it_is_back(
     kms.disable_key(KeyId=key)
     point = site.point(two_disks(site))
 
-    site.queue(point)
+    queued = site.queue(point)
     site.cloud.clock.advance(HOUR)
     heard = site.hear()
 
     copy = site.ledger.copy(point.id, PLACE)
     assert (copy.status, copy.failures) == (CopyStatus.WAITING, 1)
+    assert f"the key {key} in {AWAY} is Disabled: enable it" in copy.cause
+    assert len(queued.failed) == 1
+    assert (heard, site.copies()) == ([], [])
+    kms.enable_key(KeyId=key)
+    site.days()
+
+    assert site.status(point) is CopyStatus.AVAILABLE
+    assert {one["Encrypted"] for one in site.copies()} == {True}
+
+
+def test_a_key_that_is_not_there_is_named(site):
+    site.policies.known["web-daily"] = a_policy(copies=(Copy(region=AWAY, kms_key="alias/none"),))
+    point = site.point(launch(site.home, "web"))
+
+    done = site.queue(point)
+
+    assert "look at the key alias/none in eu-central-1: NotFoundException" in done.failed[0].cause
+    assert site.cloud.calls.of("ec2.CopySnapshot") == []
+
+
+def test_a_source_whose_key_is_disabled_fails_in_the_copy_with_what_ebs_says_and_heals(site):
+    kms = site.cloud.client("kms", HOME)
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    point = site.point(launch(site.home, "web", root={"Encrypted": True, "KmsKeyId": key}))
+    kms.disable_key(KeyId=key)
+    site.queue(point)
+    site.cloud.clock.advance(HOUR)
+    heard = site.hear()
+
+    copy = site.ledger.copy(point.id, PLACE)
     assert "Given key ID is not accessible" in copy.cause
     assert sum(len(one.failed) for one in heard) == 1
     assert site.copies() == []
@@ -277,7 +332,6 @@ def test_a_key_that_is_disabled_fails_loudly_and_the_copy_heals_when_it_is_back(
     site.days()
 
     assert site.status(point) is CopyStatus.AVAILABLE
-    assert {one["Encrypted"] for one in site.copies()} == {True}
 
 
 def test_a_copy_that_fails_for_days_holds_up_no_other_and_heals_at_last(site):
@@ -311,6 +365,21 @@ def test_a_snapshot_that_is_gone_is_no_reason_to_wait(site):
         CopyStatus.FAILED,
         f"{point.snapshots[0]}: {point.snapshots[0]} is gone",
     )
+
+
+def test_news_of_a_copy_that_was_removed_as_broken_do_not_wait_for_it_to_show_again(site):
+    point = site.point(launch(site.home, "web"))
+    site.cloud.ec2.outcomes[point.snapshots[0]] = Outcome(error="broken")
+    site.queue(point)
+    site.cloud.clock.advance(HOUR)
+    (event,) = [one for one in site.cloud.events if one["detail"]["event"] == "copySnapshot"]
+    site.done(site.copier.settle, copy_event(event))
+    assert site.copies() == []
+
+    site.done(site.copier.settle, copy_event(event))
+
+    copy = site.ledger.copy(point.id, PLACE)
+    assert (copy.status, copy.failures) == (WAITING, 1)
 
 
 # another account
@@ -398,3 +467,42 @@ def test_events_of_an_account_that_nobody_names_are_passed_over(abroad):
     stranger = {"region": AWAY, "account": "999999999999", "snapshot": "snap-1"}
 
     abroad.done(abroad.copier.settle, CopyEnded(at=SLOT, **stranger))
+
+
+def test_a_copy_that_misses_its_deadline_is_noted_once_and_goes_on(site):
+    wanted = Copy(region=AWAY, complete_within=timedelta(minutes=15))
+    site.policies.known["web-daily"] = a_policy(copies=(wanted,))
+    point = site.point(launch(site.home, "web"))
+    site.cloud.ec2.outcomes[point.snapshots[0]] = Outcome(duration=timedelta(minutes=40))
+    site.queue(point)
+    site.cloud.clock.advance(timedelta(minutes=20))
+    (event,) = [one for one in site.cloud.events if "Missed" in one["detail-type"]]
+
+    news = copy_work(event)
+    done = [site.done(site.copier.note_late, news) for _ in range(2)]
+
+    assert [len(one.late) for one in done] == [1, 0]
+    late = site.ledger.copy(point.id, PLACE)
+    assert (late.status, late.late_at) == (CopyStatus.COPYING, news.at)
+    site.cloud.clock.advance(HOUR)
+    site.hear()
+    assert site.status(point) is CopyStatus.AVAILABLE
+
+
+def test_a_place_that_cannot_be_entered_fails_in_the_copy_and_is_tried_again(abroad):
+    point = abroad.point(launch(abroad.home, "web"))
+    entered, closed = abroad.copier.at, True
+
+    def at(place):
+        if closed:
+            raise AccessDenied("enter account 210987654321: AccessDenied")
+        return entered(place)
+
+    abroad.copier = replace(abroad.copier, at=at)
+    done = abroad.queue(point)
+    assert "enter account" in done.failed[0].cause
+    closed = False
+    abroad.days()
+
+    assert abroad.status(point) is CopyStatus.AVAILABLE
+    assert abroad.shared() == {}

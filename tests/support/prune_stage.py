@@ -11,7 +11,7 @@ from lastgood.domain.copying import MemberEnded, PointCopy
 from lastgood.domain.model import Member, MemberState, Point, PointStatus, Source
 from lastgood.domain.names import point_id
 from lastgood.domain.place import Place
-from lastgood.domain.policy import MaxDeletes, Policy, ResourceKind, Retention, Select
+from lastgood.domain.policy import Copy, MaxDeletes, Policy, ResourceKind, Retention, Select
 from lastgood.domain.prune_plan import PruneMessage
 from lastgood.ledger.memory import MemoryLedger
 from lastgood.series import AllSeries
@@ -59,6 +59,8 @@ class Stage:
         self.policies = FakePolicies({self.policy.name: self.policy})
         self.plans, self.queue, self.pruners = FakePlans(), FakePruneQueue(), FakePruners()
         self.notices = FakeNotices()
+
+    north = Place(region="eu-north-1", account=ACCOUNT)
 
     @property
     def pruner(self) -> Pruner:
@@ -148,7 +150,7 @@ class Stage:
         self.ledger.open_copy(copy)
         ended = copy
         for number, one in enumerate(copy.members):
-            snapshot = one.of.replace("snap-", "snap-c")
+            snapshot = f"{one.of}-in-{copy.place.account}"
             news = MemberEnded(snapshot=snapshot, state=MemberState.COMPLETED)
             ended = copying.ended(ended, number, news, point.slot)
             member = replace(point.members[number], snapshot=snapshot)
@@ -187,10 +189,11 @@ class Stage:
             known.status.value if (known := self.ledger.point(one.id)) else "-" for one in points
         ]
 
-    def copied_days(self, source: Source = SOURCE) -> list[int]:
-        """The days whose copies are available, oldest first."""
-        place = copying.place_of(self.policy.copies[0], ACCOUNT)
-        copies = self.ledger.copies_of(source.id, place)
+    def copied_days(self, wanted: Copy | None = None) -> list[int]:
+        """The days whose copies are available, oldest first; in the first place that the policy
+        names, if no other is ``wanted``."""
+        place = copying.place_of(wanted or self.policy.copies[0], ACCOUNT)
+        copies = self.ledger.copies_of(SOURCE.id, place)
         return sorted((one.slot - T0).days for one in copies if one.status == "available")
 
     def days(self, source: Source = SOURCE) -> list[int]:

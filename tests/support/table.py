@@ -30,6 +30,7 @@ TABLE: dict[str, Any] = {
                     "claimed_at",
                     "hold",
                     "id",
+                    "key",
                     "members",
                     "method",
                     "place",

@@ -38,6 +38,8 @@ from tests.support import table
 from tests.support.fleet import own_snapshots
 
 ACCOUNT = "123456789012"
+VAULT = "210987654321"
+"""Another account, which copies go to."""
 HOME = "eu-west-1"
 SLOT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 POLICIES = "/lastgood/policies"
@@ -140,8 +142,9 @@ class World:
     _held: dict[str, Callable[[], None]] = field(default_factory=dict)
     _asked: list[_Asked] = field(default_factory=list)
 
-    def client(self, service: str, region: str = HOME, account: str | None = None) -> Any:
-        return self.cloud.client(service, region, account)
+    def client(self, service: str, region: str = HOME, account: str = ACCOUNT) -> Any:
+        """Of an administrator of the account."""
+        return self.cloud.client(service, region, None if account == ACCOUNT else account)
 
     @property
     def ec2(self) -> Any:
@@ -203,9 +206,9 @@ class World:
             ask()
         self._held.pop(function, nothing)()
 
-    def sweep(self) -> None:
+    def sweep(self, **request: Any) -> None:
         """The sweep's schedule, and what it sets going."""
-        self.invoke_later("sweep", {})
+        self.invoke_later("sweep", request)
         self.settle()
 
     def prune(self, policy: str = "web-daily", **request: Any) -> dict[str, Any]:
@@ -298,8 +301,20 @@ class World:
         )
         return int(reply["Count"])
 
-    def snapshots(self, region: str = HOME, account: str | None = None) -> list[dict[str, Any]]:
+    def snapshots(self, region: str = HOME, account: str = ACCOUNT) -> list[dict[str, Any]]:
         return own_snapshots(self.client("ec2", region, account))
+
+    def shared(self) -> dict[str, list[str]]:
+        """The accounts that snapshots at home are shared with, by snapshot; of those that are."""
+        found = {}
+        for snapshot in self.snapshots():
+            id_ = snapshot["SnapshotId"]
+            reply = self.ec2.describe_snapshot_attribute(
+                SnapshotId=id_, Attribute="createVolumePermission"
+            )
+            if users := [one["UserId"] for one in reply["CreateVolumePermissions"]]:
+                found[id_] = users
+        return found
 
     def _fresh(self, function: str) -> Any:
         """The handler in a new execution environment, with the function's own settings."""
@@ -311,15 +326,15 @@ class World:
             "bus": BUS,
             "policies": POLICIES,
             "timeout": str(row.timeout),
-            "accounts": ",".join((ACCOUNT, *self.members)),
             "members": ",".join((ACCOUNT, *self.members)),
             "function": row.physical_name,
-            "external_id": f"lastgood-{ACCOUNT}",
             "take_queue": _url(FED["create_snapshots"].queue),
             "copy_queue": _url(FED["copy_snapshots"].queue),
             "prune_queue": _url(FED["delete_snapshots"].queue),
             "pruner": ROWS["prune_snapshots"].physical_name,
             "plans": PLANS,
+            "accounts": f"{ACCOUNT},{VAULT}",
+            "external_id": "of-this-installation",
             "dead_letters": _url(f"{row.physical_name}-dead-letters"),
             "planner": ROWS["plan_snapshots"].physical_name,
             "topic": TOPIC,

@@ -630,6 +630,23 @@ BAD: dict[str, tuple[str, list[str]]] = {
             " but a copy in another account must have a key of your own"
         ],
     ),
+    "a key of another Region": (
+        copying("{region: eu-north-1, kms_key: 'arn:aws:kms:eu-west-1:111122223333:key/k'}"),
+        [
+            "policies.web.copies[0].kms_key: is a key of eu-west-1 of 111122223333, but the copy "
+            "is in eu-north-1; name a key that is there, such as alias/lastgood"
+        ],
+    ),
+    "a key of another account": (
+        copying(
+            "{region: eu-north-1, account: '444455556666', "
+            "kms_key: 'arn:aws:kms:eu-north-1:111122223333:key/k'}"
+        ),
+        [
+            "policies.web.copies[0].kms_key: is a key of eu-north-1 of 111122223333, but the copy "
+            "is in eu-north-1 of 444455556666; name a key that is there, such as alias/lastgood"
+        ],
+    ),
     "a copy that keeps nothing": (
         copying("{region: eu-west-1, retention: {}}"),
         [f"policies.web.copies[0].retention: {NOTHING}"],

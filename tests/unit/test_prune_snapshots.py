@@ -421,12 +421,25 @@ def test_what_was_archived_long_ago_goes():
 
 def test_nothing_goes_before_its_required_copies_are_there():
     stage = a_stage(copies=(Copy(region="eu-north-1"),))
+    stage.ledger.copying_since(stage.policy.name, [stage.north], T0)
     stage.take(0, 1, 2, 3)
 
     report = stage.prune()
 
     assert report.blocked == {Obstacle.COPY: 1}
     assert stage.days() == [0, 1, 2, 3]
+
+
+def test_points_from_before_their_policy_asked_for_copies_wait_for_none():
+    stage = a_stage(copies=(Copy(region="eu-north-1"),))
+    stage.take(0, 1)
+    stage.ledger.copying_since(stage.policy.name, [stage.north], T0 + 2 * DAY)
+    stage.take(2, 3, 4, 5)
+
+    report = stage.prune()
+
+    assert report.blocked == {Obstacle.COPY: 1}
+    assert stage.days() == [2, 3, 4, 5]
 
 
 def test_a_point_whose_copies_are_there_goes_and_one_whose_copy_waits_says_why():
@@ -467,6 +480,18 @@ def test_copies_go_by_their_own_retention_and_the_newest_stays():
     assert stage.copied_days() == [3, 4]
     assert len(stage.regions["eu-north-1"].made) == 4
     assert stage.prune(slot=NOW + DAY).delete == 0
+
+
+def test_copies_in_two_accounts_of_one_region_go_each_by_its_own_retention():
+    abroad = replace(NORTH, account="210987654321", retention=Retention(keep_last=4))
+    stage = a_stage(copies=(NORTH, abroad))
+    points = stage.take(0, 1, 2, 3, 4)
+    stage.copy(*points)
+
+    stage.prune()
+
+    assert stage.copied_days() == [3, 4]
+    assert stage.copied_days(abroad) == [1, 2, 3, 4]
 
 
 def test_copies_outlive_the_points_that_they_are_copies_of_and_the_policy_that_kept_those():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from create_snapshots.usecase import Taker
-from lastgood.domain import tags
+from lastgood.domain import copying, tags
 from lastgood.domain.mending import (
     DOUBT_FOR,
     GONE_AFTER,
@@ -28,7 +28,7 @@ from lastgood.domain.model import (
     Source,
 )
 from lastgood.domain.names import point_id, run_id
-from lastgood.domain.policy import Policy, ResourceKind, Retention, Schedule, Select
+from lastgood.domain.policy import Copy, Policy, ResourceKind, Retention, Schedule, Select
 from lastgood.domain.requests import request_for
 from lastgood.errors import (
     AccessDenied,
@@ -44,6 +44,7 @@ from lastgood.ledger.memory import MemoryLedger
 from lastgood.ports import Delivery, Patience
 from plan_snapshots.usecase import Planner, PlanRequest
 from record_snapshot.usecase import Recorder
+from sweep import reminding
 from sweep.catching_up import GRACE, PLANNING, WINDOW
 from sweep.progress import RESERVE
 from sweep.usecase import Sweeper, SweepRequest
@@ -1631,3 +1632,35 @@ def test_a_rebuilding_sweep_that_runs_short_of_time_rebuilds_no_more():
     report = stage.sweep(after=minutes(40), rebuild=True)
 
     assert (report.rebuilt, report.cut_short) == (0, True)
+
+
+# copies that nobody has begun
+
+COPIED = replace(a_policy(), copies=(Copy(region=NORTH),))
+
+
+def test_a_point_of_which_no_copy_was_begun_is_announced_again_by_the_daily_sweep():
+    stage = Stage(COPIED)
+    stage.run_policy()
+    stage.bus.announced.clear()
+
+    assert stage.sweep(after=minutes(90)).reminded == 0
+    assert stage.sweep(rebuild=True).reminded == 1
+
+    assert [one.id for one in stage.bus.announced] == [stage.point().id]
+
+
+def test_a_point_whose_copy_is_on_record_is_not_announced_again():
+    stage = Stage(COPIED)
+    stage.run_policy()
+    stage.ledger.open_copy(copying.queued(stage.point(), COPIED.copies[0], stage.clock.now()))
+
+    assert stage.sweep(after=minutes(90), rebuild=True).reminded == 0
+
+
+def test_a_point_that_is_young_or_old_is_not_announced_again():
+    stage = Stage(COPIED)
+    stage.run_policy()
+
+    assert stage.sweep(after=minutes(30), rebuild=True).reminded == 0
+    assert stage.sweep(after=reminding.WINDOW, rebuild=True).reminded == 0

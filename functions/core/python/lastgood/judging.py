@@ -103,10 +103,19 @@ class Judging:
             for one in freed
         }
         cap = self.series.policy.max_deletes
-        return [
-            pruning.plan_source(source, points, verdicts, obstacles, cap)
-            for source, (points, verdicts) in judged.items()
-        ]
+        archived = {
+            point: "a snapshot is archived"
+            for point, some in found.items()
+            if any(one.archived for one in some)
+        }
+        plans = []
+        for source, (points, verdicts) in judged.items():
+            plan = pruning.plan_source(source, points, verdicts, obstacles, cap)
+            broken = {one.point.id: one.point.lost for one in verdicts if one.point.lost}
+            gone = {one.id: "its copies go" for one in plan.going(approved=True)}
+            coming = self.series.next_copy(source, {**archived, **broken, **gone})
+            plans.append(replace(plan, next_copy=coming))
+        return plans
 
     def _there(self, place: Place) -> _There:
         if place not in self._places:

@@ -184,6 +184,14 @@ class Compute(Protocol):
         """
         ...
 
+    def copy_slots(self) -> int | None:
+        """How many copies may come into this Region at one time; None if nobody says."""
+        ...
+
+    def key_problem(self, key: str) -> str | None:
+        """Why nothing can be encrypted here with it, for people; None if nothing is wrong."""
+        ...
+
     def share_snapshot(self, snapshot: str, account: str) -> None:
         """Let the account make volumes and copies of it; one that may already is passed over.
 
@@ -415,7 +423,7 @@ class Ledger(Protocol):
 
     def copies_of(self, source: str, place: Place) -> Iterator[PointCopy]:
         """The copies of a source's points in a place that are not DELETED, of all policies, newest
-        slot first, without key, deadline, waits and history. May miss what was written in the last
+        slot first, without deadline, waits and history. May miss what was written in the last
         second."""
         ...
 
@@ -445,6 +453,10 @@ class Ledger(Protocol):
 
     def slots(self, place: Place) -> Slots: ...
 
+    def note_quota(self, place: Place, quota: int | None, at: datetime) -> None:
+        """How many slots the place has, as it was read then."""
+        ...
+
     def shrink(self, place: Place, to: int, until: datetime) -> None:
         """Use no more than so many slots until then."""
         ...
@@ -454,6 +466,17 @@ class Ledger(Protocol):
         ...
 
     def noted_policies(self) -> set[str]: ...
+
+    def copying_since(
+        self, policy: str, places: Iterable[Place], at: datetime
+    ) -> dict[Place, datetime]:
+        """Since when the policy has had copies in each of the places that it names now, without a
+        break that was noted; ``at``, if it had none. What it does not name is noted as a break."""
+        ...
+
+    def copied_places(self, policy: str) -> set[Place]:
+        """All that ``copying_since`` was ever told."""
+        ...
 
     def settle_member(self, point: Point, ended: Ended) -> Point:
         """Note how one member of a point that was taken one by one ended; gives the point with

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache, wraps
+from functools import cache, lru_cache, partial, wraps
 from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
@@ -13,7 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lastgood import codec
 from lastgood.aws.accounts import Accounts, Credentials
-from lastgood.aws.bus import EventBus, copy_event, ebs_event
+from lastgood.aws.bus import EventBus, copy_event, ebs_event, late_event
 from lastgood.aws.clients import ONCE, PATIENT, client
 from lastgood.aws.compute import Ec2Compute
 from lastgood.aws.faults import translated
@@ -22,7 +22,7 @@ from lastgood.aws.pacing import Pace
 from lastgood.aws.plans import S3Plans
 from lastgood.aws.queue import SqsCopyQueue, SqsDeliveries, SqsPruneQueue, SqsQueue
 from lastgood.aws.topic import SnsNotices
-from lastgood.domain.copying import CopyEnded, CopyWork, PlaceDue, PointReady
+from lastgood.domain.copying import CopyEnded, CopyLate, CopyWork, PlaceDue, PointReady
 from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.measures import NAMESPACE, Measure
 from lastgood.domain.model import Point, PointStatus
@@ -162,7 +162,11 @@ def _compute(region: str, credentials: Credentials | None = None) -> Ec2Compute:
     paced = ("create_snapshot", "create_snapshots", "copy_snapshot", "delete_snapshot")
     paces = {one: Pace(workers) for one in paced}
     patient, once = (client("ec2", region, how, credentials) for how in (PATIENT, ONCE))
-    return Ec2Compute(patient, once, paces)
+    quotas, keys = (
+        partial(client, service, region, PATIENT, credentials)
+        for service in ("service-quotas", "kms")
+    )
+    return Ec2Compute(patient, once, paces, quotas, keys)
 
 
 @cache
@@ -401,6 +405,8 @@ def copy_work(message: Mapping[str, Any]) -> CopyWork:
     match message:
         case {"detail-type": "Recovery Point Available", "detail": {"point": str(point)}}:
             return PointReady(point=point)
+        case {"detail-type": "EBS Copy Snapshot Missed Completion Duration"}:
+            return late_event(message)
         case {"detail-type": _}:
             return copy_event(message)
         case _:
@@ -413,7 +419,7 @@ def about_copy(work: CopyWork) -> dict[str, str]:
             return {"point": work.point}
         case PlaceDue():
             return {"place": str(work.place)}
-        case CopyEnded():
+        case CopyEnded() | CopyLate():
             return {"snapshot": work.snapshot, "region": work.region}
 
 

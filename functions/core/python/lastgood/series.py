@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from lastgood.domain import copying, pruning, tags
+from lastgood.domain import copying, lineage, pruning, tags
 from lastgood.domain.copying import CopyStatus, PointCopy
+from lastgood.domain.lineage import NextCopy
 from lastgood.domain.model import Point, Source, Tagged
 from lastgood.domain.names import point_id
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Policy, Retention
+from lastgood.domain.policy import Copy, Policy, Retention
 from lastgood.domain.prune_plan import Obstacles
 from lastgood.errors import Conflict
 from lastgood.ports import Compute, Ledger
@@ -51,6 +52,11 @@ class Series(Protocol):
 
     def missing_copies(self, point: Point, /) -> Obstacles: ...
 
+    def next_copy(self, source: Source, broken: Mapping[str, str], /) -> NextCopy | None:
+        """What is to be expected of the next one, if this is a place of copies. ``broken``: as in
+        ``lineage.next_copy``."""
+        ...
+
     def expire(self, point: Point, at: datetime, reason: str) -> Point:
         """As ``Ledger.expire``."""
         ...
@@ -65,6 +71,7 @@ class Originals:
     policy: Policy
     ledger: Ledger
     at: Callable[[Place], Compute]
+    since: Mapping[Place, datetime]
     place: None = None
 
     @property
@@ -83,7 +90,11 @@ class Originals:
     def missing_copies(self, point: Point) -> Obstacles:
         if not self.policy.copies:
             return {}
-        return pruning.missing_copies(self.policy, point, self.ledger.copies(point.id))
+        copies = self.ledger.copies(point.id)
+        return pruning.missing_copies(self.policy, point, copies, self.since)
+
+    def next_copy(self, _: Source, __: Mapping[str, str]) -> None:
+        return None
 
     def expire(self, point: Point, at: datetime, reason: str) -> Point:
         return self.ledger.expire(point, at, reason)
@@ -94,20 +105,26 @@ class Originals:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Those that ``policy`` has in ``place``."""
+    """Those that ``policy`` has in ``place``; ``home`` is that of the stack."""
 
     policy: Policy
     ledger: Ledger
     at: Callable[[Place], Compute]
+    home: Place
     place: Place
 
     @property
+    def wanted(self) -> Copy | None:
+        """What the policy says of the place; None, if it named it only once."""
+        here = {one.account: one for one in self.policy.copies if one.region == self.place.region}
+        accounts = {one.account for one in self.policy.select.places(self.home)}
+        of_source = here.get(None) if self.place.account in accounts else None
+        return here.get(self.place.account, of_source)
+
+    @property
     def retention(self) -> Retention:
-        """That of the policy where it says no other, also in a place that it named once."""
-        for one in self.policy.copies:
-            if one.region == self.place.region and one.account in (None, self.place.account):
-                return one.retention or self.policy.retention
-        return self.policy.retention
+        own = self.wanted.retention if self.wanted else None
+        return own or self.policy.retention
 
     def points(self, source: Source) -> list[Point]:
         every = self.ledger.copies_of(source.id, self.place)
@@ -126,6 +143,15 @@ class Copies:
 
     def missing_copies(self, _: Point) -> Obstacles:
         return {}
+
+    def next_copy(self, source: Source, broken: Mapping[str, str]) -> NextCopy | None:
+        if self.wanted is None:
+            return None
+        every = self.ledger.copies_of(source.id, self.place)
+        copies = [one for one in every if one.policy == self.policy.name]
+        members = copies[0].members if copies else ()
+        volumes = {one.volume: one.size_gib for one in members}
+        return lineage.next_copy(self.place, self.wanted.kms_key, volumes, copies, broken)
 
     def expire(self, point: Point, at: datetime, reason: str) -> Point:
         copy = self._known(point)
@@ -159,13 +185,20 @@ class AllSeries:
     at: Callable[[Place], Compute]
     home: Place
 
-    def of(self, policy: Policy) -> list[Series]:
-        """The originals, and then the copies in each place that the policy names, in its order."""
-        places = dict.fromkeys(to for _, to in policy.ways(self.home))
-        return [self.within(policy, place) for place in (None, *places)]
+    def places(self, policy: Policy) -> list[Place]:
+        """Those that the policy names, in its order."""
+        return list(dict.fromkeys(to for _, to in policy.ways(self.home)))
 
-    def within(self, policy: Policy, place: Place | None) -> Series:
+    def of(self, policy: Policy, since: Mapping[Place, datetime]) -> list[Series]:
+        """The originals, and then the copies in each of ``places``. ``since``: as in
+        ``Ledger.copying_since``."""
+        places = (None, *self.places(policy))
+        return [self.within(policy, place, since) for place in places]
+
+    def within(
+        self, policy: Policy, place: Place | None, since: Mapping[Place, datetime]
+    ) -> Series:
         """``place``: None for the originals."""
         if place is None:
-            return Originals(policy, self.ledger, self.at)
-        return Copies(policy, self.ledger, self.at, place)
+            return Originals(policy, self.ledger, self.at, since)
+        return Copies(policy, self.ledger, self.at, self.home, place)

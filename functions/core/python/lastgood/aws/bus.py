@@ -7,7 +7,7 @@ from typing import Any
 
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
-from lastgood.domain.copying import CopyEnded
+from lastgood.domain.copying import CopyEnded, CopyLate
 from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.model import MemberState, Point, PointStatus
 from lastgood.domain.names import instant
@@ -125,6 +125,25 @@ def copy_event(envelope: Mapping[str, Any]) -> CopyEnded:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise MalformedMessage(
             f"not an event of EBS about a copy: {type(error).__name__} {error}"
+        ) from error
+
+
+def late_event(envelope: Mapping[str, Any]) -> CopyLate:
+    """Read an "EBS Copy Snapshot Missed Completion Duration". Source: as ``ebs_event``.
+
+    Raises:
+        MalformedMessage: it is not such an event.
+    """
+    try:
+        return CopyLate(
+            account=envelope["account"],
+            region=envelope["region"],
+            snapshot=envelope["detail"]["snapshot_id"].rsplit("/", 1)[-1],
+            at=_time(envelope["time"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise MalformedMessage(
+            f"not an event of EBS about a late copy: {type(error).__name__} {error}"
         ) from error
 
 

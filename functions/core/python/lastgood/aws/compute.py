@@ -9,7 +9,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from lastgood.aws.faults import translated
+from lastgood.aws.kms import key_problem
 from lastgood.aws.pacing import Pace
+from lastgood.aws.quotas import copy_slots
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.manifest import (
     Attachment,
@@ -42,13 +44,22 @@ class Ec2Compute:
     """``Compute`` on two clients: ``reads`` tries again by itself, ``once`` never does.
 
     ``paces``: of the operations that create or delete, by name; those that are not named go at
-    once.
+    once. ``quotas`` and ``keys`` make the clients of Service Quotas and of KMS, which few need.
     """
 
-    def __init__(self, reads: Any, once: Any, paces: Mapping[str, Pace] | None = None) -> None:
+    def __init__(
+        self,
+        reads: Any,
+        once: Any,
+        paces: Mapping[str, Pace] | None = None,
+        quotas: Callable[[], Any] | None = None,
+        keys: Callable[[], Any] | None = None,
+    ) -> None:
         self._reads = reads
         self._once = once
         self._paces = paces or {}
+        self._quotas = quotas
+        self._keys = keys
         self.region: str = reads.meta.region_name
 
     def instances(
@@ -160,6 +171,12 @@ class Ec2Compute:
                 **more,
             )
         return str(reply["SnapshotId"])
+
+    def copy_slots(self) -> int | None:
+        return copy_slots(self._quotas()) if self._quotas else None
+
+    def key_problem(self, key: str) -> str | None:
+        return key_problem(self._keys(), key) if self._keys else None
 
     def share_snapshot(self, snapshot: str, account: str) -> None:
         try:

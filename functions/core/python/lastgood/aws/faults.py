@@ -25,7 +25,19 @@ SPACING = timedelta(seconds=20)
 PENDING = timedelta(minutes=2)
 """A pending snapshot needs a while to complete; nothing tells how long."""
 
-Service = Literal["dynamodb", "ec2", "events", "lambda", "s3", "sns", "sqs", "ssm", "sts"]
+Service = Literal[
+    "dynamodb",
+    "ec2",
+    "events",
+    "kms",
+    "lambda",
+    "s3",
+    "service-quotas",
+    "sns",
+    "sqs",
+    "ssm",
+    "sts",
+]
 """boto3's names of the clients that we make."""
 
 
@@ -295,6 +307,22 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
             "InvalidFilterKey InvalidFilterOption InvalidFilterValue InvalidNextToken "
             "ParameterVersionNotFound",
         ),
+    ),
+    "kms": COMMON
+    | _table(
+        (_UNAVAILABLE, "DependencyTimeoutException KMSInternalException"),
+        (
+            Meaning(
+                errors.KeyDenied, advice="Create it in that Region, or correct the copy's kms_key."
+            ),
+            "InvalidArnException NotFoundException",
+        ),
+    ),
+    "service-quotas": COMMON
+    | _table(
+        (_UNAVAILABLE, "ServiceException"),
+        (_REFUSED, "IllegalArgumentException InvalidPaginationTokenException"),
+        (_REFUSED, "NoSuchResourceException"),
     ),
     # A role that is not there is denied as one that does not trust us is.
     "sts": COMMON

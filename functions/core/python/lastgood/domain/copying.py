@@ -15,8 +15,11 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy as Wanted
 
 SLOTS = 20
-"""Copies under way at most in one destination Region (EBS User Guide, "Quotas for Amazon EBS",
-"Concurrent snapshot copies per destination Region")."""
+"""Copies under way at most in one destination Region, if Service Quotas does not say (EBS User
+Guide, "Quotas for Amazon EBS", "Concurrent snapshot copies per destination Region")."""
+
+QUOTA_FOR = timedelta(days=1)
+"""How long a quota that was read is believed."""
 
 SHRUNK_FOR = timedelta(minutes=10)
 """How long fewer slots are used after EC2 has refused one, since others copy there too."""
@@ -82,7 +85,8 @@ class PointCopy:
 
     ``taken_at``: the instant whose data it has, that of its point. ``key``, ``minutes``: as
     CopySnapshot takes them. ``version``: how often it was written. ``not_before``: it waits until
-    then. ``failures``: how often it has failed so far.
+    then. ``failures``: how often it has failed so far. ``late_at``: when EBS first told that a
+    member is not complete within ``minutes``.
     """
 
     id: str
@@ -101,6 +105,7 @@ class PointCopy:
     version: int = 0
     not_before: datetime | None = None
     failures: int = 0
+    late_at: datetime | None = None
     settled_at: datetime | None = None
     cause: str | None = None
     history: tuple[Change, ...] = ()
@@ -236,6 +241,16 @@ class CopyEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopyLate:
+    """EBS's event: the copy ``snapshot`` takes longer than was asked for; it goes on."""
+
+    account: str
+    region: str
+    snapshot: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PointReady:
     """A point became available: its policy may want copies of it."""
 
@@ -249,7 +264,7 @@ class PlaceDue:
     place: Place
 
 
-CopyWork = CopyEnded | PointReady | PlaceDue
+CopyWork = CopyEnded | CopyLate | PointReady | PlaceDue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,9 +373,14 @@ def _with(copy: PointCopy, number: int, **changed: object) -> PointCopy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slots:
-    """Of one place: who holds one (``PointCopy.holder``), and how many there are for us."""
+    """Of one place: who holds one (``PointCopy.holder``), and how many there are for us.
+
+    ``quota``: how many the account has there, when it was last asked.
+    """
 
     taken: frozenset[str] = frozenset()
+    quota: int | None = None
+    quota_at: datetime | None = None
     shrunk_to: int | None = None
     shrunk_until: datetime | None = None
 
@@ -369,7 +389,11 @@ class Slots:
         """By source, the copy that is under way."""
         return dict(one.split("/")[:2] for one in self.taken)
 
+    def is_old(self, now: datetime) -> bool:
+        return self.quota_at is None or now - self.quota_at >= QUOTA_FOR
+
     def limit(self, now: datetime) -> int:
+        all_ = self.quota or SLOTS
         if self.shrunk_to is None or self.shrunk_until is None or now >= self.shrunk_until:
-            return SLOTS
-        return self.shrunk_to
+            return all_
+        return min(all_, self.shrunk_to)

@@ -298,6 +298,17 @@ def _copy(copy: Copy) -> Iterator[Problem]:
                 "but a copy in another account must have a key of your own"
             ),
         )
+    if copy.kms_key and copy.kms_key.startswith("arn:"):
+        # arn:partition:kms:region:account:key/id
+        parts = copy.kms_key.split(":")
+        region, account = (*parts, "", "", "", "", "")[3:5]
+        if region != copy.region or (copy.account and account != copy.account):
+            where = f"{copy.region} of {copy.account}" if copy.account else copy.region
+            yield (
+                ("kms_key",),
+                f"is a key of {region or 'no Region'} of {account or 'no account'}, "
+                f"but the copy is in {where}; name a key that is there, such as alias/lastgood",
+            )
 
 
 def _policy(policy: Policy) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from lastgood.domain.copying import place_of
+from lastgood.domain.lineage import NextCopy
 from lastgood.domain.model import PointStatus, Source
 from lastgood.domain.place import Place
 from lastgood.domain.policy import MaxDeletes, Policy
@@ -68,11 +69,13 @@ class SourcePlan:
 
     ``over_share``: more than ``max_deletes.share`` of them would go; none does, unless a person
     approves of it. But a point that is expired is being deleted already: it is finished.
+    ``next_copy``: in a place of copies, whether the next will be incremental after this.
     """
 
     source: Source
     points: tuple[PointPlan, ...]
     over_share: bool = False
+    next_copy: NextCopy | None = None
 
     def going(self, *, approved: bool) -> tuple[PointPlan, ...]:
         if self.over_share and not approved:
@@ -129,13 +132,28 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NextCopies:
+    """Of how many sources the next copy will be incremental, and of how many full; ``full_gib``: of
+    the volumes of the latter, so at most so much is sent whole."""
+
+    incremental: int = 0
+    full: int = 0
+    full_gib: int = 0
+
+    def __add__(self, one: NextCopy) -> "NextCopies":
+        if one.incremental:
+            return replace(self, incremental=self.incremental + 1)
+        return replace(self, full=self.full + 1, full_gib=self.full_gib + one.gib)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """Of points and copies, but for ``sources``. ``gib`` is of those that go: at most so much is
     freed.
 
-    ``finishing``: those of ``going`` that are expired. ``over_...``: what goes beside, if a person
-    approves. ``lost``: points that lack snapshots in EC2. ``unreachable``: sources in places where
-    nothing can be done.
+    ``next_copies``: by place. ``finishing``: those of ``going`` that are expired. ``over_...``:
+    what goes beside, if a person approves. ``lost``: points that lack snapshots in EC2.
+    ``unreachable``: sources in places where nothing can be done.
     """
 
     sources: int = 0
@@ -151,6 +169,7 @@ class Totals:
     blocked: Mapping[Obstacle, int] = field(default_factory=dict)
     snapshots: int = 0
     gib: int = 0
+    next_copies: Mapping[str, NextCopies] = field(default_factory=dict)
 
     def with_part(self, part: Part) -> "Totals":
         blocked = dict(self.blocked)
@@ -165,8 +184,14 @@ class Totals:
             for one in source.going(approved=True)
             if one not in source.finishing
         ]
+        coming = dict(self.next_copies)
+        for source in part.sources:
+            if source.next_copy:
+                place = source.next_copy.place
+                coming[place] = coming.get(place, NextCopies()) + source.next_copy
         return replace(
             self,
+            next_copies=coming,
             sources=self.sources + (0 if part.place else len(part.sources)),
             kept=self.kept + sum(one.fate is Fate.KEEP for one in _points(part)),
             going=self.going + len(going),
@@ -206,6 +231,12 @@ class PlanStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopyingSince:
+    place: Place
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrunePlan:
     """The head of a plan; its parts are stored apart, as JSON.
 
@@ -213,7 +244,8 @@ class PrunePlan:
     order. ``cursor``: where among its sources to go on. ``parts``: how many are written; ``busy``:
     the slices in which something goes, ``finishing``: in which something is expired.
     ``unreachable``: by place, why its sources are in none. ``retention``: that of the policy when
-    it was planned. ``approved_by``: who applied it, if a person did.
+    it was planned. ``copying``: since when it has copies in each place that it names.
+    ``approved_by``: who applied it, if a person did.
     """
 
     id: str
@@ -221,6 +253,7 @@ class PrunePlan:
     made_at: datetime
     dry_run: bool
     retention: str
+    copying: tuple[CopyingSince, ...] = ()
     status: PlanStatus = PlanStatus.PLANNING
     series: int = 0
     cursor: str | None = None
@@ -250,6 +283,10 @@ class PrunePlan:
             unreachable={**self.unreachable, **(refused or {})},
             totals=replace(totals, unreachable=totals.unreachable + unreachable),
         )
+
+    @property
+    def copying_since(self) -> Mapping[Place, datetime]:
+        return {one.place: one.at for one in self.copying}
 
     def next_series(self) -> "PrunePlan":
         return replace(self, series=self.series + 1, cursor=None)

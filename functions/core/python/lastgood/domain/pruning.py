@@ -6,6 +6,7 @@ from datetime import datetime
 from lastgood.domain.copying import CopyStatus, PointCopy, place_of
 from lastgood.domain.mending import GONE_AFTER
 from lastgood.domain.model import Hold, Point, PointStatus, Source, Tagged
+from lastgood.domain.place import Place
 from lastgood.domain.policy import MaxDeletes, Policy
 from lastgood.domain.prune_plan import Fate, Obstacle, Obstacles, PointPlan, SourcePlan
 from lastgood.domain.retention import PointFacts, Verdict, floor, newest_first
@@ -56,9 +57,15 @@ def newest(points: Iterable[Point], at_least: int, now: datetime) -> set[str]:
     return {one.id for one in floor(newest_first(plain), at_least, now)}
 
 
-def missing_copies(policy: Policy, point: Point, copies: Sequence[PointCopy]) -> Obstacles:
+def missing_copies(
+    policy: Policy,
+    point: Point,
+    copies: Sequence[PointCopy],
+    since: Mapping[Place, datetime],
+) -> Obstacles:
     """What the policy asks for and is not available yet, of an available point. ``copies``: those
-    of the point that are on record."""
+    of the point that are on record. ``since``: when the policy began to ask for copies in a place:
+    of points from before then there are none, and none is required."""
     if point.status is not AVAILABLE:
         return {}
     known = {one.place: one for one in copies}
@@ -68,7 +75,8 @@ def missing_copies(policy: Policy, point: Point, copies: Sequence[PointCopy]) ->
         copy = known.get(place)
         # What was there, and went by its own retention, has had its time.
         if copy is None:
-            missing.append(f"its copy to {place} is required, and not begun")
+            if (point.settled_at or point.slot) >= since.get(place, point.slot):
+                missing.append(f"its copy to {place} is required, and not begun")
         elif copy.status not in (CopyStatus.AVAILABLE, CopyStatus.EXPIRED, CopyStatus.DELETED):
             why = f": {copy.cause}" if copy.cause else ""
             missing.append(f"its copy to {place} is required, and {copy.status}{why}")

@@ -670,6 +670,14 @@ class DynamoLedger:
         item = self._get(keys.slots(place), f"read the slots of {place}")
         return items.from_item(Slots, item) if item else Slots()
 
+    def note_quota(self, place: Place, quota: int | None, at: datetime) -> None:
+        self._update(
+            keys.slots(place),
+            f"note how many slots {place} has",
+            "SET quota = :quota, quota_at = :at",
+            {":quota": items.value(quota), ":at": items.value(at)},
+        )
+
     def shrink(self, place: Place, to: int, until: datetime) -> None:
         self._update(
             keys.slots(place),
@@ -687,10 +695,43 @@ class DynamoLedger:
     def noted_policies(self) -> set[str]:
         found = self._query(
             "list the policies that were deployed",
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": keys.POLICIES}},
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :policy)",
+            ExpressionAttributeValues={
+                ":pk": {"S": keys.POLICIES},
+                ":policy": {"S": keys.POLICY},
+            },
         )
         return {item["name"]["S"] for item in found}
+
+    def copying_since(
+        self, policy: str, places: Iterable[Place], at: datetime
+    ) -> dict[Place, datetime]:
+        known = self._copied(policy)
+        since = {place: known.get(place) or at for place in places}
+        # Written over, not removed: where copies were is remembered.
+        for place in since.keys() | known.keys():
+            if known.get(place) != since.get(place) or place not in known:
+                item = {**keys.copied(policy, place), "place": unstructure(place)}
+                item["since"] = unstructure(since.get(place))
+                with translated("dynamodb", f"note where {policy} has copies"):
+                    self._client.put_item(TableName=self._table, Item=items.to_item(item))
+        return since
+
+    def copied_places(self, policy: str) -> set[Place]:
+        return set(self._copied(policy))
+
+    def _copied(self, policy: str) -> dict[Place, datetime | None]:
+        """Since when, by place; None: not any more."""
+        start = keys.copied(policy)
+        found = self._query(
+            f"read where {policy} has copies",
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :policy)",
+            ExpressionAttributeValues={":pk": {"S": start["pk"]}, ":policy": {"S": start["sk"]}},
+            ConsistentRead=True,
+        )
+        return {
+            one.place: one.since for one in (items.from_item(items.Copied, item) for item in found)
+        }
 
     def point_of(self, snapshot: str) -> Point | None:
         for item in self._query(

@@ -1,7 +1,7 @@
 """Items of the ledger's table, to and from the domain's values."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from lastgood.codec import structure, unstructure
 from lastgood.domain.copying import CopyStatus, PointCopy
 from lastgood.domain.model import Change, Claim, Doubt, Outcome, Point, PointStatus, Run
 from lastgood.domain.names import shard
+from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import PLAN_FOR, PrunePlan
 from lastgood.ledger import keys
 
@@ -130,6 +131,14 @@ def copy(one: PointCopy) -> Item:
             "ttl": expires(one.history[-1].at, DELETED_FOR) if gone else None,
         }
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """Where a policy has copies, and since when; None: not any more."""
+
+    place: Place
+    since: datetime | None = None
 
 
 def lease_end(claim: Claim) -> datetime:

@@ -19,6 +19,7 @@ partition ``pk``       sort ``sk``               item
 ``PLAN#<plan>``        ``PLAN``                  the head of a plan of what to prune
 ``PLAN#<plan>``        ``SLICE#<number>``        what became of a slice of it
 ``POLICIES``           ``POLICY#<p>``            a policy that was deployed once
+``POLICIES``           ``COPIES#<p>#<a>#<r>``    since when policy p has copies in Region r of a
 =====================  ========================  ==============================================
 
 Three sparse indexes: ``listing`` (points of a source, its copies in a place, runs of a policy; by
@@ -125,6 +126,12 @@ def slice_of(plan_id: str, number: int) -> Key:
 
 def policy(name: str) -> Key:
     return {"pk": POLICIES, "sk": f"{POLICY}{name}"}
+
+
+def copied(policy: str, place: Place | None = None) -> Key:
+    """Without a place, how the sort keys of all begin."""
+    where = f"{place.account}#{place.region}" if place else ""
+    return {"pk": POLICIES, "sk": f"COPIES#{policy}#{where}"}
 
 
 def source(policy: str, source_id: str) -> Key:

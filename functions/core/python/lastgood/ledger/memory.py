@@ -54,6 +54,7 @@ class MemoryLedger:
         self._plans: dict[str, PrunePlan] = {}
         self._applied: dict[str, dict[int, Applied]] = {}
         self._policies: set[str] = set()
+        self._copied: dict[str, dict[Place, datetime | None]] = {}
         self._copies: dict[tuple[str, Place], PointCopy] = {}
         self._slots: dict[Place, Slots] = {}
 
@@ -263,6 +264,17 @@ class MemoryLedger:
     def noted_policies(self) -> set[str]:
         return set(self._policies)
 
+    def copying_since(
+        self, policy: str, places: Iterable[Place], at: datetime
+    ) -> dict[Place, datetime]:
+        known = self._copied.setdefault(policy, {})
+        since = {place: known.get(place) or at.replace(microsecond=0) for place in places}
+        known.update({**dict.fromkeys(known), **since})
+        return since
+
+    def copied_places(self, policy: str) -> set[Place]:
+        return set(self._copied.get(policy, {}))
+
     def settle_member(self, point: Point, ended: Ended) -> Point:
         known = self._known(point.id)
         if known.status is not PointStatus.PENDING:
@@ -387,6 +399,9 @@ class MemoryLedger:
     def slots(self, place: Place) -> Slots:
         return self._slots.get(place, Slots())
 
+    def note_quota(self, place: Place, quota: int | None, at: datetime) -> None:
+        self._slots[place] = replace(self.slots(place), quota=quota, quota_at=at)
+
     def shrink(self, place: Place, to: int, until: datetime) -> None:
         self._slots[place] = replace(self.slots(place), shrunk_to=to, shrunk_until=until)
 
@@ -465,7 +480,7 @@ def _listed(point: Point) -> Point:
 
 
 def _listed_copy(copy: PointCopy) -> PointCopy:
-    return replace(copy, key=None, minutes=None, not_before=None, failures=0, history=())
+    return replace(copy, minutes=None, not_before=None, failures=0, history=())
 
 
 def _in_flight(point: Point) -> Point:
