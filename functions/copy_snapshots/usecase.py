@@ -17,6 +17,7 @@ from lastgood.domain.mending import GONE_AFTER
 from lastgood.domain.model import MemberState, PointStatus, Tagged
 from lastgood.domain.place import Place
 from lastgood.errors import (
+    AccessDenied,
     AlreadyDone,
     Conflict,
     KeyDenied,
@@ -194,6 +195,9 @@ class Copier:
             notes: not shared by me        yes                         ends: is written
                                            yes                         finds none under way
                                            no   <--------------------- un-shares, and notes it
+
+        In an account that may not be entered it stays noted, and the copies of others go on: each
+        sweep has it tried again.
         """
         for before in self._read_again(copy):
             left = before.left_shared
@@ -204,10 +208,14 @@ class Copier:
                 for one in self.ledger.copies(before.point)
                 if one.place.account == before.place.account and one.place != before.place
             ]
+            try:
+                source = self.at(before.source.place)
+            except AccessDenied:
+                return
             for number in left:
                 if not any(one.members[number].under_way for one in others):
                     of = before.members[number].of
-                    self.at(before.source.place).unshare_snapshot(of, before.place.account)
+                    source.unshare_snapshot(of, before.place.account)
             try:
                 self.ledger.change_copy(before, copying.unshared(before, left))
             except Conflict:

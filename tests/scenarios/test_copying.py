@@ -494,7 +494,7 @@ def test_a_place_that_cannot_be_entered_fails_in_the_copy_and_is_tried_again(abr
     entered, closed = abroad.copier.at, True
 
     def at(place):
-        if closed:
+        if closed and place.account == VAULT:
             raise AccessDenied("enter account 210987654321: AccessDenied")
         return entered(place)
 
@@ -505,4 +505,29 @@ def test_a_place_that_cannot_be_entered_fails_in_the_copy_and_is_tried_again(abr
     abroad.days()
 
     assert abroad.status(point) is CopyStatus.AVAILABLE
+    assert abroad.shared() == {}
+
+
+def test_a_source_whose_account_cannot_be_entered_holds_up_no_other_copy(abroad):
+    point = abroad.point(launch(abroad.home, "web"))
+    other = abroad.point(launch(abroad.home, "other"))
+    entered, closed = abroad.copier.at, set[Place]()
+
+    def at(place):
+        if place in closed:
+            raise AccessDenied(f"enter account {place.account}: AccessDenied")
+        return entered(place)
+
+    abroad.copier = replace(abroad.copier, at=at)
+    abroad.queue(point)
+    closed.add(point.source.place)
+    abroad.days()
+    assert abroad.status(point) is CopyStatus.AVAILABLE
+    assert list(abroad.shared()) == list(point.snapshots)
+    abroad.queue(other)
+    assert abroad.status(other) is WAITING
+    closed.clear()
+    abroad.days()
+
+    assert abroad.status(other) is CopyStatus.AVAILABLE
     assert abroad.shared() == {}
