@@ -67,6 +67,9 @@ happen, and fails if a right was not used or a call was denied. `tests/infra/tes
 holds the rules of this page.
 - The role that creates snapshots cannot delete any. Those that delete cannot create, and \
 cannot touch what lacks the tag `lastgood:point`, or bears that of a hold, `lastgood:hold`.
+- In another account that a policy looks in or copies to, each function has a role of its own \
+for each Region, which only its role here may enter, with the external id; it may do there what \
+its role here may do with EC2, with what that account owns (`aws:ResourceAccount`).
 - The function that people ask about pruning can delete nothing: it plans, and another applies.
 - A condition on `dynamodb:LeadingKeys` says to which partitions of the ledger or of an index a \
 role comes; [architecture](architecture.md#the-ledger) says what is there.
