@@ -512,3 +512,23 @@ def test_a_place_that_cannot_be_entered_fails_in_the_copy_and_is_tried_again(abr
 
     assert abroad.status(point) is CopyStatus.AVAILABLE
     assert abroad.shared() == {}
+
+
+def test_what_cannot_be_unshared_holds_up_no_other_and_is_loud(abroad):
+    instance = launch(abroad.home, "web")
+    first, second = abroad.point(instance, 2), abroad.point(instance, 1)
+    for one in (first, second):
+        abroad.queue(one)
+    abroad.cloud.clock.advance(HOUR)
+    abroad.cloud.events.clear()
+    abroad.cloud.faults.spoil("ec2.ModifySnapshotAttribute", DENIED, times=1)
+    with pytest.raises(AccessDenied):
+        abroad.look_after()
+    abroad.cloud.faults.spoil("ec2.ModifySnapshotAttribute", DENIED, times=1)
+    with pytest.raises(AccessDenied):
+        abroad.look_after()
+
+    assert abroad.status(second) is CopyStatus.COPYING
+    abroad.days()
+    assert [abroad.status(one) for one in (first, second)] == [CopyStatus.AVAILABLE] * 2
+    assert abroad.shared() == {}
