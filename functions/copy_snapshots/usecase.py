@@ -297,7 +297,10 @@ class Copier:
             found = self.at(place).copies_made(operations)
             for copy, number in unsure:
                 shown = found.get(copy.operation(number), ())
-                self._as_shown(copy.point, place, number, shown, done)
+                try:
+                    self._as_shown(copy.point, place, number, shown, done)
+                except Refused as error:
+                    refused.append(error)
         self.fill(place, done)
         if refused:
             raise refused[0]
