@@ -276,13 +276,20 @@ class Copier:
 
     def look_after(self, place: Place, done: Copied) -> None:
         """What events and workers left behind in a place; then fill it. How many slots it has, is
-        asked once a day."""
+        asked once a day.
+
+        Raises, once all is done: what refused to be un-shared.
+        """
         now = self.clock.now()
         if self.ledger.slots(place).is_old(now):
             self.ledger.note_quota(place, self.at(place).copy_slots(), now)
         due = list(self.ledger.due(place))
+        refused = []
         for copy in due:
-            self._unshare(copy)
+            try:
+                self._unshare(copy)
+            except Refused as error:
+                refused.append(error)
         unsure = [
             (copy, number)
             for copy in due
@@ -296,8 +303,13 @@ class Copier:
             found = self.at(place).copies_made(operations)
             for copy, number in unsure:
                 shown = found.get(copy.operation(number), ())
-                self._as_shown(copy.point, place, number, shown, done)
+                try:
+                    self._as_shown(copy.point, place, number, shown, done)
+                except Refused as error:
+                    refused.append(error)
         self.fill(place, done)
+        if refused:
+            raise refused[0]
 
     def _as_shown(
         self, point: str, place: Place, number: int, shown: tuple[Tagged, ...], done: Copied

@@ -7,7 +7,7 @@ which EC2 makes them; EBS's events come a second or two late; what the handler p
 again when it said so; every 15 minutes a sweep asks to look after each place.
 
 Lengths are drawn from a heavy-tailed distribution (lognormal, cut off); no AWS figures. Volumes are
-larger where copies are longer, roughly.
+larger where copies are longer, roughly: ``noise`` says how roughly.
 
 Beside it the same copies, made by a design that polls: every 15 minutes it looks how many copies
 are under way, and begins as many as are free, on the same cloud's EC2, in two other Regions and
@@ -69,6 +69,8 @@ TARGET = 1.05
 AT_LEAST, AT_MOST = 3.0, 240.0
 """Minutes of a copy."""
 GIB_PER_MINUTE = 4
+LARGEST = 16_384
+"""GiB; no volume is made larger here."""
 FOREIGN = 10
 FOREIGN_FOR = (20.0, 60.0)
 """Minutes after which others want another number of slots."""
@@ -79,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(instances=1_000, volumes=1)
     parser.add_argument("--median", type=float, default=15.0, help="minutes of a copy")
     parser.add_argument("--sigma", type=float, default=1.0, help="of the lengths' logarithm")
+    parser.add_argument(
+        "--noise", type=float, default=0.5, help="of sizes beside lengths, as sigma; 9: no relation"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--mode", choices=("alone", "foreign"), help="only this; both if not given")
 
@@ -290,7 +295,8 @@ def _site(given: argparse.Namespace) -> Iterator[tuple[World, list[Point]]]:
             if not number % 200:
                 show.doing(f"points of {number} instances")
             lengths = [_length(given, random) for _ in range(given.volumes)]
-            size = max(1, round(max(lengths) * GIB_PER_MINUTE * random.lognormvariate(0, 0.5)))
+            drawn = max(lengths) * GIB_PER_MINUTE * random.lognormvariate(0, given.noise)
+            size = min(LARGEST, max(1, round(drawn)))
             ids = seed_fleet(HOME, 1, given.volumes, size=size, tags={"backup": "daily"})
             point = past_point(world.ec2, world.ledger, ids[0], SLOT)
             for snapshot, length in zip(point.snapshots, lengths, strict=True):

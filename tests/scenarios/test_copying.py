@@ -531,3 +531,20 @@ def test_a_source_whose_account_cannot_be_entered_holds_up_no_other_copy(abroad)
 
     assert abroad.status(other) is CopyStatus.AVAILABLE
     assert abroad.shared() == {}
+
+
+def test_what_cannot_be_unshared_holds_up_no_other_and_is_loud(abroad):
+    instance = launch(abroad.home, "web")
+    first, second = abroad.point(instance, 2), abroad.point(instance, 1)
+    for one in (first, second):
+        abroad.queue(one)
+    abroad.cloud.clock.advance(HOUR)
+    abroad.cloud.events.clear()
+    abroad.cloud.faults.spoil("ec2.ModifySnapshotAttribute", DENIED, times=1)
+    with pytest.raises(AccessDenied):
+        abroad.look_after()
+
+    assert abroad.status(second) is CopyStatus.COPYING
+    abroad.days()
+    assert [abroad.status(one) for one in (first, second)] == [CopyStatus.AVAILABLE] * 2
+    assert abroad.shared() == {}
