@@ -674,7 +674,7 @@ def test_the_stories_went_as_they_should(stories: Stories):
     assert points["one by one"].method is Method.ONE_BY_ONE
     assert points["volume"].method is Method.VOLUME
     near, abroad = stories.installation.ledger.copies(points["volume"].id)
-    assert (near.status, near.failures > 0) == (CopyStatus.AVAILABLE, True)
+    assert (near.status, near.failures > 0, near.cause) == (CopyStatus.AVAILABLE, True, None)
     assert (abroad.status, abroad.failures, abroad.open) == (CopyStatus.AVAILABLE, 0, False)
     assert (near.place.account, abroad.place.account) == (ACCOUNT, VAULT)
     assert len(points["bare"].members) == 19
