@@ -231,6 +231,7 @@ CATALOG = (
             grants.REMOVE_COPIES,
             grants.ENTER_VAULTS,
             grants.RECORD_COPIES,
+            grants.REPLACE_MEMBERS,
         ),
         timeout=120,
         memory=512,

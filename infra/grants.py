@@ -19,7 +19,8 @@ class Places:
 
     ``regions``: those in which sources are, so where EC2 may be called; ``copied``: those of
     sources that are copied, and ``destinations``: those in which the copies are to be, in this
-    account; home if nothing is. ``shared``: those of sources that are copied to other accounts,
+    account; home if nothing is. ``encrypting``: those of sources whose points are encrypted in
+    place, which are among both. ``shared``: those of sources that are copied to other accounts,
     ``vaults``: the roles there, and ``home``: the account of the sources, for a role there.
     ``queue``, ``dead_letters`` and ``log_group`` are the function's own. ``planner`` and ``pruner``
     are the functions that plan, ``plans`` is a bucket, ``function`` what a schedule invokes,
@@ -32,6 +33,7 @@ class Places:
     regions: tuple[str, ...] = ()
     copied: tuple[str, ...] = ()
     destinations: tuple[str, ...] = ()
+    encrypting: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     vaults: tuple[str, ...] = ()
     home: str = ""
@@ -192,6 +194,22 @@ def _in_destinations(places: Places) -> Conditions:
 
 def _in_destinations_of_a_point(places: Places) -> Conditions:
     return {**_in_destinations(places), "Null": {f"aws:ResourceTag/{tags.POINT}": "false"}}
+
+
+def _encrypting(places: Places) -> Sequence[str]:
+    return places.encrypting
+
+
+def _in_encrypting_regions_of_an_original_without_hold(places: Places) -> Conditions:
+    bears = {
+        f"aws:ResourceTag/{tags.POINT}": "false",
+        f"aws:ResourceTag/{tags.COPY}": "true",
+        f"aws:ResourceTag/{tags.HOLD}": "true",
+    }
+    return {
+        "StringEquals": {"aws:RequestedRegion": list(places.encrypting)},
+        "Null": bears,
+    }
 
 
 def _in_destinations_with_point(places: Places) -> Conditions:
@@ -577,7 +595,12 @@ PLACES = _partition(keys.slots(Place(region="", account=""))["pk"])
 COPIES = _partition(keys.copies_to(Place(region="", account="")))
 
 
-def _items(actions: tuple[str, ...], *partitions: str, index: str = "") -> Right:
+def _items(
+    actions: tuple[str, ...],
+    *partitions: str,
+    index: str = "",
+    where: Callable[[Places], object] = lambda _: True,
+) -> Right:
     """On those of the table's or the index's items whose partition key is like one of these.
 
     A condition for all values holds for none as well: so there has to be one ("Using IAM policy
@@ -589,7 +612,9 @@ def _items(actions: tuple[str, ...], *partitions: str, index: str = "") -> Right
     }
     return Right(
         actions=tuple(f"dynamodb:{action}" for action in actions),
-        on=lambda places: (f"{places.table}/index/{index}" if index else places.table,),
+        on=lambda places: (
+            (f"{places.table}/index/{index}" if index else places.table,) if where(places) else ()
+        ),
         when=lambda _: conditions,
     )
 
@@ -677,6 +702,23 @@ RECORD_DELETES = Grant(
         _items(("UpdateItem",), POINTS),
         _LIST_POINTS,
         _LEDGER_KEY,
+    ),
+)
+
+REPLACE_MEMBERS = Grant(
+    name="REPLACE_MEMBERS",
+    reason="Makes an encrypted copy in place the member of a point, unless the point goes; then "
+    "deletes the snapshot that is not encrypted, unless it is held",
+    rights=(
+        _items(("BatchGetItem",), HOLDS, where=_encrypting),
+        _items(("UpdateItem",), POINTS, where=_encrypting),
+        Right(
+            actions=("ec2:DeleteSnapshot",),
+            on=lambda places: places.snapshots_in(places.encrypting),
+            when=_in_encrypting_regions_of_an_original_without_hold,
+            wide="which members are not encrypted shows at run time; without the tag of a point, "
+            "or with that of a hold, nothing goes",
+        ),
     ),
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from lastgood.domain.copying import Place
-from lastgood.domain.policy import copy_places, source_regions
+from lastgood.domain.policy import copy_places, encrypting_regions, source_regions
 from lastgood.errors import LastgoodError
 from lastgood.ports import (
     Bus,
@@ -120,7 +120,9 @@ class Sweeper:
             with progress.trying(f"look for copies of {one.policy.name} that were not begun"):
                 Reminding(self.ledger, self.bus, self.account).remind(one.policy, progress)
         with progress.trying("look after copies"):
-            wanted = copy_places((one.policy for one in deployed), self.account)
+            policies = [one.policy for one in deployed]
+            own = [(one, self.account) for one in encrypting_regions(policies, self.home_region)]
+            wanted = sorted({*copy_places(policies, self.account), *own})
             self.copies.send(Place(region=region, account=of) for region, of in wanted)
         for one in deployed:
             if progress.out_of_time():

@@ -1,6 +1,6 @@
 """All that a deployment may replace: functions, queues, schedules, policies, the bus, alarms."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,13 @@ from infra.constructs.schedules import Schedules
 from infra.grants import Places
 from infra.stacks.state import StateStack, plans_bucket
 from lastgood.domain.names import vault_role
-from lastgood.domain.policy import Policy, copy_places, shared_regions, source_regions
+from lastgood.domain.policy import (
+    Policy,
+    copy_places,
+    encrypting_regions,
+    shared_regions,
+    source_regions,
+)
 from lastgood.settings import Settings
 
 
@@ -134,15 +140,19 @@ class LastgoodStack(Stack):
     ) -> Places:
         copies = copy_places(policies.values(), self.account)
         abroad = [one for one in copies if one[1] != self.account]
+        encrypting = encrypting_regions(policies.values(), self.region)
+        copied = [one for one in policies.values() if one.copies]
+        destinations = {region for region, of in copies if of == self.account}
         return Places(
             partition=self.partition,
             account=self.account,
             region=self.region,
             # Never empty: a condition on no Region at all would be none that IAM knows.
             regions=source_regions(policies.values(), self.region),
-            copied=source_regions((one for one in policies.values() if one.copies), self.region),
-            destinations=tuple(region for region, of in copies if of == self.account)
+            copied=_union(source_regions(copied, self.region) if copied else (), encrypting)
             or (self.region,),
+            destinations=_union(destinations, encrypting) or (self.region,),
+            encrypting=encrypting,
             shared=shared_regions(policies.values(), self.region),
             vaults=tuple(
                 f"arn:{self.partition}:iam::{of}:role/{vault_role(region)}" for region, of in abroad
@@ -218,6 +228,10 @@ class LastgoodStack(Stack):
 
     def _tell(self, name: str, value: str) -> None:
         CfnOutput(self, f"{name}Output", value=value).override_logical_id(name)
+
+
+def _union(one: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({*one, *other}))
 
 
 def _queue_of(inbox: Inbox, name: str) -> sqs.Queue:

@@ -126,11 +126,19 @@ def test_a_copy_bears_the_tags_of_its_point_its_hold_and_as_many_others_as_fit()
     own = {tags.POINT: "pt-1", tags.POLICY: "web-daily", tags.HOLD: "anna: audit", "aws:x": "y"}
     others = {f"key-{n}": "value" for n in range(49)}
 
-    found = tags.of_copy({**others, **own}, operation="cp-1/0", copy_of="snap-1", volume="vol-1")
+    found = tags.of_copy(
+        {**others, **own},
+        operation="cp-1/0",
+        copy_of="snap-1",
+        volume="vol-1",
+        region="eu-west-1",
+        account=SOURCE.account,
+    )
 
     assert len(found) == tags.MOST_TAGS
     assert found.keys() >= {tags.POINT, tags.POLICY, tags.COPY, tags.COPY_OF, tags.VOLUME}
     assert found[tags.HOLD] == "anna: audit"
+    assert found[tags.COPIED_FROM] == f"eu-west-1/{SOURCE.account}"
     assert "aws:x" not in found
 
 

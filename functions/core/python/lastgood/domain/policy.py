@@ -39,6 +39,12 @@ def shared_regions(policies: "Iterable[Policy]", home: str) -> tuple[str, ...]:
     return source_regions(shared, home) if shared else ()
 
 
+def encrypting_regions(policies: "Iterable[Policy]", home: str) -> tuple[str, ...]:
+    """Every Region with sources whose points have to be encrypted, in the order of the alphabet."""
+    required = [one for one in policies if one.encryption is Encryption.REQUIRED]
+    return source_regions(required, home) if required else ()
+
+
 def duration(text: str) -> timedelta:
     """Read ``15m``, ``26h``, ``14d`` or ``90s``: a whole number and one unit.
 
