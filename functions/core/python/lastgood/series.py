@@ -129,7 +129,8 @@ class Copies:
 
     def points(self, source: Source) -> list[Point]:
         every = self.ledger.copies_of(source.id, self.place)
-        return [copying.as_point(one) for one in every if one.policy == self.policy.name]
+        ours = [one for one in every if one.policy == self.policy.name and not one.in_place]
+        return [copying.as_point(one) for one in ours]
 
     def found(self, compute: Compute, points: Iterable[Point]) -> Found:
         found: dict[str, list[Tagged]] = {}
