@@ -239,6 +239,8 @@ CATALOG = (
             grants.REMOVE_COPIES,
             grants.ENTER_ACCOUNTS,
             grants.RECORD_COPIES,
+            grants.REPLACE_MEMBERS,
+            grants.REMOVE_UNENCRYPTED,
         ),
         timeout=120,
         memory=512,

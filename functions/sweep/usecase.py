@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from lastgood.domain.place import Place
-from lastgood.domain.policy import copy_places, source_places
+from lastgood.domain.policy import copy_places, encrypting_places, source_places
 from lastgood.errors import LastgoodError
 from lastgood.ports import (
     Bus,
@@ -122,7 +122,9 @@ class Sweeper:
             with progress.trying(f"look for copies of {one.policy.name} that were not begun"):
                 Reminding(self.ledger, self.bus).remind(one.policy, progress)
         with progress.trying("look after copies"):
-            self.copies.send(copy_places((one.policy for one in deployed), home))
+            policies = [one.policy for one in deployed]
+            wanted = {*copy_places(policies, home), *encrypting_places(policies, home)}
+            self.copies.send(sorted(wanted))
         for one in deployed:
             if progress.out_of_time():
                 break

@@ -106,6 +106,22 @@ OF_A_COPY = "vol-ffff"
 """A copy's volume is no volume (EC2 API Reference, CopySnapshot)."""
 
 
+def _originals(found: Sequence[Tagged]) -> list[Tagged]:
+    """Those that were taken; of a volume without one, what was encrypted in place instead, as if
+    it had been taken with the others, or at the point's slot."""
+    taken = [one for one in found if not one.member.volume.startswith(OF_A_COPY)]
+    volumes = {one.member.volume for one in taken}
+    started = min((one.member.started_at for one in taken), default=None)
+    for one in found:
+        volume = one.tags.get(keys.VOLUME)
+        complete = one.member.state is MemberState.COMPLETED
+        if keys.in_place(one.tags) and complete and volume and volume not in volumes:
+            volumes.add(volume)
+            at = started or datetime.fromisoformat(one.tags[keys.SLOT])
+            taken.append(replace(one, member=replace(one.member, volume=volume, started_at=at)))
+    return taken
+
+
 def rebuilt(found: Sequence[Tagged], *, region: str, account: str, now: datetime) -> Point | None:
     """The point that these snapshots with its tag were; None if their tags do not tell.
 
@@ -113,8 +129,8 @@ def rebuilt(found: Sequence[Tagged], *, region: str, account: str, now: datetime
     devices of its volumes, its notes and its history cannot be had back. Of surplus snapshots, a
     worker's choice is made.
     """
-    ours = [one for one in found if not one.member.volume.startswith(OF_A_COPY)]
     try:
+        ours = _originals(found)
         tags = ours[0].tags
         method, wanted = Method(tags[keys.METHOD]), int(tags[keys.MEMBERS])
         slot = datetime.fromisoformat(tags[keys.SLOT])
