@@ -478,18 +478,6 @@ def test_nothing_goes_before_it_is_encrypted_if_that_is_required_of_whatever_age
     assert "snap-good" not in stage.ec2.made
 
 
-def test_a_lost_point_need_not_be_encrypted():
-    stage = a_stage(encryption=Encryption.REQUIRED)
-    plain = (a_member("snap-plain", encrypted=False, state=MemberState.COMPLETED),)
-    stage.take(0, members=plain)
-    stage.take(1, 2, 3, 4)
-    del stage.ec2.made["snap-plain"]
-
-    stage.prune()
-
-    assert stage.days() == [2, 3, 4]
-
-
 def test_a_point_whose_copies_are_there_goes_and_one_whose_copy_waits_says_why():
     stage = a_stage(copies=(Copy(region="eu-north-1"),))
     first, second, *_ = stage.take(0, 1, 2, 3, 4)
