@@ -237,6 +237,7 @@ def everything_happens(lastgood: Installation) -> dict[str, Point]:
     an_item_is_lost(lastgood, sources["set"])
     a_planner_short_of_time(lastgood, sources["away"])
     announcements_fail(lastgood, sources["unannounced"])
+    copied_once_more(lastgood, point_id("data-volumes", slots["volume"], sources["volume"]))
     pruned_in_a_member_account(lastgood)
     pruned(lastgood, sources["died before the call"])
     found = {
@@ -463,13 +464,26 @@ def under_a_key(lastgood: Installation, of: str = ACCOUNT) -> dict[str, Any]:
 
 
 def the_key_of_copies_is_made(lastgood: Installation) -> None:
-    """It was not there yet when the night's point was to be copied: so the copy failed, and was
-    removed; the next attempt is throttled, and the one after that goes well."""
+    """It was not there yet when the night's point was to be copied: so the copy failed; the next
+    attempt is throttled, and the one after that goes well."""
     kms = lastgood.client("kms", AWAY)
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName="alias/copies", TargetKeyId=key)
     busy = aws_error("RequestLimitExceeded", status=503)
     lastgood.cloud.add_fault("ec2.CopySnapshot", busy, by=FUNCTIONS["copy_snapshots"])
+
+
+def copied_once_more(lastgood: Installation, point: str) -> None:
+    """In each place, as by a second call whose first answer was lost."""
+    for copy in lastgood.ledger.copies(point):
+        ec2 = lastgood.client("ec2", copy.place.region, account=copy.place.account)
+        (known,) = (one.snapshot for one in copy.members)
+        (found,) = ec2.describe_snapshots(SnapshotIds=[known])["Snapshots"]
+        again = {"ResourceType": "snapshot", "Tags": found["Tags"]}
+        ec2.copy_snapshot(
+            SourceSnapshotId=known, SourceRegion=copy.place.region, TagSpecifications=[again]
+        )
+    lastgood.cloud.advance(by=timedelta(minutes=20))
 
 
 MEMBERS, OLD_MEMBERS = "members", "old-members"
@@ -711,7 +725,9 @@ def test_people_are_told_once_of_what_did_not_end_well(stories: Stories):
         "Lastgood: web-daily 2026-03-01 03:00Z failed, 1 failed": 1,
         "Lastgood: data-volumes was not started at 2026-03-01 02:30 UTC": 1,
         "Lastgood: pruning of old-daily stopped, 13 points over its cap": 1,
-        "Lastgood: 3 points of old-daily, which is not deployed, stay for ever": 1,
+        "Lastgood: members 2026-03-01 03:10Z partial, 1 failed": 1,
+        # With the copies that are left in either place.
+        "Lastgood: 19 points of old-daily, which is not deployed, stay for ever": 1,
     }
 
 

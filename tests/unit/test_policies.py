@@ -350,6 +350,14 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "already"
         ],
     ),
+    "a copy into an account that keeps copies of its own there": (
+        selecting('accounts: ["111122223333"]')
+        + '    copies: [{region: eu-north-1}, {region: eu-north-1, account: "111122223333"}]\n',
+        [
+            "policies.web.copies[1]: is in eu-north-1 of 111122223333, where the copies of that "
+            "account's own sources are already, by the entry without an account; take one out"
+        ],
+    ),
     "a copy into a place of its own sources in another account": (
         selecting('accounts: ["111122223333"], regions: [eu-north-1]')
         + '    copies: [{region: eu-north-1, account: "111122223333"}]\n',

@@ -328,8 +328,22 @@ def _policy(policy: Policy) -> Iterator[Problem]:
                 ("copies", index),
                 f"has the same region and account as copies[{first}]; take one out",
             )
+    yield from _copies_twice(policy)
     yield from _copies_in_place(policy, policy.select.regions)
     yield from _rpo_out_of_reach(policy)
+
+
+def _copies_twice(policy: Policy) -> Iterator[Problem]:
+    of_source = {one.region for one in policy.copies if one.account is None}
+    for index, copy in enumerate(policy.copies):
+        if copy.region in of_source and copy.account in policy.select.accounts:
+            yield (
+                ("copies", index),
+                (
+                    f"is in {copy.region} of {copy.account}, where the copies of that account's "
+                    "own sources are already, by the entry without an account; take one out"
+                ),
+            )
 
 
 def _copies_in_place(policy: Policy, regions: tuple[str, ...]) -> Iterator[Problem]:
