@@ -253,6 +253,7 @@ CATALOG = (
             grants.LIST_POLICIES,
             grants.READ_FLEET,
             grants.FIND_SNAPSHOTS,
+            grants.FIND_COPIES,
             grants.REMOVE_SURPLUS,
             grants.ENTER_ACCOUNTS,
             grants.MEND_LEDGER,

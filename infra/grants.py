@@ -443,6 +443,14 @@ COPY_SNAPSHOTS = Grant(
     ),
 )
 
+FIND_COPIES = Grant(
+    name="FIND_COPIES",
+    reason="Finds copies that are not on record, after a ledger was lost",
+    rights=(
+        Right(actions=("ec2:DescribeSnapshots",), on=_all, when=_in_destinations, wide=NO_RESOURCE),
+    ),
+)
+
 ENTER_ACCOUNTS = Grant(
     name="ENTER_ACCOUNTS",
     setting="external_id",
@@ -1046,7 +1054,13 @@ WHERE_SOURCES_ARE = (
     SHARE_SNAPSHOTS,
     REMOVE_UNENCRYPTED,
 )
-WHERE_COPIES_ARE = (COPY_SNAPSHOTS, USE_COPY_KEYS, READ_COPY_KEYS, REMOVE_COPIES)
+WHERE_COPIES_ARE = (
+    FIND_COPIES,
+    COPY_SNAPSHOTS,
+    USE_COPY_KEYS,
+    READ_COPY_KEYS,
+    REMOVE_COPIES,
+)
 WHERE_EITHER_IS = (JUDGE_SNAPSHOTS, HOLD_SNAPSHOTS, DELETE_SNAPSHOTS)
 
 

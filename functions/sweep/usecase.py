@@ -41,9 +41,9 @@ class SweepReport:
     ``in_flight``: points that are creating or pending. ``settled``: those whose events were lost.
     ``stuck``: those that no worker will come back to: ``retaken``, ``adopted`` with the snapshots
     that were there, ``given_up``, or waiting. ``surplus_removed``: snapshots that were made twice.
-    ``rebuilt``: points that were not on record. ``reminded``: points that were announced again,
-    since nobody had begun a copy of them. ``caught_up``: slots by policy that nobody had
-    started, or whose plan broke off. ``asked_again``: runs whose requests went unheard.
+    ``rebuilt``: points and copies that were not on record. ``reminded``: points that were
+    announced again, since nobody had begun a copy of them. ``caught_up``: slots by policy that
+    nobody had started, or whose plan broke off. ``asked_again``: runs whose requests went unheard.
     ``past_rpo``: sources by policy, of those policies that have an rpo. ``told``: notices.
     ``problems``: a line for what could not be done. ``cut_short``: the next sweep goes on.
     """
@@ -102,6 +102,9 @@ class Sweeper:
             for place in places:
                 with progress.trying(f"rebuild what is in {place.name(self.account)}"):
                     rebuilding.rebuild(place, progress)
+            for place in copy_places((one.policy for one in deployed), home):
+                with progress.trying(f"rebuild the copies in {place.name(self.account)}"):
+                    rebuilding.rebuild_copies(place, progress)
         telling = Telling(self.ledger, self.notices)
         catching_up = CatchingUp(self.ledger, self.planners, telling, rebuilding)
         for one in deployed:

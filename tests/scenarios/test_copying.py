@@ -26,8 +26,11 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy, Encryption
 from lastgood.errors import AccessDenied, LimitReached, NotSettledYet, Throttled, Unavailable
 from lastgood.ledger.dynamo import DynamoLedger
+from lastgood.ports import Patience
 from lastgood.runtime import copy_work
 from lastgood.series import Originals
+from sweep.progress import Progress
+from sweep.rebuilding import Rebuilding
 from tests.cloud.ec2 import Outcome
 from tests.cloud.faults import KILL, LOST_REPLY, AwsError
 from tests.cloud.in_process import InProcessCloud, in_process_cloud
@@ -827,3 +830,35 @@ def test_a_point_that_was_made_good_is_judged_by_the_tags_of_all_its_members_and
     assert {series.point_of(one) for one in found} == {point.id}
     away = plain.copier.at(PLACE).snapshots_of_points([point.id])[point.id]
     assert {series.point_of(one) for one in away} == {None}
+
+
+# a ledger that is lost
+
+
+def test_copies_are_had_back_from_the_tags_of_their_snapshots_when_the_ledger_is_lost(site):
+    point = site.point(two_disks(site))
+    site.queue(point)
+    site.days()
+    before = site.ledger.copy(point.id, PLACE)
+    broken = site.copies()[0]["SnapshotId"]
+    table.empty(site.cloud.client("dynamodb", HOME))
+    progress = Progress(Watch(site.cloud), site.cloud.clock.now())
+    rebuilding = Rebuilding(site.copier.at, site.ledger, Patience(lease=MINUTE))
+
+    for _ in range(2):
+        rebuilding.rebuild_copies(PLACE, progress)
+
+    assert progress.done["rebuilt"] == 1
+    after = site.ledger.copy(point.id, PLACE)
+    assert after.status is CopyStatus.AVAILABLE
+    assert (after.id, after.source, after.slot) == (before.id, before.source, before.slot)
+    kept = ("of", "snapshot", "volume", "size_gib", "encrypted")
+    assert [[getattr(one, name) for name in kept] for one in after.members] == [
+        [getattr(one, name) for name in kept] for one in before.members
+    ]
+    assert [one.id for one in site.ledger.copies_of(point.source.id, PLACE)] == [before.id]
+    # One that is not whole is of no use.
+    site.away.delete_snapshot(SnapshotId=broken)
+    table.empty(site.cloud.client("dynamodb", HOME))
+    rebuilding.rebuild_copies(PLACE, progress)
+    assert site.ledger.copy(point.id, PLACE) is None

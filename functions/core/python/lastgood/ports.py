@@ -525,6 +525,10 @@ class Ledger(Protocol):
         """Those of the point ids that are on record."""
         ...
 
+    def known_copies(self, points: Iterable[str], place: Place) -> set[str]:
+        """The ids of those copies of the points in the place that are on record."""
+        ...
+
     def rebuild(self, point: Point) -> bool:
         """Write a point that is not on record, PENDING, AVAILABLE or FAILED, with its source; it
         counts in no run. False if it was on record meanwhile."""

@@ -819,6 +819,11 @@ class DynamoLedger:
         found = self._get_all(wanted, "look for points", ProjectionExpression="id")
         return {item["id"]["S"] for item in found}
 
+    def known_copies(self, points: Iterable[str], place: Place) -> set[str]:
+        wanted = [keys.copy(one, place) for one in sorted(set(points))]
+        found = self._get_all(wanted, "look for copies", ProjectionExpression="id")
+        return {item["id"]["S"] for item in found}
+
     def rebuild(self, point: Point) -> bool:
         """A worker claims what a sweep rebuilds; whoever comes first has it::
 

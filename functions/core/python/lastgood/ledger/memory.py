@@ -330,6 +330,10 @@ class MemoryLedger:
     def known(self, points: Iterable[str]) -> set[str]:
         return self._points.keys() & set(points)
 
+    def known_copies(self, points: Iterable[str], place: Place) -> set[str]:
+        found = (self._copies.get((one, place)) for one in points)
+        return {one.id for one in found if one}
+
     def rebuild(self, point: Point) -> bool:
         if point.id in self._points:
             return False
