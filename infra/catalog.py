@@ -180,6 +180,7 @@ CATALOG = (
             grants.READ_FLEET,
             grants.ENTER_ACCOUNTS,
             grants.RECORD_RUNS,
+            grants.FORESEE_COPIES,
             grants.SEND_TAKE_REQUESTS,
             grants.ASK_PLANNER,
         ),

@@ -639,6 +639,18 @@ RECORD_RUNS = Grant(
     rights=(_items(("GetItem", "PutItem", "UpdateItem"), RUNS), _LEDGER_KEY),
 )
 
+FORESEE_COPIES = Grant(
+    name="FORESEE_COPIES",
+    reason="Reads, for a dry run, which copies a source has: the next is incremental to the newest",
+    rights=(
+        _items(
+            ("Query",),
+            _partition(keys.copies_of("", Place(region="", account=""))),
+            index=keys.LISTING,
+        ),
+    ),
+)
+
 RECORD_POINTS = Grant(
     name="RECORD_POINTS",
     reason="Claims a point in the ledger before it is taken, records what EC2 answered, and counts "

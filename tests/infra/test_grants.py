@@ -334,6 +334,7 @@ LEDGER = {
         "GetItem": {"RUN#*"},
         "PutItem": {"RUN#*"},
         "UpdateItem": {"RUN#*"},
+        "Query listing": {"COPIESOF#*"},
     },
     "create_snapshots": {
         "GetItem": {"POINT#*", "LAUNCH#*"},
