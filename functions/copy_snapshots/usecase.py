@@ -252,7 +252,8 @@ class Copier:
             merged           new                     new                   queued
 
         The members are there and complete at every step, whoever reads them. Of a point that went
-        meanwhile, both go. What may not be deleted is tried again later, and later each time.
+        meanwhile, both go. What may not be deleted is tried again later, and later each time; and
+        nothing is deleted of which EC2 does not show the encrypted copy.
         """
         now = self.clock.now()
         if not copy.unmerged or (copy.not_before and now < copy.not_before):
@@ -262,29 +263,34 @@ class Copier:
             return
         queued: list[Place] = []
         try:
-            if point.status is AVAILABLE:
-                members = copying.exchanged(point, copy)
-                if members != point.members:
-                    point = self.ledger.exchange(point, members, now)
-                with suppress(UnknownPolicy):
-                    queued = self._open(point)
-            left = self._clear(point, copy)
+            after = self._merged(point, copy, queued)
         except Conflict:
             # It is going, or another message is at it.
             return
         except Refused as error:
-            left = str(error)
-        if left:
-            after = copying.unfinished(copy, left, now)
-        elif point.status is AVAILABLE:
-            after = copying.merged(copy, now)
-        else:
-            after = copying.deleted(copy, now)
+            after = copying.unfinished(copy, str(error), now)
         # If another message was at it, it did the same.
         with suppress(Conflict):
             self.ledger.change_copy(copy, after)
         for place in queued:
             self.fill(place, done)
+
+    def _merged(self, point: Point, copy: PointCopy, queued: list[Place]) -> PointCopy:
+        """The copy as it is after that. ``queued`` gets the places elsewhere."""
+        now = self.clock.now()
+        if point.status is not AVAILABLE:
+            left = self._clear(point, copy)
+            return copying.unfinished(copy, left, now) if left else copying.deleted(copy, now)
+        members = copying.exchanged(point, copy)
+        if lost := self._lost(copy):
+            again = copying.unfinished(copy, f"{lost} is not there any more", now)
+            return again if members == point.members else copying.begun_anew(again)
+        if members != point.members:
+            point = self.ledger.exchange(point, members, now)
+        with suppress(UnknownPolicy):
+            queued += self._open(point)
+        left = self._clear(point, copy)
+        return copying.unfinished(copy, left, now) if left else copying.merged(copy, now)
 
     def _clear(self, point: Point, copy: PointCopy) -> str | None:
         """Delete, of what a copy in place is made of and of what it made, all that the point has
@@ -309,6 +315,18 @@ class Copier:
         pairs = [one for member in copy.members for one in (member.of, member.snapshot)]
         refused = [self._delete(copy.place, one) for one in pairs if one and one not in own]
         return "; ".join(filter(None, refused)) or None
+
+    def _lost(self, copy: PointCopy) -> str | None:
+        """What a copy in place made and EC2 does not show as complete and encrypted."""
+        operations = [copy.operation(number) for number in range(len(copy.members))]
+        found = {
+            one.member.snapshot
+            for some in self.at(copy.place).copies_made(operations).values()
+            for one in some
+            if one.member.state is MemberState.COMPLETED and one.member.encrypted
+        }
+        lost = [one.snapshot for one in copy.members if one.snapshot not in found]
+        return ", ".join(filter(None, lost)) or None
 
     def _delete(self, place: Place, snapshot: str) -> str | None:
         """Why not, if something holds it."""

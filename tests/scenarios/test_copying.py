@@ -644,7 +644,7 @@ def test_without_news_a_sweep_makes_a_point_good(plain):
     assert plain.status(point) is CopyStatus.COPYING
 
 
-CALLS = 24
+CALLS = 25
 """That follow the news that the copy in place is complete, to the first elsewhere."""
 
 
@@ -707,6 +707,43 @@ def test_a_member_that_an_image_uses_stays_until_it_does_not_and_the_point_is_go
 
     assert old.snapshot not in at_home(plain)
     assert plain.ledger.copy(point.id, HERE).status is CopyStatus.MERGED
+
+
+def test_one_in_place_that_is_gone_before_the_point_has_it_is_made_again(plain):
+    point = half_plain(plain)
+    plain.queue(point)
+    plain.cloud.clock.advance(HOUR)
+    (event,) = [one for one in plain.cloud.events if one["detail"]["event"] == "copySnapshot"]
+    plain.cloud.events.clear()
+    plain.cloud.faults.spoil("dynamodb.TransactWriteItems", KILL)
+    with suppress(Killed), plain.cloud.running("copy_snapshots"):
+        plain.done(plain.copier.settle, copy_event(event))
+    plain.cloud.faults.clear()
+    assert plain.ledger.copy(point.id, HERE).unmerged
+    plain.home.delete_snapshot(SnapshotId=event["detail"]["snapshot_id"].rpartition("/")[2])
+
+    plain.done(plain.copier.look_after, HERE)
+
+    assert known(plain, point) == point
+    assert set(at_home(plain)) == set(point.snapshots)
+    passes(plain, 3)
+    assert known(plain, point).plain == ()
+    assert at_home(plain) == dict.fromkeys(known(plain, point).snapshots, True)
+
+
+def test_what_is_not_encrypted_stays_if_its_encrypted_copy_was_deleted_meanwhile(plain):
+    point = half_plain(plain)
+    (old,) = point.plain
+    plain.ledger.hold(point.id, HOLD)
+    plain.queue(point)
+    passes(plain, 3)
+    (new,) = set(known(plain, point).snapshots) - set(point.snapshots)
+    plain.home.delete_snapshot(SnapshotId=new)
+    plain.ledger.release_hold(point.id)
+    passes(plain, 12)
+
+    assert old.snapshot in at_home(plain)
+    assert plain.ledger.copy(point.id, HERE).cause == f"{new} is not there any more"
 
 
 HOLD = Hold(by="anna", why="audit", at=SLOT)

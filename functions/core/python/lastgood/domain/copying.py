@@ -370,6 +370,19 @@ def unfinished(copy: PointCopy, why: str, now: datetime) -> PointCopy:
     return replace(copy, cause=why, failures=failures, not_before=now + _wait(failures))
 
 
+def begun_anew(copy: PointCopy) -> PointCopy:
+    """One in place that is complete, of which something is gone before the point had it."""
+    return replace(
+        copy,
+        status=CopyStatus.WAITING,
+        settled_at=None,
+        members=tuple(
+            replace(one, asked_at=None, snapshot=None, state=None, incremental=None)
+            for one in copy.members
+        ),
+    )
+
+
 def expired(copy: PointCopy, at: datetime, reason: str) -> PointCopy:
     return _changed(copy, CopyStatus.EXPIRED, at, reason)
 
