@@ -44,7 +44,7 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
     """
     home: str | None = app.node.try_get_context(REGION) or region
     path = ROOT / Path(app.node.try_get_context(POLICIES) or "policies.yaml")
-    policies = load_policies(path, home_region=home)
+    policies = load_policies(path, home_region=home, home_account=account)
     sources, destinations = _further_regions(policies, home, account)
     here = Environment(account=account, region=home)
     further = {

@@ -26,11 +26,13 @@ WAITS_FOR_COPIES = (
 _KEYS = [field.name for field in fields(Policy) if field.name != "name"]
 
 
-def load_policies(path: Path, *, home_region: str | None = None) -> dict[str, Policy]:
+def load_policies(
+    path: Path, *, home_region: str | None = None, home_account: str | None = None
+) -> dict[str, Policy]:
     """Read and check all policies of a file; by name, in the order of the file.
 
-    ``home_region`` is where the stack goes; without it, a policy that names no Regions is not
-    checked for copies into the Region of its own points.
+    ``home_region`` and ``home_account`` are where the stack goes; without them, it is not checked
+    whether copies are where the points of a policy are that does not name that.
 
     Raises:
         PolicyInvalid: with one line for each mistake in the file, with the path of the value.
@@ -42,7 +44,7 @@ def load_policies(path: Path, *, home_region: str | None = None) -> dict[str, Po
         defaults, bodies, wrong = _split(document)
         problems += wrong
         for name, body in bodies.items():
-            policy, wrong = _policy(name, body, defaults, home_region)
+            policy, wrong = _policy(name, body, defaults, home_region, home_account)
             problems += wrong
             if policy is not None:
                 policies[name] = policy
@@ -179,7 +181,11 @@ def _split(
 
 
 def _policy(
-    name: object, body: object, defaults: Mapping[str, object], home_region: str | None
+    name: object,
+    body: object,
+    defaults: Mapping[str, object],
+    home_region: str | None,
+    home_account: str | None,
 ) -> tuple[Policy | None, list[str]]:
     """One policy, or what is wrong with it."""
     if not isinstance(name, str):
@@ -197,7 +203,7 @@ def _policy(
     else:
         found += policy_checks.problems(policy)
         if home_region is not None:
-            found += policy_checks.home_problems(policy, home_region)
+            found += policy_checks.home_problems(policy, home_region, home_account)
         # What a policy does can be tried only if it makes sense.
         found = found or list(forecast.problems(policy))
     if not found:

@@ -363,7 +363,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         + '    copies: [{region: eu-north-1, account: "111122223333"}]\n',
         [
             "policies.web.copies[0].region: is eu-north-1, where the points themselves are; name "
-            "another Region, or the account to copy into"
+            "another Region, or an account that select.accounts does not name"
         ],
     ),
     "one Region without a list": (
@@ -795,6 +795,36 @@ def loaded(text: str, folder: Path) -> dict[str, Policy]:
     file = folder / "policies.yaml"
     file.write_text(text, encoding="utf-8")
     return load_policies(file, home_region="eu-central-1")
+
+
+@pytest.mark.parametrize(
+    ("copies", "problem"),
+    [
+        (
+            "[{region: eu-central-1, account: '123456789012'}]",
+            "copies[0]: is in eu-central-1 of 123456789012, where the points themselves are; name "
+            "another Region, or another account",
+        ),
+        (
+            "[{region: eu-north-1}, {region: eu-north-1, account: '123456789012'}]",
+            "copies[1]: is the same place as copies[0], since 123456789012 is the account of the "
+            "stack; take one out",
+        ),
+    ],
+)
+def test_the_account_of_the_stack_is_no_other_account_though_it_is_named(
+    copies: str, problem: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "policies.yaml"
+    file.write_text(
+        "policies: {web: {select: {resource: volume, tags: {backup: [x]}}, "
+        f"retention: {{keep_last: 1}}, copies: {copies}}}}}"
+    )
+
+    with pytest.raises(PolicyInvalid) as caught:
+        load_policies(file, home_region="eu-central-1", home_account="123456789012")
+
+    assert caught.value.problems == [f"policies.yaml: policies.web.{problem}"]
 
 
 @pytest.mark.parametrize("case", BAD)

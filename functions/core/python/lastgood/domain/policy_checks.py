@@ -11,6 +11,7 @@ from typing import Any
 
 from lastgood.domain import cron
 from lastgood.domain.model import LONGEST_TAG_VALUE
+from lastgood.domain.place import Place
 from lastgood.domain.policy import (
     Copy,
     MaxDeletes,
@@ -70,10 +71,15 @@ def field_problems(owner: type, name: str, value: object) -> Iterator[Problem]:
     yield from problems(value)
 
 
-def home_problems(policy: Policy, home_region: str) -> Iterator[Problem]:
-    """Yield what is wrong with a policy in a stack of ``home_region``."""
+def home_problems(
+    policy: Policy, home_region: str, home_account: str | None = None
+) -> Iterator[Problem]:
+    """Yield what is wrong with a policy in a stack of ``home_region``; ``home_account``: its
+    account, if that is known."""
     if not policy.select.regions:
         yield from _copies_in_place(policy, (home_region,))
+    if home_account:
+        yield from _copies_at_home(policy, Place(region=home_region, account=home_account))
 
 
 def _below(step: str | int, found: Iterator[Problem]) -> Iterator[Problem]:
@@ -346,15 +352,39 @@ def _copies_twice(policy: Policy) -> Iterator[Problem]:
             )
 
 
+def _copies_at_home(policy: Policy, home: Place) -> Iterator[Problem]:
+    """Of those that name the account of the stack, which need not be named."""
+    sources = policy.select.places(home)
+    of_sources = [one.region if one.account is None else "" for one in policy.copies]
+    for index, copy in enumerate(policy.copies):
+        if copy.account != home.account:
+            continue
+        place = Place(region=copy.region, account=copy.account)
+        if place in sources and home.account not in policy.select.accounts:
+            yield (
+                ("copies", index),
+                f"is in {place}, where the points themselves are; name another Region, or another "
+                "account",
+            )
+        elif copy.region in of_sources and not policy.select.accounts:
+            yield (
+                ("copies", index),
+                f"is the same place as copies[{of_sources.index(copy.region)}], since "
+                f"{copy.account} is the account of the stack; take one out",
+            )
+
+
 def _copies_in_place(policy: Policy, regions: tuple[str, ...]) -> Iterator[Problem]:
     for index, copy in enumerate(policy.copies):
         there = copy.account is None or copy.account in policy.select.accounts
         if copy.region in regions and there:
             yield (
                 ("copies", index, "region"),
-                (
-                    f"is {copy.region}, where the points themselves are; "
-                    "name another Region, or the account to copy into"
+                f"is {copy.region}, where the points themselves are; name another Region, or "
+                + (
+                    "an account that select.accounts does not name"
+                    if copy.account
+                    else "the account to copy into"
                 ),
             )
 
