@@ -8,7 +8,7 @@ from infra.catalog import Row
 from infra.grants import Places
 from lastgood.domain.names import role_abroad
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Policy, copy_places, source_places
+from lastgood.domain.policy import Policy, copy_places, encrypting_places, source_places
 
 
 def others(policies: Iterable[Policy], home: Place) -> tuple[Place, ...]:
@@ -36,11 +36,14 @@ def with_duties(
         elif here(source) and source.account != to.account:
             shared.add(source.region)
             vaults.add(to.account)
+    encrypting = {one.region for one in encrypting_places(every, home) if here(one)}
+    destinations = {one.region for one in copy_places(every, home) if here(one)}
     return replace(
         places,
         regions=tuple(one.region for one in source_places(every, home) if here(one)),
-        destinations=tuple(one.region for one in copy_places(every, home) if here(one)),
-        copied=tuple(sorted(copied)),
+        destinations=tuple(sorted(destinations | encrypting)),
+        copied=tuple(sorted(copied | encrypting)),
+        encrypting=tuple(sorted(encrypting)),
         foreign=tuple(sorted(foreign)),
         shared=tuple(sorted(shared)),
         vaults=tuple(sorted(vaults)),

@@ -19,9 +19,10 @@ class Places:
 
     ``regions``: those of the account in which sources are, so where EC2 may be called; ``copied``:
     those of sources that are copied within the account, and ``destinations``: those in which copies
-    are to be. ``foreign``: where in other accounts sources are that are copied to this one;
-    ``shared``: the Regions of this one whose sources are copied to others, which are ``vaults``.
-    ``roles``: those of the function in other accounts. ``queue``, ``dead_letters`` and
+    are to be; ``encrypting``, among both: those of sources whose points are encrypted in place.
+    ``foreign``: where in other accounts sources are that are copied to this one; ``shared``: the
+    Regions of this one whose sources are copied to others, which are ``vaults``. ``roles``: those
+    of the function in other accounts. ``queue``, ``dead_letters`` and
     ``log_group`` are the function's own. ``planner`` and ``pruner`` are the functions that plan,
     ``plans`` is a bucket, ``function`` what a schedule invokes, ``rules`` what put messages into
     the queue.
@@ -33,6 +34,7 @@ class Places:
     regions: tuple[str, ...] = ()
     copied: tuple[str, ...] = ()
     destinations: tuple[str, ...] = ()
+    encrypting: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     vaults: tuple[str, ...] = ()
     foreign: tuple[Place, ...] = ()
@@ -213,6 +215,22 @@ def _in_destinations(places: Places) -> Conditions:
 
 def _in_destinations_of_a_point(places: Places) -> Conditions:
     return {**_in_destinations(places), "Null": {f"aws:ResourceTag/{tags.POINT}": "false"}}
+
+
+def _encrypting(places: Places) -> Sequence[str]:
+    return places.encrypting
+
+
+def _in_encrypting_regions_of_an_original_without_hold(places: Places) -> Conditions:
+    bears = {
+        f"aws:ResourceTag/{tags.POINT}": "false",
+        f"aws:ResourceTag/{tags.COPY}": "true",
+        f"aws:ResourceTag/{tags.HOLD}": "true",
+    }
+    return {
+        "StringEquals": {"aws:RequestedRegion": list(places.encrypting)},
+        "Null": bears,
+    }
 
 
 def _in_destinations_with_point(places: Places) -> Conditions:
@@ -425,6 +443,14 @@ COPY_SNAPSHOTS = Grant(
     ),
 )
 
+FIND_COPIES = Grant(
+    name="FIND_COPIES",
+    reason="Finds copies that are not on record, after a ledger was lost",
+    rights=(
+        Right(actions=("ec2:DescribeSnapshots",), on=_all, when=_in_destinations, wide=NO_RESOURCE),
+    ),
+)
+
 ENTER_ACCOUNTS = Grant(
     name="ENTER_ACCOUNTS",
     setting="external_id",
@@ -583,7 +609,12 @@ PLACES = _partition(keys.slots(Place(region="", account=""))["pk"])
 COPIES = _partition(keys.copies_to(Place(region="", account="")))
 
 
-def _items(actions: tuple[str, ...], *partitions: str, index: str = "") -> Right:
+def _items(
+    actions: tuple[str, ...],
+    *partitions: str,
+    index: str = "",
+    where: Callable[[Places], object] = lambda _: True,
+) -> Right:
     """On those of the table's or the index's items whose partition key is like one of these.
 
     A condition for all values holds for none as well: so there has to be one ("Using IAM policy
@@ -595,7 +626,9 @@ def _items(actions: tuple[str, ...], *partitions: str, index: str = "") -> Right
     }
     return Right(
         actions=tuple(f"dynamodb:{action}" for action in actions),
-        on=lambda places: (f"{places.table}/index/{index}" if index else places.table,),
+        on=lambda places: (
+            (f"{places.table}/index/{index}" if index else places.table,) if where(places) else ()
+        ),
         when=lambda _: conditions,
     )
 
@@ -604,6 +637,18 @@ RECORD_RUNS = Grant(
     name="RECORD_RUNS",
     reason="Opens a run in the ledger, and records what was planned in it",
     rights=(_items(("GetItem", "PutItem", "UpdateItem"), RUNS), _LEDGER_KEY),
+)
+
+FORESEE_COPIES = Grant(
+    name="FORESEE_COPIES",
+    reason="Reads, for a dry run, which copies a source has: the next is incremental to the newest",
+    rights=(
+        _items(
+            ("Query",),
+            _partition(keys.copies_of("", Place(region="", account=""))),
+            index=keys.LISTING,
+        ),
+    ),
 )
 
 RECORD_POINTS = Grant(
@@ -689,6 +734,29 @@ RECORD_DELETES = Grant(
         _items(("UpdateItem",), POINTS),
         _LIST_POINTS,
         _LEDGER_KEY,
+    ),
+)
+
+REPLACE_MEMBERS = Grant(
+    name="REPLACE_MEMBERS",
+    reason="Makes an encrypted copy in place the member of a point, unless that is held",
+    rights=(
+        _items(("BatchGetItem",), HOLDS, where=_encrypting),
+        _items(("UpdateItem",), POINTS, where=_encrypting),
+    ),
+)
+
+REMOVE_UNENCRYPTED = Grant(
+    name="REMOVE_UNENCRYPTED",
+    reason="Deletes a snapshot of a point, of which an encrypted copy has taken the place",
+    rights=(
+        Right(
+            actions=("ec2:DeleteSnapshot",),
+            on=lambda places: places.snapshots_in(places.encrypting),
+            when=_in_encrypting_regions_of_an_original_without_hold,
+            wide="which members are not encrypted shows at run time; without the tag of a point, "
+            "or with that of a hold, nothing goes",
+        ),
     ),
 )
 
@@ -996,8 +1064,15 @@ WHERE_SOURCES_ARE = (
     TAKE_SNAPSHOTS,
     REMOVE_SURPLUS,
     SHARE_SNAPSHOTS,
+    REMOVE_UNENCRYPTED,
 )
-WHERE_COPIES_ARE = (COPY_SNAPSHOTS, USE_COPY_KEYS, READ_COPY_KEYS, REMOVE_COPIES)
+WHERE_COPIES_ARE = (
+    FIND_COPIES,
+    COPY_SNAPSHOTS,
+    USE_COPY_KEYS,
+    READ_COPY_KEYS,
+    REMOVE_COPIES,
+)
 WHERE_EITHER_IS = (JUDGE_SNAPSHOTS, HOLD_SNAPSHOTS, DELETE_SNAPSHOTS)
 
 

@@ -1,6 +1,7 @@
 """Copy points to the places that their policies name, as many at a time as there are slots."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -14,8 +15,9 @@ from lastgood.domain.copying import (
     PointCopy,
 )
 from lastgood.domain.mending import GONE_AFTER
-from lastgood.domain.model import MemberState, PointStatus, Tagged
+from lastgood.domain.model import MemberState, Point, PointStatus, Tagged
 from lastgood.domain.place import Place
+from lastgood.domain.policy import Encryption
 from lastgood.errors import (
     AccessDenied,
     AlreadyDone,
@@ -26,6 +28,7 @@ from lastgood.errors import (
     Refused,
     Throttled,
     Unavailable,
+    UnknownPolicy,
 )
 from lastgood.ports import Clock, Compute, Ledger, Policies
 
@@ -38,6 +41,9 @@ than describes lag behind."""
 
 LATE = timedelta(minutes=20)
 """After which a copy whose end nobody told is looked at, each time a sweep asks."""
+
+AVAILABLE = PointStatus.AVAILABLE
+GONE = (PointStatus.EXPIRED, PointStatus.DELETED)
 
 TRIES = 4
 """At one copy, while other messages of it are handled as well."""
@@ -66,8 +72,8 @@ class Copier:
     accounts: frozenset[str]
 
     def queue(self, point_id: str, done: Copied) -> None:
-        """Have an available point copied to each place that its policy names. Said again, it
-        changes nothing.
+        """Have an available point copied to each place that its policy names; one that has to be
+        encrypted first, only in place. Said again, it changes nothing.
 
         Raises:
             UnknownPolicy: it was taken out since.
@@ -75,15 +81,20 @@ class Copier:
         point = self.ledger.point(point_id)
         if point is None or point.status is not PointStatus.AVAILABLE:
             return
-        now = self.clock.now()
-        copies = [
-            copying.queued(point, wanted, now) for wanted in self.policies.get(point.policy).copies
-        ]
         # First all of them, since a place that is full holds up nothing elsewhere.
+        for place in self._open(point):
+            self.fill(place, done)
+
+    def _open(self, point: Point) -> list[Place]:
+        """Where copies of it are on record then. Raises as ``queue`` does."""
+        now, policy = self.clock.now(), self.policies.get(point.policy)
+        if policy.encryption is Encryption.REQUIRED and point.plain:
+            copies = [copying.encrypting(point, now)]
+        else:
+            copies = [copying.queued(point, wanted, now) for wanted in policy.copies]
         for copy in copies:
             self.ledger.open_copy(copy)
-        for copy in copies:
-            self.fill(copy.place, done)
+        return [copy.place for copy in copies]
 
     def fill(self, place: Place, done: Copied) -> None:
         """Give the free slots of the place to what has waited longest.
@@ -114,7 +125,8 @@ class Copier:
             latest[copy.id] = self._ask(claimed, number, done)
 
     def _ask(self, copy: PointCopy, number: int, done: Copied) -> PointCopy:
-        if copy.failures and self._found_before(copy, number, done):
+        # One in place may be there from before its record was lost: its point is rebuilt then.
+        if (copy.failures or copy.in_place) and self._found_before(copy, number, done):
             return self._known(copy)
         try:
             snapshot = self._begin(copy, number)
@@ -177,7 +189,12 @@ class Copier:
         if found is None:
             raise AlreadyDone(f"{member.of} is gone")
         return tags.of_copy(
-            found.tags, operation=copy.operation(number), copy_of=member.of, volume=member.volume
+            found.tags,
+            operation=copy.operation(number),
+            copy_of=member.of,
+            volume=member.volume,
+            region=copy.source.region,
+            account=copy.source.account,
         )
 
     def _give_back(self, copy: PointCopy, number: int) -> None:
@@ -222,6 +239,109 @@ class Copier:
                 continue
             return
         raise Conflict(f"{copy.id} is changed again and again")
+
+    def _merge(self, copy: PointCopy, done: Copied) -> None:
+        """Of a copy in place that is available: make its snapshots members of the point, and delete
+        what they are copies of. Whoever is killed in between left it open, and it is done anew::
+
+            copy in place    members of the point    snapshots             copies elsewhere
+            available        old                     old, new              none
+            available        new                     old, new              none
+            available        new                     old, new              queued
+            available        new                     new                   queued
+            merged           new                     new                   queued
+
+        The members are there and complete at every step, whoever reads them. Of a point that went
+        meanwhile, both go. What may not be deleted is tried again later, and later each time; and
+        nothing is deleted of which EC2 does not show the encrypted copy.
+        """
+        now = self.clock.now()
+        if not copy.unmerged or (copy.not_before and now < copy.not_before):
+            return
+        point = self.ledger.point(copy.point)
+        if point is None or point.status not in (AVAILABLE, *GONE):
+            return
+        queued: list[Place] = []
+        try:
+            after = self._merged(point, copy, queued)
+        except Conflict:
+            # It is going, or another message is at it.
+            return
+        except Refused as error:
+            after = copying.unfinished(copy, str(error), now)
+        # If another message was at it, it did the same.
+        with suppress(Conflict):
+            self.ledger.change_copy(copy, after)
+        for place in queued:
+            self.fill(place, done)
+
+    def _merged(self, point: Point, copy: PointCopy, queued: list[Place]) -> PointCopy:
+        """The copy as it is after that. ``queued`` gets the places elsewhere."""
+        now = self.clock.now()
+        if point.status is not AVAILABLE:
+            left = self._clear(point, copy)
+            return copying.unfinished(copy, left, now) if left else copying.deleted(copy, now)
+        members = copying.exchanged(point, copy)
+        if lost := self._lost(copy):
+            again = copying.unfinished(copy, f"{lost} is not there any more", now)
+            return again if members == point.members else copying.begun_anew(again)
+        if members != point.members:
+            point = self.ledger.exchange(point, members, now)
+        with suppress(UnknownPolicy):
+            queued += self._open(point)
+        left = self._clear(point, copy)
+        return copying.unfinished(copy, left, now) if left else copying.merged(copy, now)
+
+    def _clear(self, point: Point, copy: PointCopy) -> str | None:
+        """Delete, of what a copy in place is made of and of what it made, all that the point has
+        not; or why not all of it."""
+        own: tuple[str, ...] = ()
+        if point.status is AVAILABLE:
+            own = point.snapshots
+            others = (one for one in self.ledger.copies(point.id) if one.id != copy.id)
+            read = {
+                member.of
+                for one in others
+                if not one.status.settled
+                for member in one.members
+                if not member.ended
+            }
+            if still := read.intersection(member.of for member in copy.members):
+                return f"{', '.join(sorted(still))} is copied elsewhere still"
+            if hold := point.hold or self.ledger.source_holds([point.source.id]).get(
+                point.source.id
+            ):
+                return f"what was not encrypted stays: it is {hold}"
+        pairs = [one for member in copy.members for one in (member.of, member.snapshot)]
+        refused = [self._delete(copy.place, one) for one in pairs if one and one not in own]
+        return "; ".join(filter(None, refused)) or None
+
+    def _lost(self, copy: PointCopy) -> str | None:
+        """What a copy in place made and EC2 does not show as complete and encrypted."""
+        operations = [copy.operation(number) for number in range(len(copy.members))]
+        found = {
+            one.member.snapshot
+            for some in self.at(copy.place).copies_made(operations).values()
+            for one in some
+            if one.member.state is MemberState.COMPLETED and one.member.encrypted
+        }
+        lost = [one.snapshot for one in copy.members if one.snapshot not in found]
+        return ", ".join(filter(None, lost)) or None
+
+    def _delete(self, place: Place, snapshot: str) -> str | None:
+        """Why not, if something holds it."""
+        compute = self.at(place)
+        found = compute.snapshot(snapshot)
+        # What is gone has no tags, by which our right to delete it is judged.
+        if found is None:
+            return None
+        if tags.HOLD in found.tags:
+            return f"{snapshot} bears the tag {tags.HOLD}={found.tags[tags.HOLD]}"
+        try:
+            compute.delete_snapshot(snapshot)
+        except Refused as error:
+            return str(error)
+        return None
 
     def settle(self, event: CopyEnded, done: Copied) -> None:
         """Note how a copy ended, as EC2 shows it, and start the next; none of ours is passed over.
@@ -286,8 +406,11 @@ class Copier:
         due = list(self.ledger.due(place))
         refused = []
         for copy in due:
+            if self.clock.left() < RESERVE:
+                break
             try:
                 self._unshare(copy)
+                self._merge(copy, done)
             except Refused as error:
                 refused.append(error)
         unsure = [
@@ -363,6 +486,7 @@ class Copier:
         for before in self._read_again(copy):
             if before.status.settled or before.members[number].ended:
                 self._unshare(before)
+                self._merge(before, done)
                 return before
             after = copying.ended(before, number, news, self.clock.now())
             if after.status is CopyStatus.FAILED:
@@ -378,6 +502,7 @@ class Copier:
             elif after.failures > before.failures:
                 done.failed.append(after)
             self._unshare(after)
+            self._merge(after, done)
             return after
         raise Conflict(f"{copy.id} is changed again and again")
 

@@ -1,11 +1,13 @@
 """Select the sources of a policy, open the run, and ask for a point of each."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from lastgood.domain import names
+from lastgood.domain.copying import place_of
+from lastgood.domain.lineage import NextCopy, next_copy
 from lastgood.domain.model import Cursor, LeftOut, Planned, Run
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, ResourceKind
@@ -54,12 +56,16 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedPoint:
+    """``next_copies``, of a dry run only: whether its copies will be incremental or full, and why,
+    by what is on record."""
+
     point: str
     source: str
     region: str
     method: str
     volumes: tuple[str, ...]
     notes: tuple[str, ...]
+    next_copies: tuple[NextCopy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +97,7 @@ class _Tally:
 
     points: int = 0
     left_out_count: int = 0
-    named: list[PlannedPoint] = field(default_factory=list)
+    named: list[TakeRequest] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
 
@@ -113,16 +119,7 @@ class _Tally:
     def take(self, request: TakeRequest) -> None:
         self.points += 1
         if len(self.named) < MOST_NAMED:
-            self.named.append(
-                PlannedPoint(
-                    point=request.point,
-                    source=request.source.id,
-                    region=request.source.region,
-                    method=request.method.value,
-                    volumes=tuple(volume.id for volume in request.volumes),
-                    notes=request.notes,
-                )
-            )
+            self.named.append(request)
 
     def leave(self, left: LeftOut) -> None:
         self.left_out_count += 1
@@ -184,12 +181,34 @@ class Planner:
             run=run.id,
             point_count=tally.points,
             left_out_count=tally.left_out_count,
-            points=tuple(tally.named),
+            points=tuple(
+                self._shown(one, policy if request.dry_run else None) for one in tally.named
+            ),
             left_out=tuple(tally.left_out),
             problems=_lines(failed),
             carried_over=waiting,
             left_out_kinds=dict(tally.kinds),
         )
+
+    def _shown(self, request: TakeRequest, foreseen: Policy | None) -> PlannedPoint:
+        """``foreseen``: whose copies to tell of."""
+        return PlannedPoint(
+            point=request.point,
+            source=request.source.id,
+            region=request.source.region,
+            method=request.method.value,
+            volumes=tuple(volume.id for volume in request.volumes),
+            notes=request.notes,
+            next_copies=tuple(self._next_copies(request, foreseen)) if foreseen else (),
+        )
+
+    def _next_copies(self, request: TakeRequest, policy: Policy) -> Iterator[NextCopy]:
+        volumes = {one.id: one.size_gib for one in request.volumes}
+        for wanted in policy.copies:
+            place = place_of(wanted, request.source.account)
+            every = self.ledger.copies_of(request.source.id, place)
+            copies = [one for one in every if one.policy == policy.name]
+            yield next_copy(place, wanted.kms_key, volumes, copies)
 
     def _places(self, policy: Policy) -> dict[str, Place]:
         """By name."""

@@ -11,7 +11,7 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, copy_places, source_places
 from lastgood.domain.prune_plan import Fate, PointPlan, SourcePlan
 from lastgood.domain.retention import PointFacts
-from lastgood.domain.tags import COPY, POINT
+from lastgood.domain.tags import COPY, POINT, in_place
 from lastgood.errors import AccessDenied, UnknownPolicy, UnknownTarget
 from lastgood.judging import Judging
 from lastgood.ports import Clock, Ledger, Policies
@@ -96,7 +96,7 @@ class Explaining:
         if place:
             return []
         return [
-            f"Its copy in {one.place} is {one.status}"
+            f"Its {'encrypted copy' if one.in_place else 'copy'} in {one.place} is {one.status}"
             f"{f' ({one.cause})' if one.cause else ''}: "
             f"{', '.join(member.snapshot or '-' for member in one.members)}"
             for one in self.ledger.copies(point.id)
@@ -115,7 +115,7 @@ class Explaining:
         deployed = [one.policy for one in self.policies.all()]
         for place in source_places(deployed, self.series.home):
             found = self._shown(place, snapshot)
-            if found and COPY not in found.tags:
+            if found and (COPY not in found.tags or in_place(found.tags)):
                 point = self.ledger.point(_tag_of(found, snapshot, place.region))
                 return self._known(point, snapshot), None
         for place in copy_places(deployed, self.series.home):

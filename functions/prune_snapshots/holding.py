@@ -91,6 +91,8 @@ class Holding:
             found[one.source.place] += one.snapshots
             for copy in self.ledger.copies(one.id):
                 found[copy.place] += as_point(copy).snapshots
+                if copy.unmerged:
+                    found[copy.place] += [member.of for member in copy.members]
         for where, snapshots in found.items():
             if snapshots:
                 yield self.at(where), snapshots

@@ -1,9 +1,11 @@
-"""Points that are not on record, written anew from the tags of their snapshots."""
+"""Points and copies that are not on record, written anew from the tags of their snapshots."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from lastgood.domain import mending, tags
+from lastgood.domain.model import Tagged
 from lastgood.domain.place import Place
 from lastgood.ports import Compute, Ledger, Patience
 from sweep.progress import Progress
@@ -46,6 +48,23 @@ class Rebuilding:
             if point and self.ledger.rebuild(point):
                 progress.done["rebuilt"] += 1
         return complete
+
+    def rebuild_copies(self, place: Place, progress: Progress) -> None:
+        """Of points that may be gone. One that is not whole is left alone: its point, if it is
+        there still, is copied anew."""
+        found: dict[str, list[Tagged]] = defaultdict(list)
+        for page in self.at(place).own_snapshots():
+            if progress.out_of_time():
+                return
+            for one in page.items:
+                if tags.COPY in one.tags and not tags.in_place(one.tags):
+                    found[one.tags[tags.COPY].partition("/")[0]].append(one)
+        points = (some[0].tags.get(tags.POINT, "") for some in found.values())
+        for missing in found.keys() - self.ledger.known_copies(points, place):
+            newest = max(one.member.started_at for one in found[missing])
+            copy = mending.rebuilt_copy(found[missing], place, progress.now)
+            if copy and progress.now - newest >= self.patience.lag and self.ledger.open_copy(copy):
+                progress.done["rebuilt"] += 1
 
     def _count(self, run: str, ids: set[str], progress: Progress) -> None:
         for id_ in ids:

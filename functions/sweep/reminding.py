@@ -7,13 +7,14 @@ from itertools import takewhile
 
 from lastgood.domain.copying import place_of
 from lastgood.domain.model import Point, PointStatus, Source
-from lastgood.domain.policy import Policy
+from lastgood.domain.place import Place
+from lastgood.domain.policy import Encryption, Policy
 from lastgood.ports import Bus, Ledger
 from sweep.progress import Progress
 
 WINDOW = timedelta(hours=48)
 """How old a slot may be: two sweeps of those that come daily look at it. Those of before the policy
-named the place are none that it asks for."""
+named the place are none that it asks for. But it asks for all to be encrypted, if for any."""
 
 HEARD = timedelta(hours=1)
 """By when a copy that waits for a slot, too, is on record."""
@@ -25,9 +26,9 @@ class Reminding:
     bus: Bus
 
     def remind(self, policy: Policy, progress: Progress) -> None:
-        """Announce again each point of the last days that is to be copied, and of which a copy is
-        not on record."""
-        if not policy.copies:
+        """Announce again each point of the last days that is to be copied, and of any age that is
+        to be encrypted, of which a copy is not on record."""
+        if not policy.copies and policy.encryption is not Encryption.REQUIRED:
             return
         for record in self.ledger.sources(policy.name):
             if progress.out_of_time():
@@ -38,14 +39,18 @@ class Reminding:
 
     def _unheard(self, policy: Policy, source: Source, progress: Progress) -> Iterator[Point]:
         since = progress.now - WINDOW
-        recent = takewhile(lambda one: one.slot > since, self.ledger.points(source.id))
+        required = policy.encryption is Encryption.REQUIRED
+        every = self.ledger.points(source.id)
         ready = [
             one
-            for one in recent
+            for one in (every if required else takewhile(lambda one: one.slot > since, every))
             if one.policy == policy.name
             and one.status is PointStatus.AVAILABLE
             and progress.now - (one.settled_at or one.slot) > HEARD
         ]
+        plain = [one for one in ready if required and one.plain]
+        yield from self._unencrypted(plain)
+        ready = [one for one in ready if one not in plain and one.slot > since]
         if not ready:
             return
         begun = [
@@ -58,3 +63,11 @@ class Reminding:
         for point in ready:
             if not all(point.id in some for some in begun):
                 yield point
+
+    def _unencrypted(self, points: list[Point]) -> Iterator[Point]:
+        """Of one source, those of which no encrypted copy is on record."""
+        if points:
+            of = points[0].source
+            place = Place(region=of.region, account=of.account)
+            begun = {one.point for one in self.ledger.copies_of(of.id, place)}
+            yield from (one for one in points if one.id not in begun)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from lastgood.domain.place import Place
-from lastgood.domain.policy import copy_places, source_places
+from lastgood.domain.policy import copy_places, encrypting_places, source_places
 from lastgood.errors import LastgoodError
 from lastgood.ports import (
     Bus,
@@ -41,9 +41,9 @@ class SweepReport:
     ``in_flight``: points that are creating or pending. ``settled``: those whose events were lost.
     ``stuck``: those that no worker will come back to: ``retaken``, ``adopted`` with the snapshots
     that were there, ``given_up``, or waiting. ``surplus_removed``: snapshots that were made twice.
-    ``rebuilt``: points that were not on record. ``reminded``: points that were announced again,
-    since nobody had begun a copy of them. ``caught_up``: slots by policy that nobody had
-    started, or whose plan broke off. ``asked_again``: runs whose requests went unheard.
+    ``rebuilt``: points and copies that were not on record. ``reminded``: points that were
+    announced again, since nobody had begun a copy of them. ``caught_up``: slots by policy that
+    nobody had started, or whose plan broke off. ``asked_again``: runs whose requests went unheard.
     ``past_rpo``: sources by policy, of those policies that have an rpo. ``told``: notices.
     ``problems``: a line for what could not be done. ``cut_short``: the next sweep goes on.
     """
@@ -102,6 +102,9 @@ class Sweeper:
             for place in places:
                 with progress.trying(f"rebuild what is in {place.name(self.account)}"):
                     rebuilding.rebuild(place, progress)
+            for place in copy_places((one.policy for one in deployed), home):
+                with progress.trying(f"rebuild the copies in {place.name(self.account)}"):
+                    rebuilding.rebuild_copies(place, progress)
         telling = Telling(self.ledger, self.notices)
         catching_up = CatchingUp(self.ledger, self.planners, telling, rebuilding)
         for one in deployed:
@@ -122,7 +125,9 @@ class Sweeper:
             with progress.trying(f"look for copies of {one.policy.name} that were not begun"):
                 Reminding(self.ledger, self.bus).remind(one.policy, progress)
         with progress.trying("look after copies"):
-            self.copies.send(copy_places((one.policy for one in deployed), home))
+            policies = [one.policy for one in deployed]
+            wanted = {*copy_places(policies, home), *encrypting_places(policies, home)}
+            self.copies.send(sorted(wanted))
         for one in deployed:
             if progress.out_of_time():
                 break

@@ -19,6 +19,7 @@ from lastgood.domain.copying import (
     ended,
     expired,
     given_back,
+    merged,
 )
 from lastgood.domain.ended import Ended
 from lastgood.domain.manifest import LaunchAttributes
@@ -1242,3 +1243,93 @@ def test_since_when_a_policy_has_copies_in_a_place_is_remembered_until_a_break(l
     assert ledger.copying_since("other", [], days[4]) == {}
     assert ledger.copied_places("web") == {AWAY, north}
     assert ledger.noted_policies() == set()
+
+
+# members that are exchanged
+
+THERE = Place(region=SOURCE.region, account=SOURCE.account)
+
+
+def encrypted(point, number=1):
+    members = list(point.members)
+    members[number] = replace(members[number], snapshot="snap-0", encrypted=True)
+    return tuple(members)
+
+
+@pytest.mark.parametrize("method", [Method.SET, Method.ONE_BY_ONE])
+def test_members_of_an_available_point_are_exchanged_and_it_is_found_by_them(ledger, method):
+    point = a_rebuilt_point(method=method)
+    ledger.rebuild(point)
+
+    changed = ledger.exchange(point, encrypted(point), LATER)
+
+    assert changed == ledger.point(point.id)
+    assert changed.members == encrypted(point)
+    assert [one.members for one in ledger.points(SOURCE.id)] == [changed.members]
+    assert changed.history[-1] == Change(
+        at=LATER,
+        status=PointStatus.AVAILABLE,
+        reason=f"encrypted in place: snap-0 for {point.snapshots[1]}",
+    )
+    assert replace(changed, members=point.members, history=point.history) == point
+    assert ledger.point_of("snap-0") == changed
+
+
+def test_exchanging_members_again_changes_nothing(ledger):
+    point = a_rebuilt_point()
+    ledger.rebuild(point)
+    ledger.exchange(point, encrypted(point), LATER)
+
+    again = ledger.exchange(point, encrypted(point), LATER + minutes(1))
+
+    assert again.history[-1].at == LATER
+
+
+@pytest.mark.parametrize("deleted_too", [False, True])
+def test_members_of_a_point_that_goes_are_not_exchanged(ledger, deleted_too):
+    point = a_rebuilt_point()
+    ledger.rebuild(point)
+    ledger.expire(point, LATER, "freed")
+    if deleted_too:
+        ledger.deleted(point.id, LATER)
+
+    with pytest.raises(Conflict):
+        ledger.exchange(point, encrypted(point), LATER)
+
+    assert ledger.point(point.id).snapshots == point.snapshots
+
+
+def test_other_members_than_were_read_are_not_exchanged(ledger):
+    point = a_rebuilt_point()
+    ledger.rebuild(point)
+    ledger.exchange(point, encrypted(point, 1), LATER)
+    other = tuple(replace(one, snapshot=f"{one.snapshot}-other") for one in point.members)
+
+    with pytest.raises(Conflict):
+        ledger.exchange(point, other, LATER)
+    with pytest.raises(Conflict):
+        ledger.exchange(replace(point, id="pt-none"), other, LATER)
+
+    assert ledger.point(point.id).members == encrypted(point, 1)
+
+
+def test_what_expires_after_an_exchange_goes_with_the_members_it_has_then(ledger):
+    point = a_rebuilt_point()
+    ledger.rebuild(point)
+    ledger.exchange(point, encrypted(point), LATER)
+
+    assert ledger.expire(point, LATER, "freed").members == encrypted(point)
+
+
+def test_a_copy_in_place_is_due_until_it_is_merged_and_is_listed_no_more(ledger):
+    copy = a_copy(place=THERE)
+    ledger.open_copy(copy)
+    whole = ended(copy, 0, MemberEnded(snapshot="snap-9", state=MemberState.COMPLETED), T0)
+    whole = ledger.change_copy(copy, whole)
+
+    assert list(ledger.due(THERE)) == [whole]
+    ledger.change_copy(whole, merged(whole, LATER))
+
+    assert list(ledger.due(THERE)) == []
+    assert list(ledger.copies_of(SOURCE.id, THERE)) == []
+    assert ledger.copy(copy.point, THERE).status is CopyStatus.MERGED

@@ -384,6 +384,7 @@ def taken_once_more(ec2: Any, source: str, other: str) -> None:
 
 def asked_in_vain(lastgood: Installation) -> None:
     lastgood.plan("no-such-policy")
+    lastgood.plan("data-volumes", dry_run=True)
     lastgood.invoke("plan_snapshots", {"policy": "no-such-policy"}, InvocationType="Event")
     lastgood.invoke("sweep", {"rebuild": "perhaps"}, InvocationType="Event")
     for function in ("create_snapshots", "record_snapshot"):

@@ -9,7 +9,7 @@ import pytest
 from infra import grants
 from infra.catalog import CATALOG, Row
 from infra.grants import Grant, Places
-from tests.infra.conftest import ACCOUNT, AWAY, HOME, VAULT, Synthesised
+from tests.infra.conftest import ACCOUNT, AWAY, HOME, VAULT, Synthesised, synthesise
 
 READS = ("BatchGet", "Describe", "Get", "List", "Query")
 """Verbs of actions that change nothing. All others do."""
@@ -227,6 +227,75 @@ def test_only_snapshots_of_points_are_copied_and_only_copies_are_deleted_by_who_
     }
 
 
+REQUIRED = f"""
+policies:
+  required:
+    select: {{resource: volume, tags: {{backup: [volume]}}, regions: [{HOME}, {AWAY}]}}
+    retention: {{keep_last: 3}}
+    encryption: required
+  copied:
+    select: {{resource: volume, tags: {{backup: [copied]}}, regions: [{HOME}]}}
+    retention: {{keep_last: 3}}
+    copies: [{{region: eu-central-1}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def required(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """Points in two Regions have to be encrypted, those of another policy are copied to a third."""
+    folder = tmp_path_factory.mktemp("required")
+    (folder / "policies.yaml").write_text(REQUIRED)
+    return synthesise(folder / "out", folder / "policies.yaml")
+
+
+def test_originals_are_deleted_by_who_copies_only_where_they_have_to_be_encrypted(
+    bundle: Synthesised, required: Synthesised
+) -> None:
+    originals = [
+        one
+        for one in required.granted(ROW["copy_snapshots"])
+        if one.get("Condition", {}).get("Null", {}).get("aws:ResourceTag/lastgood:copy") == "true"
+    ]
+
+    (statement,) = originals
+    assert statement["Action"] == "ec2:DeleteSnapshot"
+    assert statement["Resource"] == [f"arn:aws:ec2:{one}::snapshot/*" for one in (AWAY, HOME)]
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:RequestedRegion": [AWAY, HOME]},
+        "Null": {
+            "aws:ResourceTag/lastgood:point": "false",
+            "aws:ResourceTag/lastgood:copy": "true",
+            "aws:ResourceTag/lastgood:hold": "true",
+        },
+    }
+    assert "ReplaceMembers" not in json.dumps(bundle.granted(ROW["copy_snapshots"]))
+
+
+def test_where_points_have_to_be_encrypted_they_may_be_copied_and_exchanged(
+    required: Synthesised,
+) -> None:
+    granted = required.granted(ROW["copy_snapshots"])
+    copied_to = {
+        tuple(listed(one["Condition"]["StringEquals"]["aws:RequestedRegion"]))
+        for one in granted
+        if "ec2:CopySnapshot" in listed(one["Action"])
+    }
+    replacing = {
+        str(one["Action"]): one["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+        for one in granted
+        if one["Sid"].startswith("ReplaceMembers") and "dynamodb" in one["Action"]
+    }
+
+    assert copied_to == {("eu-central-1", AWAY, HOME)}
+    assert replacing == {"dynamodb:BatchGetItem": ["HOLD#*"], "dynamodb:UpdateItem": ["POINT#*"]}
+
+
+def test_what_is_encrypted_in_place_makes_no_destination(required: Synthesised) -> None:
+    """Which would have a key, and a replica of the ledger."""
+    assert required.resources("AWS::KMS::Key", f"Lastgood-{AWAY}") == {}
+    assert required.resources("AWS::KMS::Key", "Lastgood-eu-central-1") != {}
+
+
 @pytest.mark.parametrize("name", ["sweep", "delete_snapshots"])
 def test_a_snapshot_is_deleted_only_if_it_has_the_tag_of_a_point_and_none_of_a_hold(
     name: str, bundle: Synthesised
@@ -265,6 +334,7 @@ LEDGER = {
         "GetItem": {"RUN#*"},
         "PutItem": {"RUN#*"},
         "UpdateItem": {"RUN#*"},
+        "Query listing": {"COPIESOF#*"},
     },
     "create_snapshots": {
         "GetItem": {"POINT#*", "LAUNCH#*"},
@@ -613,6 +683,7 @@ def test_a_grant_says_why_and_why_its_patterns_are_patterns(name: str) -> None:
         regions=(HOME,),
         copied=(HOME,),
         destinations=("eu-north-1",),
+        encrypting=(HOME,),
         pruner="pruner",
         plans="bucket",
         topic="topic",

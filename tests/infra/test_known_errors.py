@@ -15,6 +15,14 @@ BY_AWS_FOR_US = {
     "ec2:DescribeInstanceAttribute",
     "ec2:DescribeInstanceCreditSpecifications",
     "ec2:DescribeSpotInstanceRequests",
+    # DynamoDB, SQS, SNS, S3 and EC2, with keys
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
 }
 OPERATIONS = {"lambda:InvokeFunction": "lambda:Invoke"}
 """Where the action of IAM has another name than the operation."""

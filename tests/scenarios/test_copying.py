@@ -1,6 +1,7 @@
 """Points are copied to another Region: by slots, in order, whole or not at all."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache, partial
@@ -11,7 +12,7 @@ import pytest
 from copy_snapshots.usecase import UNHEARD, Copied, Copier
 from lastgood.aws.bus import copy_event
 from lastgood.aws.compute import Ec2Compute
-from lastgood.domain import tags
+from lastgood.domain import mending, pruning, tags
 from lastgood.domain.copying import (
     QUOTA_FOR,
     SHRUNK_FOR,
@@ -20,15 +21,20 @@ from lastgood.domain.copying import (
     CopyStatus,
     place_of,
 )
-from lastgood.domain.model import Point
+from lastgood.domain.model import Hold, Point
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Copy
+from lastgood.domain.policy import Copy, Encryption
 from lastgood.errors import AccessDenied, LimitReached, NotSettledYet, Throttled, Unavailable
 from lastgood.ledger.dynamo import DynamoLedger
+from lastgood.ports import Patience
 from lastgood.runtime import copy_work
+from lastgood.series import Originals
+from sweep.progress import Progress
+from sweep.rebuilding import Rebuilding
 from tests.cloud.ec2 import Outcome
-from tests.cloud.faults import LOST_REPLY, AwsError
+from tests.cloud.faults import KILL, LOST_REPLY, AwsError
 from tests.cloud.in_process import InProcessCloud, in_process_cloud
+from tests.cloud.killed import Killed
 from tests.support import table
 from tests.support.fakes import FakePolicies
 from tests.support.fleet import disk, launch
@@ -548,3 +554,348 @@ def test_what_cannot_be_unshared_holds_up_no_other_and_is_loud(abroad):
     abroad.days()
     assert [abroad.status(one) for one in (first, second)] == [CopyStatus.AVAILABLE] * 2
     assert abroad.shared() == {}
+
+
+# encryption in place
+
+HERE = Place(region=HOME, account=ACCOUNT)
+REQUIRED = Encryption.REQUIRED
+
+
+@pytest.fixture
+def plain(site):
+    """What is not encrypted has to be, before it is copied elsewhere."""
+    site.policies.known["web-daily"] = a_policy(encryption=REQUIRED, copies=(Copy(region=AWAY),))
+    return site
+
+
+def half_plain(site, days=1):
+    """The point of one encrypted volume, and one that is not."""
+    return site.point(launch(site.home, "web", disk("/dev/sdf", Encrypted=True)), days)
+
+
+def known(site, point):
+    found = site.ledger.point(point.id)
+    assert found is not None
+    return found
+
+
+def at_home(site):
+    """Our snapshots there, and whether they are encrypted."""
+    found = site.home.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    return {one["SnapshotId"]: one["Encrypted"] for one in found}
+
+
+def passes(site, hours=1):
+    for _ in range(hours):
+        site.cloud.clock.advance(HOUR)
+        site.hear()
+        for place in (HERE, PLACE):
+            site.done(site.copier.look_after, place)
+
+
+def test_an_unencrypted_member_is_made_good_in_place_and_then_the_point_is_copied_elsewhere(plain):
+    point = half_plain(plain)
+    plain.queue(point)
+    assert [one.place for one in plain.ledger.copies(point.id)] == [HERE]
+    assert len(plain.ledger.slots(HERE).taken) == 1
+    assert known(plain, point) == point
+
+    passes(plain)
+
+    good = known(plain, point)
+    (old,) = point.plain
+    assert (good.status, good.plain) == (point.status, ())
+    assert [replace(one, snapshot="", encrypted=True) for one in good.members] == [
+        replace(one, snapshot="", encrypted=True) for one in point.members
+    ]
+    assert at_home(plain) == dict.fromkeys(good.snapshots, True)
+    assert old.snapshot not in good.snapshots
+    assert good.history[-1].reason.endswith(f" for {old.snapshot}")
+    in_place, elsewhere = (plain.ledger.copy(point.id, one) for one in (HERE, PLACE))
+    assert (in_place.status, in_place.open) == (CopyStatus.MERGED, False)
+    assert {one.of for one in elsewhere.members} == set(good.snapshots)
+    passes(plain)
+    assert plain.status(point) is CopyStatus.AVAILABLE
+    assert {one["Encrypted"] for one in plain.copies()} == {True}
+    assert {tag_values(one)[tags.VOLUME] for one in plain.copies()} == {
+        one.volume for one in point.members
+    }
+    assert plain.ledger.point_of(min(good.snapshots)) == good
+
+
+def test_a_point_that_is_encrypted_is_not_copied_in_place(plain):
+    point = plain.point(launch(plain.home, "web", root={"Encrypted": True}))
+
+    plain.queue(point)
+
+    assert [one.place for one in plain.ledger.copies(point.id)] == [PLACE]
+
+
+def test_without_news_a_sweep_makes_a_point_good(plain):
+    point = half_plain(plain)
+    plain.queue(point)
+    plain.cloud.clock.advance(HOUR)
+    plain.cloud.events.clear()
+
+    plain.done(plain.copier.look_after, HERE)
+
+    assert known(plain, point).plain == ()
+    assert plain.status(point) is CopyStatus.COPYING
+
+
+CALLS = 25
+"""That follow the news that the copy in place is complete, to the first elsewhere."""
+
+
+@pytest.mark.parametrize("number", range(CALLS + 1))
+def test_who_is_killed_anywhere_leaves_a_point_that_is_whole_and_is_made_good_later(plain, number):
+    point = half_plain(plain)
+    plain.queue(point)
+    plain.cloud.clock.advance(HOUR)
+    (event,) = [one for one in plain.cloud.events if one["detail"]["event"] == "copySnapshot"]
+    plain.cloud.events.clear()
+    plain.cloud.faults.spoil("*", KILL, after=number)
+    with suppress(Killed), plain.cloud.running("copy_snapshots"):
+        plain.done(plain.copier.settle, copy_event(event))
+        assert number == CALLS
+    plain.cloud.faults.clear()
+
+    assert set(known(plain, point).snapshots) <= at_home(plain).keys()
+    passes(plain, 3)
+
+    assert known(plain, point).plain == ()
+    assert at_home(plain) == dict.fromkeys(known(plain, point).snapshots, True)
+    assert plain.status(point) is CopyStatus.AVAILABLE
+    assert plain.ledger.copy(point.id, HERE).status is CopyStatus.MERGED
+    assert plain.ledger.slots(HERE).taken == frozenset()
+    assert list(plain.ledger.due(HERE)) == list(plain.ledger.due(PLACE)) == []
+
+
+def test_news_that_come_again_change_nothing(plain):
+    point = half_plain(plain)
+    plain.queue(point)
+    plain.cloud.clock.advance(HOUR)
+    (event,) = [one for one in plain.cloud.events if one["detail"]["event"] == "copySnapshot"]
+    for _ in range(2):
+        plain.done(plain.copier.settle, copy_event(event))
+        plain.queue(point)
+
+    assert known(plain, point).plain == ()
+    assert len(plain.copies()) == 2
+    assert len([one for one in known(plain, point).history if "in place" in one.reason]) == 1
+
+
+def test_a_member_that_an_image_uses_stays_until_it_does_not_and_the_point_is_good(plain):
+    point = half_plain(plain)
+    (old,) = point.plain
+    mapping = [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": old.snapshot}}]
+    image = plain.home.register_image(
+        Name="made of it", RootDeviceName="/dev/xvda", BlockDeviceMappings=mapping
+    )["ImageId"]
+    plain.queue(point)
+    passes(plain, 3)
+
+    assert known(plain, point).plain == ()
+    assert plain.status(point) is CopyStatus.AVAILABLE
+    assert at_home(plain)[old.snapshot] is False
+    in_place = plain.ledger.copy(point.id, HERE)
+    assert (in_place.status, in_place.open) == (CopyStatus.AVAILABLE, True)
+    assert image in in_place.cause
+    plain.home.deregister_image(ImageId=image)
+    passes(plain, 12)
+
+    assert old.snapshot not in at_home(plain)
+    assert plain.ledger.copy(point.id, HERE).status is CopyStatus.MERGED
+
+
+def test_one_in_place_that_is_gone_before_the_point_has_it_is_made_again(plain):
+    point = half_plain(plain)
+    plain.queue(point)
+    plain.cloud.clock.advance(HOUR)
+    (event,) = [one for one in plain.cloud.events if one["detail"]["event"] == "copySnapshot"]
+    plain.cloud.events.clear()
+    plain.cloud.faults.spoil("dynamodb.TransactWriteItems", KILL)
+    with suppress(Killed), plain.cloud.running("copy_snapshots"):
+        plain.done(plain.copier.settle, copy_event(event))
+    plain.cloud.faults.clear()
+    assert plain.ledger.copy(point.id, HERE).unmerged
+    plain.home.delete_snapshot(SnapshotId=event["detail"]["snapshot_id"].rpartition("/")[2])
+
+    plain.done(plain.copier.look_after, HERE)
+
+    assert known(plain, point) == point
+    assert set(at_home(plain)) == set(point.snapshots)
+    passes(plain, 3)
+    assert known(plain, point).plain == ()
+    assert at_home(plain) == dict.fromkeys(known(plain, point).snapshots, True)
+
+
+def test_what_is_not_encrypted_stays_if_its_encrypted_copy_was_deleted_meanwhile(plain):
+    point = half_plain(plain)
+    (old,) = point.plain
+    plain.ledger.hold(point.id, HOLD)
+    plain.queue(point)
+    passes(plain, 3)
+    (new,) = set(known(plain, point).snapshots) - set(point.snapshots)
+    plain.home.delete_snapshot(SnapshotId=new)
+    plain.ledger.release_hold(point.id)
+    passes(plain, 12)
+
+    assert old.snapshot in at_home(plain)
+    assert plain.ledger.copy(point.id, HERE).cause == f"{new} is not there any more"
+
+
+HOLD = Hold(by="anna", why="audit", at=SLOT)
+
+
+@pytest.mark.parametrize("held", ["point", "source", "tag"])
+def test_a_held_member_stays_until_it_is_released(plain, held):
+    point = half_plain(plain)
+    (old,) = point.plain
+    if held == "point":
+        plain.ledger.hold(point.id, HOLD)
+    elif held == "source":
+        plain.ledger.hold_source(point.source.id, HOLD)
+    else:
+        tag = [{"Key": tags.HOLD, "Value": "anna: audit"}]
+        plain.home.create_tags(Resources=[old.snapshot], Tags=tag)
+    plain.queue(point)
+    passes(plain, 3)
+
+    assert known(plain, point).plain == ()
+    assert old.snapshot in at_home(plain)
+    assert "audit" in plain.ledger.copy(point.id, HERE).cause
+    plain.ledger.release_hold(point.id)
+    plain.ledger.release_source(point.source.id)
+    plain.home.delete_tags(Resources=[old.snapshot], Tags=[{"Key": tags.HOLD}])
+    passes(plain, 12)
+
+    assert old.snapshot not in at_home(plain)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_of_a_point_that_went_meanwhile_nothing_stays(plain, deleted):
+    point = half_plain(plain)
+    plain.queue(point)
+    plain.ledger.expire(point, SLOT, "a person wants it")
+    if deleted:
+        plain.cloud.clock.advance(HOUR)
+        plain.home.delete_snapshot(SnapshotId=point.plain[0].snapshot)
+        plain.ledger.deleted(point.id, SLOT)
+    passes(plain)
+
+    (encrypted,) = (one.snapshot for one in point.members if one.encrypted)
+    # That is for who deletes the point.
+    assert at_home(plain) == {encrypted: True}
+    assert plain.ledger.copy(point.id, HERE).status is CopyStatus.DELETED
+    assert plain.ledger.copy(point.id, PLACE) is None
+    assert list(plain.ledger.due(HERE)) == []
+
+
+def test_a_member_that_is_copied_elsewhere_still_stays_until_that_is_done(plain):
+    as_is = a_policy(copies=(Copy(region=AWAY),))
+    point = half_plain(plain)
+    (old,) = point.plain
+    plain.cloud.ec2.outcomes[old.snapshot] = Outcome(duration=5 * HOUR)
+    plain.policies.known, required = {"web-daily": as_is}, plain.policies.known
+    plain.queue(point)
+    plain.policies.known = required
+    plain.cloud.ec2.outcomes.clear()
+    plain.queue(point)
+    passes(plain)
+
+    assert known(plain, point).plain == ()
+    assert old.snapshot in at_home(plain)
+    passes(plain, 12)
+
+    assert plain.status(point) is CopyStatus.AVAILABLE
+    assert old.snapshot not in at_home(plain)
+
+
+def test_encrypted_copies_that_are_there_already_are_taken_when_all_records_are_lost(plain):
+    point = half_plain(plain)
+    plain.cloud.faults.spoil("ec2.DeleteSnapshot", DENIED, times=99)
+    plain.queue(point)
+    passes(plain)
+    good = known(plain, point)
+    plain.cloud.faults.clear()
+    client = plain.cloud.client("dynamodb", HOME)
+    client.delete_table(TableName=table.NAME)
+    table.create(client)
+    found = plain.copier.at(HERE).snapshots_of_points([point.id])[point.id]
+    again = mending.rebuilt(found, region=HOME, account=ACCOUNT, now=plain.cloud.clock.now())
+    assert again is not None
+    assert set(again.snapshots) == set(point.snapshots)
+    plain.ledger.rebuild(again)
+
+    plain.queue(point)
+    passes(plain, 3)
+
+    assert set(known(plain, point).snapshots) == set(good.snapshots)
+    assert at_home(plain) == dict.fromkeys(good.snapshots, True)
+
+
+def test_a_point_that_was_made_good_is_had_back_from_the_tags_of_its_members(plain):
+    point = half_plain(plain)
+    plain.queue(point)
+    passes(plain)
+    good = known(plain, point)
+
+    found = plain.copier.at(HERE).snapshots_of_points([point.id])[point.id]
+    again = mending.rebuilt(found, region=HOME, account=ACCOUNT, now=plain.cloud.clock.now())
+
+    assert again is not None
+    assert again.status is point.status
+    assert {(one.snapshot, one.volume) for one in again.members} == {
+        (one.snapshot, one.volume) for one in good.members
+    }
+    assert again.plain == ()
+
+
+def test_a_point_that_was_made_good_is_judged_by_the_tags_of_all_its_members_and_is_not_lost(plain):
+    point = half_plain(plain)
+    plain.queue(point)
+    passes(plain, 3)
+    series = Originals(plain.policies.get("web-daily"), plain.ledger, plain.copier.at, {})
+    found = series.found(plain.copier.at(HERE), [point])[point.id]
+    now = plain.cloud.clock.now()
+
+    assert pruning.lost(known(plain, point), found, now) is None
+    # Nor if it was read before it was made good, and its members are looked for after.
+    assert pruning.lost(point, found, now) is None
+    assert {series.point_of(one) for one in found} == {point.id}
+    away = plain.copier.at(PLACE).snapshots_of_points([point.id])[point.id]
+    assert {series.point_of(one) for one in away} == {None}
+
+
+# a ledger that is lost
+
+
+def test_copies_are_had_back_from_the_tags_of_their_snapshots_when_the_ledger_is_lost(site):
+    point = site.point(two_disks(site))
+    site.queue(point)
+    site.days()
+    before = site.ledger.copy(point.id, PLACE)
+    broken = site.copies()[0]["SnapshotId"]
+    table.empty(site.cloud.client("dynamodb", HOME))
+    progress = Progress(Watch(site.cloud), site.cloud.clock.now())
+    rebuilding = Rebuilding(site.copier.at, site.ledger, Patience(lease=MINUTE))
+
+    for _ in range(2):
+        rebuilding.rebuild_copies(PLACE, progress)
+
+    assert progress.done["rebuilt"] == 1
+    after = site.ledger.copy(point.id, PLACE)
+    assert after.status is CopyStatus.AVAILABLE
+    assert (after.id, after.source, after.slot) == (before.id, before.source, before.slot)
+    kept = ("of", "snapshot", "volume", "size_gib", "encrypted")
+    assert [[getattr(one, name) for name in kept] for one in after.members] == [
+        [getattr(one, name) for name in kept] for one in before.members
+    ]
+    assert [one.id for one in site.ledger.copies_of(point.source.id, PLACE)] == [before.id]
+    # One that is not whole is of no use.
+    site.away.delete_snapshot(SnapshotId=broken)
+    table.empty(site.cloud.client("dynamodb", HOME))
+    rebuilding.rebuild_copies(PLACE, progress)
+    assert site.ledger.copy(point.id, PLACE) is None

@@ -80,6 +80,8 @@ def past_copy(ec2: Any, ledger: Ledger, point: Point, wanted: Copy) -> PointCopy
             operation=copy.operation(number),
             copy_of=one.of,
             volume=one.volume,
+            region=point.source.region,
+            account=point.source.account,
         )
         made = ec2.create_snapshot(
             VolumeId=volume(ec2, f"{ec2.meta.region_name}a", {"Name": "copied"}, Size=one.size_gib),

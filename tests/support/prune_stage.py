@@ -159,6 +159,8 @@ class Stage:
                 operation=copy.operation(number),
                 copy_of=one.of,
                 volume=one.volume,
+                region=point.source.region,
+                account=point.source.account,
             )
             made = Made(member, of_copy, member.started_at)
             self.regions[copy.place.region].made[snapshot] = made

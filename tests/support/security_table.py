@@ -86,6 +86,9 @@ role.
 - Somebody who may put the tag `lastgood:point` on a snapshot of somebody else: `lastgood-sweep` \
 may then delete it. It also wants the snapshot to be of the point's volumes and begun while the \
 point was taken, but that is code, not policy.
+- If a policy has `encryption: required`, `lastgood-copy-snapshots` may delete every snapshot with \
+the tag of a point and without that of a hold, in the Regions of such policies: that only what has \
+an encrypted copy in its point goes is code, not policy.
 - User data of instances is read and kept with the point in the ledger, encrypted with the key. \
 Who may read the ledger and use the key by way of DynamoDB can read it, and what secrets people \
 left there.

@@ -126,11 +126,19 @@ def test_a_copy_bears_the_tags_of_its_point_its_hold_and_as_many_others_as_fit()
     own = {tags.POINT: "pt-1", tags.POLICY: "web-daily", tags.HOLD: "anna: audit", "aws:x": "y"}
     others = {f"key-{n}": "value" for n in range(49)}
 
-    found = tags.of_copy({**others, **own}, operation="cp-1/0", copy_of="snap-1", volume="vol-1")
+    found = tags.of_copy(
+        {**others, **own},
+        operation="cp-1/0",
+        copy_of="snap-1",
+        volume="vol-1",
+        region="eu-west-1",
+        account=SOURCE.account,
+    )
 
     assert len(found) == tags.MOST_TAGS
     assert found.keys() >= {tags.POINT, tags.POLICY, tags.COPY, tags.COPY_OF, tags.VOLUME}
     assert found[tags.HOLD] == "anna: audit"
+    assert found[tags.COPIED_FROM] == f"eu-west-1/{SOURCE.account}"
     assert "aws:x" not in found
 
 
@@ -165,3 +173,73 @@ def test_whatever_ends_when_no_slot_is_taken_twice_and_all_is_copied(wanted, lim
 
     for ids in order.values():
         assert ids == sorted(ids, key=lambda one: due[one].slot)
+
+
+# in place
+
+HERE = Place(region=SOURCE.region, account=SOURCE.account)
+
+
+def half_plain():
+    members = (a_member("snap-1"), a_member("snap-2", "vol-2", encrypted=False, device="/dev/sdf"))
+    return a_point(status=PointStatus.AVAILABLE, members=members)
+
+
+def in_place():
+    return copying.encrypting(half_plain(), T0)
+
+
+def test_what_is_not_encrypted_is_copied_to_where_it_is_under_the_key_that_is_used_there():
+    copy = in_place()
+
+    assert (copy.place, copy.in_place, copy.key, copy.minutes) == (HERE, True, None, None)
+    (member,) = copy.members
+    assert (member.of, member.volume, member.device, member.encrypted) == (
+        *("snap-2", "vol-2", "/dev/sdf"),
+        True,
+    )
+
+
+def test_a_copy_in_place_takes_the_place_of_what_it_is_made_of_and_of_nothing_else():
+    whole = copying.ended(in_place(), 0, GOOD, T0)
+    first, second = half_plain().members
+
+    members = copying.exchanged(half_plain(), whole)
+
+    assert members == (first, replace(second, snapshot="snap-9", encrypted=True))
+    assert copying.exchanged(replace(half_plain(), members=members), whole) == members
+
+
+def test_a_copy_in_place_is_open_until_it_is_merged_or_deleted():
+    whole = copying.ended(in_place(), 0, GOOD, T0)
+    left = copying.unfinished(whole, "it is locked", T0)
+
+    assert whole.open
+    assert left.open
+    assert (left.cause, left.not_before) == ("it is locked", T0 + FIRST_WAIT)
+    assert copying.unfinished(left, "it is locked", T0).not_before == T0 + 2 * FIRST_WAIT
+    assert not copying.merged(whole, T0).open
+    assert not copying.deleted(whole, T0).open
+    assert not copying.ended(a_copy(), 0, GOOD, T0).open
+
+
+def test_tags_tell_a_copy_in_place_from_one_that_came_from_elsewhere():
+    point = half_plain()
+
+    def bears(copy, region):
+        return tags.of_copy(
+            {tags.POINT: point.id},
+            operation=copy.operation(0),
+            copy_of="snap-2",
+            volume="vol-2",
+            region=region,
+            account=SOURCE.account,
+        )
+
+    elsewhere = copying.queued(point, Copy(region="eu-central-1"), T0)
+
+    assert tags.in_place(bears(in_place(), SOURCE.region))
+    assert not tags.in_place(bears(elsewhere, SOURCE.region))
+    assert not tags.in_place({tags.POINT: point.id})
+    # What was encrypted in place, and is copied elsewhere then, is in place no more.
+    assert not tags.in_place({**bears(in_place(), SOURCE.region), **bears(elsewhere, "eu-west-1")})

@@ -21,7 +21,7 @@ from lastgood.domain.mending import (
     surplus,
 )
 from lastgood.domain.model import Doubt, MemberState, Method, PointStatus, Source, Tagged
-from lastgood.domain.names import point_id, run_id
+from lastgood.domain.names import copy_id, point_id, run_id
 from tests.support.builders import POLICY, SOURCE, T0, a_member, a_point, minutes
 
 COMPLETED, ERROR, PENDING = MemberState.COMPLETED, MemberState.ERROR, MemberState.PENDING
@@ -279,3 +279,47 @@ def test_the_region_and_account_are_those_that_were_asked():
     point = rebuilt(tagged(done(a_member())), region="eu-north-1", account="1", now=T0)
 
     assert point.source == Source(id=SOURCE.id, region="eu-north-1", account="1")
+
+
+def encrypted_in_place(one, snapshot):
+    """The complete copy in place of a tagged snapshot, a day later."""
+    operation = f"{copy_id(one.tags[tags.POINT], SOURCE.region, SOURCE.account)}/0"
+    later = one.member.started_at + timedelta(days=1)
+    bears = tags.of_copy(
+        one.tags,
+        operation=operation,
+        copy_of=one.member.snapshot,
+        volume=one.member.volume,
+        region=SOURCE.region,
+        account=SOURCE.account,
+    )
+    member = replace(one.member, snapshot=snapshot, volume="vol-ffffffff", started_at=later)
+    return Tagged(member, bears)
+
+
+@pytest.mark.parametrize("method", [Method.SET, Method.ONE_BY_ONE])
+def test_members_that_were_encrypted_in_place_are_members_if_what_they_are_of_is_gone(method):
+    whole = replace(done(a_member("snap-1"), a_member("snap-2", "vol-2")), method=method)
+    first, second = tagged(whole)
+    copies = [encrypted_in_place(first, "snap-3"), encrypted_in_place(second, "snap-4")]
+
+    mixed = rebuild([first, copies[1]])
+    both = rebuild([first, second, *copies])
+    alone = rebuild(copies)
+
+    assert [(one.snapshot, one.volume) for one in mixed.members] == [
+        ("snap-1", "vol-1"),
+        ("snap-4", "vol-2"),
+    ]
+    assert mixed.taken_at == first.member.started_at
+    assert both.snapshots == ("snap-1", "snap-2")
+    assert alone.snapshots == ("snap-3", "snap-4")
+    assert alone.taken_at == whole.slot
+    assert {one.status for one in (mixed, both, alone)} == {PointStatus.AVAILABLE}
+
+
+def test_a_copy_in_place_that_is_not_complete_is_no_member():
+    (one,) = tagged(done(a_member("snap-1")))
+    copy = encrypted_in_place(one, "snap-2")
+
+    assert rebuild([replace(copy, member=replace(copy.member, state=PENDING))]) is None

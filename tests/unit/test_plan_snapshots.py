@@ -1,15 +1,17 @@
 """Planning: which sources are asked for, what the run says of it, and what may go wrong."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastgood.domain.model import LeftOut, Method, PointStatus, RunStatus, Source
+from lastgood.domain import copying
+from lastgood.domain.copying import MemberEnded
+from lastgood.domain.model import LeftOut, MemberState, Method, PointStatus, RunStatus, Source
 from lastgood.domain.names import point_id, run_id
-from lastgood.domain.policy import Policy, ResourceKind, Retention, Select
+from lastgood.domain.policy import Copy, Policy, ResourceKind, Retention, Select
 from lastgood.errors import (
     AccessDenied,
     CallRefused,
@@ -24,7 +26,16 @@ from lastgood.errors import (
 )
 from lastgood.ledger.memory import MemoryLedger
 from plan_snapshots.usecase import MOST_NAMED, RESERVE, Planner, PlanRequest
-from tests.support.builders import POLICY, SOURCE, T0, a_volume, an_instance, attached_to
+from tests.support.builders import (
+    POLICY,
+    SOURCE,
+    T0,
+    a_member,
+    a_point,
+    a_volume,
+    an_instance,
+    attached_to,
+)
 from tests.support.fakes import (
     FakeClock,
     FakeCompute,
@@ -384,6 +395,28 @@ def test_a_dry_run_says_all_and_touches_neither_ledger_nor_queue():
     assert (report.dry_run, report.point_count, report.left_out_count) == (True, 1, 1)
     assert stage.run() is None
     assert not [one for one in stage.steps.taken if one.startswith(("ledger", "queue"))]
+
+
+def test_a_dry_run_says_of_each_copy_whether_it_will_be_incremental_and_why():
+    stage = Stage(a_policy(copies=(Copy(region=NORTH), Copy(region=NORTH, account="210987654321"))))
+    stage.ec2.put_fleet("a")
+    (point,) = stage.plan(dry_run=True).points
+    taken = a_point(
+        id="pt-old",
+        source=replace(SOURCE, id="i-a"),
+        status=PointStatus.AVAILABLE,
+        members=(a_member("snap-1", "vol-a"),),
+    )
+    copy = copying.queued(taken, stage.policy.copies[0], T0)
+    good = MemberEnded(snapshot="snap-2", state=MemberState.COMPLETED)
+    stage.ledger.open_copy(copying.ended(copy, 0, good, T0))
+
+    (later,) = stage.plan(dry_run=True).points
+
+    assert [one.incremental for one in point.next_copies] == [False, False]
+    near, abroad = later.next_copies
+    assert (near.incremental, near.gib, near.place) == (True, 8, f"{NORTH} of {SOURCE.account}")
+    assert (abroad.incremental, abroad.why) == (False, "no copy of it is there yet")
 
 
 def test_a_dry_run_tells_which_regions_could_not_be_read_and_raises_nothing():

@@ -8,8 +8,17 @@ import pytest
 from lastgood.domain import copying, forecast
 from lastgood.domain.copying import CopyStatus
 from lastgood.domain.forecast import slots_of
-from lastgood.domain.model import Hold, Outcome, PointStatus, Source
-from lastgood.domain.policy import Copy, MaxDeletes, ResourceKind, Retention, Schedule, Select, Span
+from lastgood.domain.model import Hold, MemberState, Outcome, PointStatus, Source
+from lastgood.domain.policy import (
+    Copy,
+    Encryption,
+    MaxDeletes,
+    ResourceKind,
+    Retention,
+    Schedule,
+    Select,
+    Span,
+)
 from lastgood.domain.prune_plan import SLICES, Fate, Obstacle, PlanStatus
 from lastgood.domain.retention import Judge, PointFacts
 from lastgood.domain.tags import HOLD
@@ -22,7 +31,7 @@ from lastgood.errors import (
     UnsafePlan,
 )
 from prune_snapshots.planning import RESERVE, SOURCES_IN_PART, VALID
-from tests.support.builders import SOURCE, T0, a_claim
+from tests.support.builders import SOURCE, T0, a_claim, a_member
 from tests.support.fakes import raising
 from tests.support.prune_stage import DAY, NOW, Stage, a_policy
 
@@ -440,6 +449,33 @@ def test_points_from_before_their_policy_asked_for_copies_wait_for_none():
 
     assert report.blocked == {Obstacle.COPY: 1}
     assert stage.days() == [2, 3, 4, 5]
+
+
+def test_nothing_goes_before_it_is_encrypted_if_that_is_required_of_whatever_age():
+    stage = a_stage(encryption=Encryption.REQUIRED)
+    plain = (a_member("snap-plain", encrypted=False, state=MemberState.COMPLETED),)
+    (first,) = stage.take(0, members=plain)
+    stage.take(1, 2, 3, 4)
+
+    report = stage.prune()
+
+    assert report.blocked == {Obstacle.COPY: 1}
+    assert stage.days() == [0, 2, 3, 4]
+    told = stage.ask(explain=first.id).lines
+    assert "In the way: its members are to be encrypted first, and that is not begun" in told
+    copy = copying.encrypting(first, NOW)
+    stage.ledger.open_copy(replace(copy, cause="no key"))
+    told = stage.ask(explain=first.id).lines
+    assert "In the way: its members are to be encrypted first, and that is waiting: no key" in told
+    good = replace(first.members[0], snapshot="snap-good", encrypted=True)
+    stage.put(good, first)
+    stage.ledger.exchange(first, (good,), NOW)
+    stage.clock.advance(timedelta(hours=1))
+
+    stage.prune()
+
+    assert stage.days() == [2, 3, 4]
+    assert "snap-good" not in stage.ec2.made
 
 
 def test_a_point_whose_copies_are_there_goes_and_one_whose_copy_waits_says_why():

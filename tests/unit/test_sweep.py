@@ -28,7 +28,15 @@ from lastgood.domain.model import (
     Source,
 )
 from lastgood.domain.names import point_id, run_id
-from lastgood.domain.policy import Copy, Policy, ResourceKind, Retention, Schedule, Select
+from lastgood.domain.policy import (
+    Copy,
+    Encryption,
+    Policy,
+    ResourceKind,
+    Retention,
+    Schedule,
+    Select,
+)
 from lastgood.domain.requests import request_for
 from lastgood.errors import (
     AccessDenied,
@@ -1664,3 +1672,37 @@ def test_a_point_that_is_young_or_old_is_not_announced_again():
 
     assert stage.sweep(after=minutes(30), rebuild=True).reminded == 0
     assert stage.sweep(after=reminding.WINDOW, rebuild=True).reminded == 0
+
+
+# points that are to be encrypted
+
+REQUIRED = replace(a_policy(), encryption=Encryption.REQUIRED)
+
+
+@pytest.mark.parametrize("age", [minutes(90), timedelta(days=30)])
+def test_a_point_of_any_age_that_is_to_be_encrypted_is_announced_again_until_that_is_begun(age):
+    stage = Stage(REQUIRED)
+    stage.run_policy()
+    point = stage.point()
+    plain = tuple(replace(one, encrypted=False) for one in point.members)
+    stage.ledger.exchange(point, plain, stage.clock.now())
+
+    assert stage.sweep(after=age, rebuild=True).reminded == 1
+    stage.ledger.open_copy(copying.encrypting(stage.point(), stage.clock.now()))
+
+    assert stage.sweep(rebuild=True).reminded == 0
+
+
+def test_a_point_that_is_encrypted_is_not_announced_again():
+    stage = Stage(REQUIRED)
+    stage.run_policy()
+
+    assert stage.sweep(after=minutes(90), rebuild=True).reminded == 0
+
+
+def test_places_where_points_are_to_be_encrypted_are_looked_after():
+    stage = Stage(replace(REQUIRED, copies=(Copy(region=NORTH),)))
+
+    stage.sweep()
+
+    assert [one.region for one in stage.copies.places] == [NORTH, "eu-west-1"]

@@ -365,6 +365,15 @@ class Ledger(Protocol):
         """
         ...
 
+    def exchange(self, point: Point, members: tuple[Member, ...], at: datetime) -> Point:
+        """Give the point, which is AVAILABLE, ``members`` in place of those of ``point``, as many
+        and in that order; one that has them already stays so. The point as it is then.
+
+        Raises:
+            Conflict: it is in another state, or has other members than ``point``.
+        """
+        ...
+
     def deleted(self, point: str, at: datetime) -> None:
         """EXPIRED to DELETED: it is listed no more. Saying so again changes nothing.
 
@@ -514,6 +523,10 @@ class Ledger(Protocol):
 
     def known(self, points: Iterable[str]) -> set[str]:
         """Those of the point ids that are on record."""
+        ...
+
+    def known_copies(self, points: Iterable[str], place: Place) -> set[str]:
+        """The ids of those copies of the points in the place that are on record."""
         ...
 
     def rebuild(self, point: Point) -> bool:

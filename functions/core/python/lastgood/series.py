@@ -14,7 +14,7 @@ from lastgood.domain.lineage import NextCopy
 from lastgood.domain.model import Point, Source, Tagged
 from lastgood.domain.names import point_id
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Copy, Policy, Retention
+from lastgood.domain.policy import Copy, Encryption, Policy, Retention
 from lastgood.domain.prune_plan import Obstacles
 from lastgood.errors import Conflict
 from lastgood.ports import Compute, Ledger
@@ -85,10 +85,11 @@ class Originals:
         return compute.snapshots_of_points(one.id for one in points)
 
     def point_of(self, tagged: Tagged) -> str | None:
-        return None if tags.COPY in tagged.tags else tagged.tags.get(tags.POINT)
+        ours = tags.COPY not in tagged.tags or tags.in_place(tagged.tags)
+        return tagged.tags.get(tags.POINT) if ours else None
 
     def missing_copies(self, point: Point) -> Obstacles:
-        if not self.policy.copies:
+        if not self.policy.copies and self.policy.encryption is not Encryption.REQUIRED:
             return {}
         copies = self.ledger.copies(point.id)
         return pruning.missing_copies(self.policy, point, copies, self.since)
@@ -128,7 +129,8 @@ class Copies:
 
     def points(self, source: Source) -> list[Point]:
         every = self.ledger.copies_of(source.id, self.place)
-        return [copying.as_point(one) for one in every if one.policy == self.policy.name]
+        ours = [one for one in every if one.policy == self.policy.name and not one.in_place]
+        return [copying.as_point(one) for one in ours]
 
     def found(self, compute: Compute, points: Iterable[Point]) -> Found:
         found: dict[str, list[Tagged]] = {}

@@ -34,7 +34,8 @@ PASSED_AFTER = 6
 
 
 class CopyStatus(StrEnum):
-    """``waiting -> copying -> available -> expired -> deleted``, or ``failed``."""
+    """``waiting -> copying -> available -> expired -> deleted``, or ``failed``; of a copy in place,
+    ``available -> merged``."""
 
     WAITING = "waiting"
     COPYING = "copying"
@@ -43,10 +44,17 @@ class CopyStatus(StrEnum):
     DELETED = "deleted"
     FAILED = "failed"
     """For good: what it copies is gone."""
+    MERGED = "merged"
+    """Its snapshots are members of the point, and what they are copies of is gone."""
 
     @property
     def settled(self) -> bool:
         return self not in (CopyStatus.WAITING, CopyStatus.COPYING)
+
+    @property
+    def listed(self) -> bool:
+        """It has, or may get, snapshots of its own."""
+        return self not in (CopyStatus.DELETED, CopyStatus.MERGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +147,16 @@ class PointCopy:
         return self.place.account != self.source.account
 
     @property
+    def in_place(self) -> bool:
+        """It is where its source is: an encrypted one of the members that are not."""
+        return self.place == Place(region=self.source.region, account=self.source.account)
+
+    @property
+    def unmerged(self) -> bool:
+        """It is in place and complete, and the point, or something that it left, wants it done."""
+        return self.in_place and self.status is CopyStatus.AVAILABLE
+
+    @property
     def left_shared(self) -> tuple[int, ...]:
         """The members that may be shared, and need not be any more, by number."""
         return tuple(
@@ -148,7 +166,7 @@ class PointCopy:
     @property
     def open(self) -> bool:
         """There is something to be done about it still."""
-        return not self.status.settled or any(one.shared for one in self.members)
+        return not self.status.settled or self.unmerged or any(one.shared for one in self.members)
 
 
 def place_of(wanted: Wanted, account: str) -> Place:
@@ -182,6 +200,25 @@ def queued(point: Point, wanted: Wanted, now: datetime) -> PointCopy:
             )
             for one in point.members
         ),
+    )
+
+
+def encrypting(point: Point, now: datetime) -> PointCopy:
+    """The copy in place of an available point's unencrypted members, under the key that EBS uses
+    there by default."""
+    copy = queued(point, Wanted(region=point.source.region), now)
+    return replace(
+        copy,
+        members=tuple(replace(one, encrypted=True) for one in copy.members if not one.encrypted),
+    )
+
+
+def exchanged(point: Point, copy: PointCopy) -> tuple[Member, ...]:
+    """The point's members, with what is copied in place in the place of what it is a copy of."""
+    made = {one.of: one.snapshot for one in copy.members if one.snapshot}
+    return tuple(
+        replace(one, snapshot=made[one.snapshot], encrypted=True) if one.snapshot in made else one
+        for one in point.members
     )
 
 
@@ -307,12 +344,41 @@ def ended(copy: PointCopy, number: int, news: MemberEnded, now: datetime) -> Poi
         status=CopyStatus.WAITING,
         failures=failures,
         cause=causes,
-        not_before=now + min(FIRST_WAIT * (1 << failures - 1), LONGEST_WAIT),
+        not_before=now + _wait(failures),
         members=tuple(
             replace(one, asked_at=None, snapshot=None, state=None, incremental=None)
             if one in broken
             else one
             for one in after.members
+        ),
+    )
+
+
+def _wait(failures: int) -> timedelta:
+    return min(FIRST_WAIT * (1 << min(failures - 1, 10)), LONGEST_WAIT)
+
+
+def merged(copy: PointCopy, at: datetime) -> PointCopy:
+    reason = "its snapshots are members of the point"
+    change = Change(at=at, status=PointStatus.AVAILABLE, reason=reason)
+    return replace(copy, status=CopyStatus.MERGED, cause=None, history=(*copy.history, change))
+
+
+def unfinished(copy: PointCopy, why: str, now: datetime) -> PointCopy:
+    """One in place that is complete, while something that is to go cannot."""
+    failures = copy.failures + 1
+    return replace(copy, cause=why, failures=failures, not_before=now + _wait(failures))
+
+
+def begun_anew(copy: PointCopy) -> PointCopy:
+    """One in place that is complete, of which something is gone before the point had it."""
+    return replace(
+        copy,
+        status=CopyStatus.WAITING,
+        settled_at=None,
+        members=tuple(
+            replace(one, asked_at=None, snapshot=None, state=None, incremental=None)
+            for one in copy.members
         ),
     )
 
@@ -333,7 +399,10 @@ def _changed(copy: PointCopy, status: CopyStatus, at: datetime, reason: str) -> 
 def as_point(copy: PointCopy) -> Point:
     """The copy as a point of its own, so that it is judged as one is: its source is in the place of
     the copy, and its id is the copy's."""
-    status = PointStatus(copy.status) if copy.status.settled else PointStatus.PENDING
+    if copy.status is CopyStatus.MERGED:
+        status = PointStatus.AVAILABLE
+    else:
+        status = PointStatus(copy.status) if copy.status.settled else PointStatus.PENDING
     return Point(
         id=copy.id,
         policy=copy.policy,

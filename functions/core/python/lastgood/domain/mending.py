@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from lastgood.domain import tags as keys
+from lastgood.domain.copying import CopyMember, CopyStatus, PointCopy
 from lastgood.domain.model import (
     Change,
     Doubt,
@@ -19,6 +20,7 @@ from lastgood.domain.model import (
     Source,
     Tagged,
 )
+from lastgood.domain.place import Place
 from lastgood.domain.taking import chosen, outcome_of
 
 SETTLE_AFTER = timedelta(minutes=15)
@@ -106,6 +108,22 @@ OF_A_COPY = "vol-ffff"
 """A copy's volume is no volume (EC2 API Reference, CopySnapshot)."""
 
 
+def _originals(found: Sequence[Tagged]) -> list[Tagged]:
+    """Those that were taken; of a volume without one, what was encrypted in place instead, as if
+    it had been taken with the others, or at the point's slot."""
+    taken = [one for one in found if not one.member.volume.startswith(OF_A_COPY)]
+    volumes = {one.member.volume for one in taken}
+    started = min((one.member.started_at for one in taken), default=None)
+    for one in found:
+        volume = one.tags.get(keys.VOLUME)
+        complete = one.member.state is MemberState.COMPLETED
+        if keys.in_place(one.tags) and complete and volume and volume not in volumes:
+            volumes.add(volume)
+            at = started or datetime.fromisoformat(one.tags[keys.SLOT])
+            taken.append(replace(one, member=replace(one.member, volume=volume, started_at=at)))
+    return taken
+
+
 def rebuilt(found: Sequence[Tagged], *, region: str, account: str, now: datetime) -> Point | None:
     """The point that these snapshots with its tag were; None if their tags do not tell.
 
@@ -113,8 +131,8 @@ def rebuilt(found: Sequence[Tagged], *, region: str, account: str, now: datetime
     devices of its volumes, its notes and its history cannot be had back. Of surplus snapshots, a
     worker's choice is made.
     """
-    ours = [one for one in found if not one.member.volume.startswith(OF_A_COPY)]
     try:
+        ours = _originals(found)
         tags = ours[0].tags
         method, wanted = Method(tags[keys.METHOD]), int(tags[keys.MEMBERS])
         slot = datetime.fromisoformat(tags[keys.SLOT])
@@ -151,4 +169,56 @@ def rebuilt(found: Sequence[Tagged], *, region: str, account: str, now: datetime
         cause=outcome.cause if outcome else None,
         hold=None if held is None else Hold.of_tag(held, now),
         history=(Change(at=now, status=status, reason="rebuilt from tags"),),
+    )
+
+
+def rebuilt_copy(found: Sequence[Tagged], place: Place, now: datetime) -> PointCopy | None:
+    """The copy that these snapshots of ``place``, of one copy's operations, were; None if their
+    tags do not tell, or if some of it is missing or in error: then it is of no use.
+
+    ``taken_at`` is the slot: when exactly the point was taken is lost. So are key, deadline and
+    history.
+    """
+    try:
+        tags = found[0].tags
+        wanted, slot = int(tags[keys.MEMBERS]), datetime.fromisoformat(tags[keys.SLOT])
+        region, _, account = tags[keys.COPIED_FROM].partition("/")
+        source = Source(id=tags[keys.SOURCE], region=region, account=account)
+        members = {
+            int(one.tags[keys.COPY].rpartition("/")[2]): _member_of_copy(one)
+            for one in sorted(found, key=lambda one: one.member.started_at, reverse=True)
+            if one.member.state is not MemberState.ERROR
+        }
+        names = tags[keys.POINT], tags[keys.POLICY], tags[keys.RUN]
+    except (IndexError, KeyError, ValueError):
+        return None
+    if slot.tzinfo is None or members.keys() != set(range(wanted)):
+        return None
+    under_way = any(one.state is MemberState.PENDING for one in members.values())
+    point, policy, run = names
+    return PointCopy(
+        id=tags[keys.COPY].partition("/")[0],
+        point=point,
+        policy=policy,
+        run=run,
+        slot=slot,
+        source=source,
+        place=place,
+        taken_at=slot,
+        queued_at=now,
+        members=tuple(members[number] for number in range(wanted)),
+        status=CopyStatus.COPYING if under_way else CopyStatus.AVAILABLE,
+        settled_at=None if under_way else now,
+    )
+
+
+def _member_of_copy(one: Tagged) -> CopyMember:
+    return CopyMember(
+        of=one.tags[keys.COPY_OF],
+        volume=one.tags[keys.VOLUME],
+        size_gib=one.member.size_gib,
+        encrypted=one.member.encrypted,
+        asked_at=one.member.started_at,
+        snapshot=one.member.snapshot,
+        state=one.member.state,
     )

@@ -160,6 +160,11 @@ class Point:
         return tuple(member.snapshot for member in self.members)
 
     @property
+    def plain(self) -> tuple[Member, ...]:
+        """Its members that are not encrypted."""
+        return tuple(member for member in self.members if not member.encrypted)
+
+    @property
     def taken_at(self) -> datetime | None:
         """The instant whose data the point holds: when its first snapshot was started."""
         return min((member.started_at for member in self.members), default=None)

@@ -33,6 +33,12 @@ def copy_places(policies: "Iterable[Policy]", home: Place) -> tuple[Place, ...]:
     return tuple(sorted({to for policy in policies for _, to in policy.ways(home)}))
 
 
+def encrypting_places(policies: "Iterable[Policy]", home: Place) -> tuple[Place, ...]:
+    """Every place with sources whose points have to be encrypted, each once, in order."""
+    required = [one for one in policies if one.encryption is Encryption.REQUIRED]
+    return source_places(required, home) if required else ()
+
+
 def duration(text: str) -> timedelta:
     """Read ``15m``, ``26h``, ``14d`` or ``90s``: a whole number and one unit.
 

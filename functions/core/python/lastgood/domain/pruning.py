@@ -5,12 +5,12 @@ from datetime import datetime
 
 from lastgood.domain.copying import CopyStatus, PointCopy, place_of
 from lastgood.domain.mending import GONE_AFTER
-from lastgood.domain.model import Hold, Point, PointStatus, Source, Tagged
+from lastgood.domain.model import Hold, MemberState, Point, PointStatus, Source, Tagged
 from lastgood.domain.place import Place
-from lastgood.domain.policy import MaxDeletes, Policy
+from lastgood.domain.policy import Encryption, MaxDeletes, Policy
 from lastgood.domain.prune_plan import Fate, Obstacle, Obstacles, PointPlan, SourcePlan
 from lastgood.domain.retention import PointFacts, Verdict, floor, newest_first
-from lastgood.domain.tags import HOLD
+from lastgood.domain.tags import COPY_OF, HOLD, in_place
 
 AVAILABLE = PointStatus.AVAILABLE
 
@@ -41,13 +41,22 @@ def hold_of(tags: Mapping[str, str], at: datetime) -> Hold | None:
 
 def lost(point: Point, found: Sequence[Tagged], now: datetime) -> str | None:
     """Why an AVAILABLE point cannot be restored any more, if so: somebody has deleted snapshots of
-    it. ``found``: those with its tag that EC2 shows."""
+    it. ``found``: those with its tag that EC2 shows.
+
+    What was encrypted in place meanwhile is not lost: who read ``point`` before may look for its
+    members after that.
+    """
     if point.status is not AVAILABLE or now - (point.settled_at or point.slot) < GONE_AFTER:
         return None
-    gone = set(point.snapshots) - {one.member.snapshot for one in found}
+    replaced = {one.tags.get(COPY_OF) for one in found if in_place(one.tags) and is_complete(one)}
+    gone = set(point.snapshots) - {one.member.snapshot for one in found} - replaced
     if not gone:
         return None
     return f"{len(gone)} of its {len(point.snapshots)} snapshots are not in EC2 any more"
+
+
+def is_complete(one: Tagged) -> bool:
+    return one.member.state is MemberState.COMPLETED
 
 
 def newest(points: Iterable[Point], at_least: int, now: datetime) -> set[str]:
@@ -65,11 +74,13 @@ def missing_copies(
 ) -> Obstacles:
     """What the policy asks for and is not available yet, of an available point. ``copies``: those
     of the point that are on record. ``since``: when the policy began to ask for copies in a place:
-    of points from before then there are none, and none is required."""
+    of points from before then there are none, and none is required. Encryption is, of all."""
     if point.status is not AVAILABLE:
         return {}
     known = {one.place: one for one in copies}
     wanted = [place_of(one, point.source.account) for one in policy.copies]
+    if policy.encryption is Encryption.REQUIRED and point.plain:
+        return {Obstacle.COPY: _unencrypted(point, known)}
     missing = []
     for place in wanted:
         copy = known.get(place)
@@ -86,6 +97,13 @@ def missing_copies(
         if one.status is CopyStatus.COPYING and one.place not in wanted
     ]
     return {Obstacle.COPY: "; ".join(missing)} if missing else {}
+
+
+def _unencrypted(point: Point, known: Mapping[Place, PointCopy]) -> str:
+    copy = known.get(Place(region=point.source.region, account=point.source.account))
+    why = f": {copy.cause}" if copy and copy.cause else ""
+    how = copy.status if copy else "not begun"
+    return f"its members are to be encrypted first, and that is {how}{why}"
 
 
 def plan_source(

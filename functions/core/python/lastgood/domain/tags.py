@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from lastgood.domain.names import instant
+from lastgood.domain.names import copy_id, instant
 
 POINT = "lastgood:point"
 POLICY = "lastgood:policy"
@@ -18,10 +18,12 @@ COPY_OF = "lastgood:copy-of"
 """The snapshot that it is a copy of."""
 VOLUME = "lastgood:volume"
 """The volume whose data it has: EC2 gives a copy a volume id of no volume."""
+COPIED_FROM = "lastgood:copied-from"
+"""The place of the snapshot that it is a copy of: ``REGION/ACCOUNT``."""
 HOLD = "lastgood:hold"
 """On a snapshot that may not be deleted, whoever put it there; its value says who and why."""
 OF_POINT = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD, MEMBERS)
-OWN = (*OF_POINT, COPY, COPY_OF, VOLUME)
+OWN = (*OF_POINT, COPY, COPY_OF, COPIED_FROM, VOLUME)
 
 MOST_TAGS = 50
 """Of any EC2 resource (EC2 User Guide, "Tag restrictions"); the aws: ones are not counted."""
@@ -47,18 +49,32 @@ def of_point(
 
 
 def of_copy(
-    tags: Mapping[str, str], *, operation: str, copy_of: str, volume: str
+    tags: Mapping[str, str],
+    *,
+    operation: str,
+    copy_of: str,
+    volume: str,
+    region: str,
+    account: str,
 ) -> dict[str, str]:
     """Of the copy of a snapshot with ``tags``, which EC2 does not copy: all that fit, and ours.
-    What is held is held in each place."""
+    What is held is held in each place. ``region``, ``account``: where the snapshot is."""
     ours = {
         **{key: value for key, value in tags.items() if key in (*OWN, HOLD)},
         COPY: operation,
         COPY_OF: copy_of,
+        COPIED_FROM: f"{region}/{account}",
         VOLUME: volume,
     }
     more = list(copyable(tags).items())[: MOST_TAGS - len(ours)]
     return {**dict(more), **ours}
+
+
+def in_place(tags: Mapping[str, str]) -> bool:
+    """Whether these are of a copy that is where it came from, to be a member of the point in place
+    of what it is a copy of: the copy's id tells where it is."""
+    region, _, account = tags.get(COPIED_FROM, "").partition("/")
+    return tags.get(COPY, "").partition("/")[0] == copy_id(tags.get(POINT, ""), region, account)
 
 
 def copyable(tags: Mapping[str, str]) -> dict[str, str]:

@@ -423,6 +423,45 @@ class DynamoLedger:
             raise Conflict(f"{point.id} is {known.hold or 'held with its source'}") from refused
         return self._known(point.id)
 
+    def exchange(self, point: Point, members: tuple[Member, ...], at: datetime) -> Point:
+        """A copy in place is complete while a worker is about to delete the point::
+
+            copier                        point                         worker
+            reads: AVAILABLE, a and b      AVAILABLE, a and b
+            a2 for a, if AVAILABLE
+            with a  --------------------->  AVAILABLE, a2 and b
+                                           EXPIRED, a2 and b  <-------- if AVAILABLE; deletes what
+                                                                        the point has then
+            again: refused, Conflict
+
+        Members are compared by their snapshots, each where it stands.
+        """
+        before = list(enumerate(zip(point.members, members, strict=True)))
+        other = [(index, old, new) for index, (old, new) in before if old != new]
+        changes = "".join(f"members[{index}] = :new{index}, " for index, _, _ in other)
+        unchanged = "".join(
+            f" AND members[{index}].#snapshot = :old{index}" for index, _, _ in other
+        )
+        updated = self._update(
+            keys.point(point.id),
+            f"exchange members of {point.id}",
+            f"SET {changes}anchor = :anchor, history = list_append(history, :change)",
+            {
+                **{f":new{index}": items.value(new) for index, _, new in other},
+                **{f":old{index}": {"S": old.snapshot} for index, old, _ in other},
+                ":anchor": {"S": anchor([one.snapshot for one in members])},
+                ":change": items.value([items.exchange(point, members, at)]),
+                ":available": {"S": PointStatus.AVAILABLE},
+            },
+            condition=f"#status = :available{unchanged}",
+        )
+        if updated:
+            return items.from_item(Point, updated)
+        known = self._known(point.id)
+        if known.status is not PointStatus.AVAILABLE or known.members != members:
+            raise Conflict(f"{point.id} is {known.status}, or has other members now")
+        return known
+
     def deleted(self, point: str, at: datetime) -> None:
         """A point leaves the listing with its snapshots; the record of it stays for a while::
 
@@ -778,6 +817,11 @@ class DynamoLedger:
     def known(self, points: Iterable[str]) -> set[str]:
         wanted = [keys.point(one) for one in sorted(set(points))]
         found = self._get_all(wanted, "look for points", ProjectionExpression="id")
+        return {item["id"]["S"] for item in found}
+
+    def known_copies(self, points: Iterable[str], place: Place) -> set[str]:
+        wanted = [keys.copy(one, place) for one in sorted(set(points))]
+        found = self._get_all(wanted, "look for copies", ProjectionExpression="id")
         return {item["id"]["S"] for item in found}
 
     def rebuild(self, point: Point) -> bool:

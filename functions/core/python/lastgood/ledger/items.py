@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from lastgood.codec import structure, unstructure
-from lastgood.domain.copying import CopyStatus, PointCopy
-from lastgood.domain.model import Change, Claim, Doubt, Outcome, Point, PointStatus, Run
+from lastgood.domain.copying import PointCopy
+from lastgood.domain.model import Change, Claim, Doubt, Member, Outcome, Point, PointStatus, Run
 from lastgood.domain.names import shard
 from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import PLAN_FOR, PrunePlan
@@ -117,10 +117,10 @@ def read_doubt(item: Item) -> Doubt:
 
 
 def copy(one: PointCopy) -> Item:
-    """Like a point, one that is DELETED is listed no more, and goes by itself."""
+    """Like a point, one that is DELETED is listed no more, and goes by itself; one MERGED, too."""
     waits = {"flight": keys.copies_to(one.place)} if one.open else {}
     listed = keys.copies_of(one.source.id, one.place)
-    gone = one.status is CopyStatus.DELETED
+    gone = not one.status.listed
     return to_item(
         {
             **keys.copy(one.point, one.place),
@@ -153,6 +153,13 @@ def plan(one: PrunePlan) -> Item:
 def settled(outcome: Outcome) -> Change:
     reason = outcome.cause or "every snapshot completed"
     return Change(at=outcome.at, status=outcome.status, reason=reason)
+
+
+def exchange(before: Point, after: tuple[Member, ...], at: datetime) -> Change:
+    """What the history says when a point gets other members."""
+    pairs = zip(before.members, after, strict=True)
+    told = (f"{new.snapshot} for {old.snapshot}" for old, new in pairs if new != old)
+    return Change(at=at, status=before.status, reason=f"encrypted in place: {', '.join(told)}")
 
 
 def run(one: Run) -> Item:

@@ -203,6 +203,20 @@ class MemoryLedger:
         self._keep(expired)
         return expired
 
+    def exchange(self, point: Point, members: tuple[Member, ...], at: datetime) -> Point:
+        known = self._known(point.id)
+        if known.status is PointStatus.AVAILABLE and known.members == members:
+            return known
+        if known.status is not PointStatus.AVAILABLE or known.snapshots != point.snapshots:
+            raise Conflict(f"{point.id} is {known.status}, or has other members now")
+        change = items.exchange(point, members, at)
+        changed = replace(known, members=members, history=(*known.history, change))
+        self._keep(changed)
+        if known.method is not Method.ONE_BY_ONE:
+            self._leads.pop(anchor(known.snapshots), None)
+        self._leads[anchor(changed.snapshots)] = point.id
+        return changed
+
     def deleted(self, point: str, at: datetime) -> None:
         known = self._known(point)
         if known.status is PointStatus.DELETED:
@@ -316,6 +330,10 @@ class MemoryLedger:
     def known(self, points: Iterable[str]) -> set[str]:
         return self._points.keys() & set(points)
 
+    def known_copies(self, points: Iterable[str], place: Place) -> set[str]:
+        found = (self._copies.get((one, place)) for one in points)
+        return {one.id for one in found if one}
+
     def rebuild(self, point: Point) -> bool:
         if point.id in self._points:
             return False
@@ -366,7 +384,7 @@ class MemoryLedger:
         found = [
             _listed_copy(one)
             for (_, where), one in self._copies.items()
-            if where == place and one.source.id == source and one.status is not CopyStatus.DELETED
+            if where == place and one.source.id == source and one.status.listed
         ]
         yield from sorted(found, key=lambda one: (one.slot, one.id), reverse=True)
 
