@@ -376,7 +376,7 @@ BY_SERVICE: dict[str, Callable[[Call, str], list[Need]]] = {
     "logs": _logs,
     "s3": _s3,
     "scheduler": _scheduler,
-    "servicequotas": _service_quotas,
+    "service-quotas": _service_quotas,
     "sns": _sns,
     "sqs": _sqs,
     "ssm": _ssm,

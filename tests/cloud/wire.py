@@ -17,6 +17,7 @@ from werkzeug.exceptions import NotFound
 # The name that a client signs with, where it is not the name of the service model.
 SIGNED_AS = {
     "monitoring": "cloudwatch",
+    "servicequotas": "service-quotas",
     "states": "stepfunctions",
     "tagging": "resourcegroupstaggingapi",
 }

@@ -66,7 +66,7 @@ BY_AWS = {
 READS = ("Describe", "Get", "List", "Query")
 
 SCHEDULED = ("plan_snapshots", "sweep", "prune_snapshots")
-IN_VAULT = ("copy_snapshots", "prune_snapshots", "delete_snapshots")
+IN_VAULT = ("copy_snapshots", "sweep", "prune_snapshots", "delete_snapshots")
 """Who works where only copies are."""
 ABROAD = {
     **{f"{one} in the vault": VAULT for one in IN_VAULT},

@@ -548,14 +548,14 @@ def test_a_role_is_there_for_one_service_or_for_our_functions_in_another_account
         {
             "StringEquals": {"sts:ExternalId": f"lastgood-{ACCOUNT}"},
             "ArnEquals": {
-                "aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/lastgood-{one}-snapshots-{HOME}"
+                "aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/{ROW[one].physical_name}-{HOME}"
             },
         }
         for one in ENTERING
     ]
 
 
-ENTERING = ("copy", "prune", "delete")
+ENTERING = ("copy_snapshots", "sweep", "prune_snapshots", "delete_snapshots")
 """Those that have something to do where only copies are."""
 
 
@@ -573,8 +573,9 @@ def test_the_functions_that_another_account_lets_in_have_the_names_that_it_knows
     }
 
     assert named == {f"{row.physical_name}-{HOME}" for row in CATALOG}
-    role = f"arn:aws:iam::{VAULT}:role/lastgood-ONE-snapshots-abroad-{AWAY}"
-    assert entered == {f"{one}_snapshots": role.replace("ONE", one) for one in ENTERING}
+    assert entered == {
+        one: f"arn:aws:iam::{VAULT}:role/{ROW[one].physical_name}-abroad-{AWAY}" for one in ENTERING
+    }
 
 
 def test_in_another_account_only_copies_are_deleted_and_only_there(bundle: Synthesised) -> None:
