@@ -684,9 +684,9 @@ MEND_LEDGER = Grant(
         _items(("BatchGetItem",), POINTS),
         _items(("DeleteItem",), POINTS),
         _items(("GetItem",), POINTS, TOLD),
-        _items(("PutItem",), POINTS, RUNS, TOLD),
+        _items(("PutItem",), POINTS, RUNS, TOLD, keys.POLICIES),
         _items(("UpdateItem",), POINTS, RUNS, SOURCES),
-        _items(("Query",), RUNS, SOURCES),
+        _items(("Query",), RUNS, SOURCES, keys.POLICIES),
         _items(
             ("Query",),
             _partition(keys.runs_of("")),
@@ -694,7 +694,7 @@ MEND_LEDGER = Grant(
             _partition(keys.copies_of("", Place(region="", account=""))),
             index=keys.LISTING,
         ),
-        _items(("Query",), _partition(keys.flight(0)), keys.DOUBT, index=keys.IN_FLIGHT),
+        _items(("Query",), _partition(keys.flight(0)), keys.DOUBT, COPIES, index=keys.IN_FLIGHT),
         _LEDGER_KEY,
     ),
 )
@@ -727,7 +727,7 @@ RECORD_DELETES = Grant(
     reason="Sees that a plan still holds for its points, and that their copies are there; records "
     "that they expire and are deleted",
     rights=(
-        _items(("ConditionCheckItem",), HOLDS),
+        _items(("ConditionCheckItem",), HOLDS, POINTS),
         _items(("GetItem",), POINTS, PLANS),
         _items(("Query",), POINTS),
         _items(("PutItem",), POINTS, PLANS),

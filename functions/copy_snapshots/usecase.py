@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from lastgood.domain import copying, tags
 from lastgood.domain.copying import (
@@ -108,7 +108,8 @@ class Copier:
             done.full = True
             return
         latest: dict[str, PointCopy] = {}
-        for copy, number in copying.next_free(self.ledger.due(place), slots, now):
+        due = self._in_time(self.ledger.due(place))
+        for copy, number in copying.next_free(due, slots, now):
             if self.clock.left() < RESERVE:
                 return
             known = latest.get(copy.id, copy)
@@ -130,7 +131,10 @@ class Copier:
             return self._known(copy)
         try:
             snapshot = self._begin(copy, number)
-        except (LimitReached, Throttled, NotSettledYet) as error:
+        except NotSettledYet as error:
+            # Of this snapshot only: the others go on, and a sweep comes back to it.
+            return self._give_back(copy, number, self.clock.now() + error.after)
+        except (LimitReached, Throttled) as error:
             self._give_back(copy, number)
             if isinstance(error, LimitReached):
                 # Others copy there too: as many as are under way now are ours.
@@ -173,9 +177,11 @@ class Copier:
     def _found_before(self, copy: PointCopy, number: int, done: Copied) -> bool:
         """An error may have hidden that an earlier call was carried out."""
         operation = copy.operation(number)
-        shown = self.at(copy.place).copies_made([operation]).get(operation)
-        if shown:
-            self._note(copy, shown[0], done)
+        found = self.at(copy.place).copies_made([operation]).get(operation, ())
+        # What broke before, and could not be deleted, is no answer to this call.
+        shown = [one for one in found if not _is_broken(one)]
+        for one in shown:
+            self._note(copy, one, done)
         return bool(shown)
 
     def _known(self, copy: PointCopy) -> PointCopy:
@@ -197,12 +203,14 @@ class Copier:
             account=copy.source.account,
         )
 
-    def _give_back(self, copy: PointCopy, number: int) -> None:
-        after = copying.given_back(copy, number)
-        written = self.ledger.change_copy(copy, after, free=copy.holder(number))
-        self._unshare(written or after)
+    def _give_back(self, copy: PointCopy, number: int, until: datetime | None = None) -> PointCopy:
+        """``until``: it waits so long."""
+        after = copying.given_back(copy, number, until)
+        after = self.ledger.change_copy(copy, after, free=copy.holder(number)) or after
+        self._unshare(after)
+        return after
 
-    def _unshare(self, copy: PointCopy) -> None:
+    def _unshare(self, copy: PointCopy, *, loud: bool = False) -> None:
         """What is left shared: after it is written that it need not be, so that of two copies of
         one snapshot in one account, that end at one time, the later finds none under way::
 
@@ -213,8 +221,11 @@ class Copier:
                                            yes                         finds none under way
                                            no   <--------------------- un-shares, and notes it
 
-        In an account that may not be entered it stays noted, and the copies of others go on: each
-        sweep has it tried again.
+        Where that is refused it stays noted, and the copies of others go on: each sweep has it
+        tried again, and is ``loud`` then.
+
+        Raises, if it is to be ``loud``, AccessDenied and its like; not for an account that cannot
+        be entered.
         """
         for before in self._read_again(copy):
             left = before.left_shared
@@ -228,11 +239,16 @@ class Copier:
             try:
                 source = self.at(before.source.place)
             except AccessDenied:
+                # Planning tells people of it.
                 return
-            for number in left:
-                if not any(one.members[number].under_way for one in others):
-                    of = before.members[number].of
-                    source.unshare_snapshot(of, before.place.account)
+            try:
+                for number in left:
+                    if not any(one.members[number].under_way for one in others):
+                        _unshare(source, before.members[number].of, before.place.account)
+            except Refused:
+                if loud:
+                    raise
+                return
             try:
                 self.ledger.change_copy(before, copying.unshared(before, left))
             except Conflict:
@@ -401,15 +417,13 @@ class Copier:
         Raises, once all is done: what refused to be un-shared.
         """
         now = self.clock.now()
-        if self.ledger.slots(place).is_old(now):
-            self.ledger.note_quota(place, self.at(place).copy_slots(), now)
-        due = list(self.ledger.due(place))
-        refused = []
+        refused = self._ask_for_slots(place, now)
+        due = list(self._in_time(self.ledger.due(place)))
         for copy in due:
             if self.clock.left() < RESERVE:
                 break
             try:
-                self._unshare(copy)
+                self._unshare(copy, loud=True)
                 self._merge(copy, done)
             except Refused as error:
                 refused.append(error)
@@ -434,14 +448,35 @@ class Copier:
         if refused:
             raise refused[0]
 
+    def _ask_for_slots(self, place: Place, now: datetime) -> list[Refused]:
+        """Once a day. Why nobody says, if so: then it is as many as everybody has."""
+        if not self.ledger.slots(place).is_old(now):
+            return []
+        try:
+            quota, refused = self.at(place).copy_slots(), []
+        except Refused as error:
+            quota, refused = None, [error]
+        self.ledger.note_quota(place, quota, now)
+        return refused
+
+    def _in_time(self, copies: Iterator[PointCopy]) -> Iterator[PointCopy]:
+        """As many as there is time to read: there may be very many that wait."""
+        for one in copies:
+            if self.clock.left() < RESERVE:
+                return
+            yield one
+
     def _as_shown(
         self, point: str, place: Place, number: int, shown: tuple[Tagged, ...], done: Copied
     ) -> None:
         copy = self.ledger.copy(point, place)
         if copy is None or copy.status.settled or copy.members[number].ended:
             return
-        if shown:
-            self._note(copy, shown[0], done)
+        asked_at = copy.members[number].asked_at or copy.queued_at
+        current = [one for one in shown if not _is_older(one, asked_at)]
+        if current:
+            for one in current:
+                self._note(self._known(copy), one, done)
         elif copy.members[number].snapshot:
             cause = f"{copy.members[number].snapshot} is not there any more"
             self._end(copy, number, _failed(cause), done)
@@ -465,14 +500,16 @@ class Copier:
             if copy.members[number].snapshot is None:
                 self.ledger.change_copy(copy, copying.made(copy, number, snapshot))
             return
-        known = copy.members[number].snapshot
+        known, asked_at = copy.members[number].snapshot, copy.members[number].asked_at
         if known is not None and known != snapshot:
             # Made by a second call for the same member, whose first answer was lost.
-            self.at(copy.place).delete_snapshot(snapshot)
+            self._delete(copy.place, snapshot)
             return
-        if member.state is MemberState.ERROR:
-            # Nobody can use it, and the next attempt makes another.
-            self.at(copy.place).delete_snapshot(snapshot)
+        if _is_broken(found):
+            # Nobody can use it, and the next attempt makes another. One that is held stays.
+            self._delete(copy.place, snapshot)
+            if asked_at is None or _is_older(found, asked_at):
+                return
         news = MemberEnded(
             snapshot=snapshot,
             state=member.state,
@@ -507,10 +544,9 @@ class Copier:
         raise Conflict(f"{copy.id} is changed again and again")
 
     def _remove(self, copy: PointCopy) -> None:
-        compute = self.at(copy.place)
         for member in copy.members:
             if member.snapshot:
-                compute.delete_snapshot(member.snapshot)
+                self._delete(copy.place, member.snapshot)
 
     def _read_again(self, copy: PointCopy) -> Iterator[PointCopy]:
         yield copy
@@ -523,6 +559,20 @@ class Copier:
 
 def _is_broken(found: Tagged) -> bool:
     return found.member.state is MemberState.ERROR
+
+
+def _unshare(source: Compute, snapshot: str, account: str) -> None:
+    try:
+        source.unshare_snapshot(snapshot, account)
+    except Refused:
+        # What is gone has no tags, by which our right is judged.
+        if source.snapshot(snapshot) is not None:
+            raise
+
+
+def _is_older(found: Tagged, asked_at: datetime) -> bool:
+    """Of an earlier call than that, as clocks go."""
+    return found.member.started_at < asked_at - timedelta(minutes=1)
 
 
 def _failed(cause: str, *, for_good: bool = False) -> MemberEnded:

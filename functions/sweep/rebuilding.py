@@ -63,8 +63,10 @@ class Rebuilding:
         for missing in found.keys() - self.ledger.known_copies(points, place):
             newest = max(one.member.started_at for one in found[missing])
             copy = mending.rebuilt_copy(found[missing], place, progress.now)
-            if copy and progress.now - newest >= self.patience.lag and self.ledger.open_copy(copy):
-                progress.done["rebuilt"] += 1
+            if copy and progress.now - newest >= self.patience.lag:
+                # First, so that who is killed in between is not the last to know of the source.
+                self.ledger.note_source(copy.policy, copy.source, progress.now)
+                progress.done["rebuilt"] += self.ledger.open_copy(copy)
 
     def _count(self, run: str, ids: set[str], progress: Progress) -> None:
         for id_ in ids:

@@ -12,7 +12,7 @@ from lastgood.domain.policy import Encryption, Policy
 from lastgood.ports import Bus, Ledger
 from sweep.progress import Progress
 
-WINDOW = timedelta(hours=48)
+WINDOW = timedelta(days=30)
 """How old a slot may be: two sweeps of those that come daily look at it. Those of before the policy
 named the place are none that it asks for. But it asks for all to be encrypted, if for any."""
 

@@ -1,10 +1,11 @@
 """Find what events missed and workers left behind, put it right, and tell people of the rest."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from itertools import islice
 
 from lastgood.domain.place import Place
-from lastgood.domain.policy import copy_places, encrypting_places, source_places
+from lastgood.domain.policy import Policy, copy_places, encrypting_places, source_places
 from lastgood.errors import LastgoodError
 from lastgood.ports import (
     Bus,
@@ -65,6 +66,7 @@ class SweepReport:
     cut_short: bool
 
 
+MOST_COUNTED = 100
 COUNTS = tuple(one.name for one in fields(SweepReport) if one.type is int)
 
 
@@ -97,6 +99,11 @@ class Sweeper:
         # Those in which it may call EC2: the policies', or home if there is no policy.
         home = Place(region=self.home_region, account=self.account)
         places = source_places((one.policy for one in deployed), home)
+        for one in deployed:
+            # Before anything is rebuilt: what is rebuilt is asked for copies too.
+            with progress.trying(f"note where {one.policy.name} has copies"):
+                to = dict.fromkeys(to for _, to in one.policy.ways(home))
+                self.ledger.copying_since(one.policy.name, to, progress.now)
         rebuilding = Rebuilding(self.at, self.ledger, self.patience)
         if request.rebuild:
             for place in places:
@@ -128,6 +135,8 @@ class Sweeper:
             policies = [one.policy for one in deployed]
             wanted = {*copy_places(policies, home), *encrypting_places(policies, home)}
             self.copies.send(sorted(wanted))
+            if request.rebuild:
+                progress.problems += self._left_behind(policies, wanted)
         for one in deployed:
             if progress.out_of_time():
                 break
@@ -143,3 +152,16 @@ class Sweeper:
             cut_short=progress.cut_short,
         )
         return report, progress.errors[0] if progress.errors else None
+
+    def _left_behind(self, policies: Iterable[Policy], wanted: set[Place]) -> Iterator[str]:
+        """A line for each place that no policy names any more, and that has open copies: nobody
+        may look after them now."""
+        names = {*self.ledger.noted_policies(), *(one.name for one in policies)}
+        once = {place for name in names for place in self.ledger.copied_places(name)}
+        for place in sorted(once - wanted):
+            count = sum(1 for _ in islice(self.ledger.due(place), MOST_COUNTED))
+            if count:
+                yield (
+                    f"{count} copies to {place} are under way, and may be shared, though no policy "
+                    "names that place: deploy one that does, until they have ended"
+                )

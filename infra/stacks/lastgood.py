@@ -39,7 +39,7 @@ from infra.duties import others, roles_of, with_duties
 from infra.grants import Places
 from infra.stacks.state import StateStack, plans_bucket
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Policy, copy_places, source_places
+from lastgood.domain.policy import Policy, copy_places, encrypting_places, source_places
 from lastgood.settings import Settings
 
 
@@ -82,7 +82,12 @@ class LastgoodStack(Stack):
         abroad = {one.account for one in others(policies.values(), self._home)}
         settings = replace(
             self._settings(queues, topic),
-            accounts=self._accounts(copy_places(policies.values(), self._home)),
+            accounts=self._accounts(
+                {
+                    *copy_places(policies.values(), self._home),
+                    *encrypting_places(policies.values(), self._home),
+                }
+            ),
             members=self._accounts(source_places(policies.values(), self._home)),
             external_id=external_id if abroad else "",
         )

@@ -1225,7 +1225,7 @@ def test_a_copy_whose_source_is_held_does_not_expire(ledger):
     copy = an_available_copy(ledger)
     ledger.hold_source(SOURCE.id, Hold(by="anna", why="audit", at=T0))
 
-    with pytest.raises(Conflict, match="held with its source"):
+    with pytest.raises(Conflict, match="held with its point or source"):
         ledger.change_copy(copy, expired(copy, LATER, "free"))
 
     ledger.release_source(SOURCE.id)
@@ -1333,3 +1333,16 @@ def test_a_copy_in_place_is_due_until_it_is_merged_and_is_listed_no_more(ledger)
     assert list(ledger.due(THERE)) == []
     assert list(ledger.copies_of(SOURCE.id, THERE)) == []
     assert ledger.copy(copy.point, THERE).status is CopyStatus.MERGED
+
+
+def test_a_copy_whose_point_is_held_does_not_expire(ledger):
+    point = answered(ledger)
+    ledger.settle(point, AVAILABLE)
+    copy = an_available_copy(ledger, point.id)
+    ledger.hold(point.id, Hold(by="anna", why="audit", at=T0))
+
+    with pytest.raises(Conflict, match="held with its point or source"):
+        ledger.change_copy(copy, expired(copy, LATER, "free"))
+
+    ledger.release_hold(point.id)
+    assert ledger.change_copy(copy, expired(copy, LATER, "free"))

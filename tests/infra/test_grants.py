@@ -359,11 +359,11 @@ LEDGER = {
         "BatchGetItem": {"POINT#*"},
         "DeleteItem": {"POINT#*"},
         "GetItem": {"POINT#*", "NOTICE#*"},
-        "PutItem": {"POINT#*", "RUN#*", "NOTICE#*"},
+        "PutItem": {"POINT#*", "RUN#*", "NOTICE#*", "POLICIES"},
         "UpdateItem": {"POINT#*", "RUN#*", "SOURCES#*"},
-        "Query": {"RUN#*", "SOURCES#*"},
+        "Query": {"RUN#*", "SOURCES#*", "POLICIES"},
         "Query listing": {"RUNS#*", "POINTS#*", "COPIESOF#*"},
-        "Query in_flight": {"FLIGHT#*", "DOUBT"},
+        "Query in_flight": {"FLIGHT#*", "DOUBT", "COPIES#*"},
     },
     "prune_snapshots": {
         "BatchGetItem": {"HOLD#*"},
@@ -376,7 +376,7 @@ LEDGER = {
         "Query by_snapshot": {"snap-*"},
     },
     "delete_snapshots": {
-        "ConditionCheckItem": {"HOLD#*"},
+        "ConditionCheckItem": {"HOLD#*", "POINT#*"},
         "GetItem": {"POINT#*", "PLAN#*"},
         "PutItem": {"POINT#*", "PLAN#*"},
         "UpdateItem": {"POINT#*"},

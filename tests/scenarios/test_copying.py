@@ -24,7 +24,7 @@ from lastgood.domain.copying import (
 from lastgood.domain.model import Hold, Point
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy, Encryption
-from lastgood.errors import AccessDenied, LimitReached, NotSettledYet, Throttled, Unavailable
+from lastgood.errors import AccessDenied, LimitReached, Throttled, Unavailable
 from lastgood.ledger.dynamo import DynamoLedger
 from lastgood.ports import Patience
 from lastgood.runtime import copy_work
@@ -46,6 +46,7 @@ PLACE = Place(region=AWAY, account=ACCOUNT)
 VAULT = "210987654321"
 WAITING = CopyStatus.WAITING
 SLOW = AwsError("RequestLimitExceeded", "slow down", 503)
+ARCHIVED = AwsError("IncorrectState", "Snapshot 'snap-1' is archived.", 400)
 DENIED = AwsError("UnauthorizedOperation", "no", 403)
 HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
 
@@ -360,8 +361,11 @@ def test_a_copy_that_fails_for_days_holds_up_no_other_and_heals_at_last(site):
 def test_a_snapshot_that_is_gone_is_no_reason_to_wait(site):
     point = site.point(launch(site.home, "web"))
     site.home.delete_snapshot(SnapshotId=point.snapshots[0])
-    with pytest.raises(NotSettledYet):
-        site.queue(point)
+    other = site.point(launch(site.home, "other"))
+    site.queue(point)
+    assert site.status(point) is WAITING
+    site.queue(other)
+    assert site.status(other) is CopyStatus.COPYING
 
     site.cloud.clock.advance(HOUR)
     site.look_after()
@@ -547,10 +551,13 @@ def test_what_cannot_be_unshared_holds_up_no_other_and_is_loud(abroad):
     abroad.cloud.clock.advance(HOUR)
     abroad.cloud.events.clear()
     abroad.cloud.faults.spoil("ec2.ModifySnapshotAttribute", DENIED, times=1)
+    abroad.look_after()
+    assert abroad.status(second) is CopyStatus.COPYING
+    assert list(abroad.shared()) == sorted([*first.snapshots, *second.snapshots])
+    abroad.cloud.faults.spoil("ec2.ModifySnapshotAttribute", DENIED, times=1)
     with pytest.raises(AccessDenied):
         abroad.look_after()
 
-    assert abroad.status(second) is CopyStatus.COPYING
     abroad.days()
     assert [abroad.status(one) for one in (first, second)] == [CopyStatus.AVAILABLE] * 2
     assert abroad.shared() == {}
@@ -899,3 +906,76 @@ def test_copies_are_had_back_from_the_tags_of_their_snapshots_when_the_ledger_is
     table.empty(site.cloud.client("dynamodb", HOME))
     rebuilding.rebuild_copies(PLACE, progress)
     assert site.ledger.copy(point.id, PLACE) is None
+
+
+# what a reviewer found
+
+
+def test_a_held_copy_that_breaks_gives_its_slot_back_and_is_made_anew(site):
+    point = site.point(launch(site.home, "web"))
+    site.home.create_tags(Resources=list(point.snapshots), Tags=[{"Key": tags.HOLD, "Value": "x"}])
+    site.cloud.ec2.outcomes[point.snapshots[0]] = Outcome(error="broken")
+    site.queue(point)
+    site.cloud.clock.advance(HOUR)
+    # As IAM does with what bears a hold.
+    site.cloud.faults.spoil("ec2.DeleteSnapshot", DENIED, times=99)
+    site.hear()
+    assert site.ledger.slots(PLACE).taken == frozenset()
+    site.cloud.ec2.outcomes.clear()
+    site.days()
+
+    assert site.status(point) is CopyStatus.AVAILABLE
+    assert sorted(one["State"] for one in site.copies()) == ["completed", "error"]
+
+
+def test_when_a_member_is_gone_no_other_is_copied_and_what_was_goes(site):
+    point = site.point(two_disks(site))
+    site.cloud.ec2.copy_slots = 1
+    site.look_after()
+    site.queue(point)
+    second = point.snapshots[1]
+    site.home.delete_snapshot(SnapshotId=second)
+    site.cloud.clock.advance(2 * HOUR)
+    site.hear()
+    site.days()
+
+    assert site.status(point) is CopyStatus.FAILED
+    assert site.copies() == []
+    assert site.ledger.slots(PLACE).taken == frozenset()
+
+
+def test_a_source_that_is_gone_needs_no_unsharing(abroad):
+    point = abroad.point(launch(abroad.home, "web"))
+    abroad.queue(point)
+    abroad.cloud.clock.advance(HOUR)
+    abroad.home.delete_snapshot(SnapshotId=point.snapshots[0])
+    abroad.cloud.faults.spoil("ec2.ModifySnapshotAttribute", DENIED, times=99)
+
+    abroad.hear()
+    abroad.look_after()
+
+    assert abroad.status(point) is CopyStatus.AVAILABLE
+    assert list(abroad.ledger.due(abroad.place)) == []
+
+
+def test_a_snapshot_that_cannot_be_copied_is_a_failure_of_its_own_and_takes_no_slot(site):
+    bad, good = (site.point(launch(site.home, name)) for name in ("bad", "good"))
+    site.cloud.faults.spoil("ec2.CopySnapshot", ARCHIVED, times=1)
+
+    done = [site.queue(one) for one in (bad, good)]
+
+    assert "is archived" in done[0].failed[0].cause
+    assert site.status(good) is CopyStatus.COPYING
+    assert site.ledger.slots(PLACE).shrunk_to is None
+
+
+def test_a_refused_look_at_the_quotas_stops_nothing(site):
+    point = site.point(launch(site.home, "web"))
+    site.cloud.faults.spoil("service-quotas.*", AwsError("AccessDeniedException", "no", 400))
+    with pytest.raises(AccessDenied):
+        site.look_after()
+    site.queue(point)
+
+    assert site.status(point) is CopyStatus.COPYING
+    assert site.ledger.slots(PLACE).limit(site.cloud.clock.now()) == SLOTS
+    site.look_after()

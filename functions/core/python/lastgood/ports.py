@@ -180,7 +180,7 @@ class Compute(Protocol):
 
         Raises:
             AlreadyDone: the snapshot is gone.
-            LimitReached: too many copies come into this Region, or the snapshot is not complete.
+            LimitReached: too many copies come into this Region.
         """
         ...
 
@@ -523,6 +523,10 @@ class Ledger(Protocol):
 
     def known(self, points: Iterable[str]) -> set[str]:
         """Those of the point ids that are on record."""
+        ...
+
+    def note_source(self, policy: str, source: Source, at: datetime) -> None:
+        """Have it on record, as first seen and asked for then, unless it is there."""
         ...
 
     def known_copies(self, points: Iterable[str], place: Place) -> set[str]:

@@ -4,7 +4,7 @@ Both are judged, planned and deleted alike, each by the retention of its place.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from lastgood.domain.lineage import NextCopy
 from lastgood.domain.model import Point, Source, Tagged
 from lastgood.domain.names import point_id
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Copy, Encryption, Policy, Retention
+from lastgood.domain.policy import Copy, Policy, Retention
 from lastgood.domain.prune_plan import Obstacles
 from lastgood.errors import Conflict
 from lastgood.ports import Compute, Ledger
@@ -89,8 +89,6 @@ class Originals:
         return tagged.tags.get(tags.POINT) if ours else None
 
     def missing_copies(self, point: Point) -> Obstacles:
-        if not self.policy.copies and self.policy.encryption is not Encryption.REQUIRED:
-            return {}
         copies = self.ledger.copies(point.id)
         return pruning.missing_copies(self.policy, point, copies, self.since)
 
@@ -128,9 +126,11 @@ class Copies:
         return own or self.policy.retention
 
     def points(self, source: Source) -> list[Point]:
+        """With the holds of the points that they are copies of."""
         every = self.ledger.copies_of(source.id, self.place)
         ours = [one for one in every if one.policy == self.policy.name and not one.in_place]
-        return [copying.as_point(one) for one in ours]
+        holds = {one.id: one.hold for one in self.ledger.points(source.id) if one.hold and ours}
+        return [replace(copying.as_point(one), hold=holds.get(one.point)) for one in ours]
 
     def found(self, compute: Compute, points: Iterable[Point]) -> Found:
         found: dict[str, list[Tagged]] = {}

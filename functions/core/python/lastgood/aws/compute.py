@@ -24,7 +24,14 @@ from lastgood.domain.model import Member, MemberState, Tagged
 from lastgood.domain.names import instant
 from lastgood.domain.policy import TagMatch
 from lastgood.domain.requests import TakeRequest
-from lastgood.errors import AlreadyDone, InUse, KeyDenied, Throttled
+from lastgood.errors import (
+    AlreadyDone,
+    CallRefused,
+    InUse,
+    KeyDenied,
+    LimitReached,
+    Throttled,
+)
 from lastgood.ports import Page
 
 PAGE = 1000
@@ -162,7 +169,7 @@ class Ec2Compute:
         more: dict[str, Any] = {"CompletionDurationMinutes": minutes} if minutes else {}
         if encrypted:
             more |= {"Encrypted": True, **({"KmsKeyId": key} if key else {})}
-        with self._paced("copy_snapshot", f"copy {snapshot} to {self.region}"):
+        with _of_one_snapshot(), self._paced("copy_snapshot", f"copy {snapshot} to {self.region}"):
             reply = self._once.copy_snapshot(
                 SourceSnapshotId=snapshot,
                 SourceRegion=source_region,
@@ -181,7 +188,7 @@ class Ec2Compute:
     def share_snapshot(self, snapshot: str, account: str) -> None:
         try:
             with translated("ec2", f"share {snapshot} with {account}"):
-                self._permit(snapshot, "add", account)
+                self._permit(snapshot, "Add", account)
         except InUse as error:
             # EBS User Guide, "Share an Amazon EBS snapshot": what else is not permitted.
             raise KeyDenied(
@@ -191,14 +198,14 @@ class Ec2Compute:
 
     def unshare_snapshot(self, snapshot: str, account: str) -> None:
         with suppress(AlreadyDone), translated("ec2", f"share {snapshot} no more with {account}"):
-            self._permit(snapshot, "remove", account)
+            self._permit(snapshot, "Remove", account)
 
     def _permit(self, snapshot: str, operation: str, account: str) -> None:
         self._reads.modify_snapshot_attribute(
             SnapshotId=snapshot,
             Attribute="createVolumePermission",
-            OperationType=operation,
-            UserIds=[account],
+            # In this form, by which the conditions are named that limit whom it is shared with.
+            CreateVolumePermission={operation: [{"UserId": account}]},
         )
 
     def copies_made(self, operations: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
@@ -350,6 +357,19 @@ class Ec2Compute:
         )
         with translated("ec2", f"{operation.replace('_', ' ')} in {self.region}"):
             yield from pages
+
+
+@contextmanager
+def _of_one_snapshot() -> Iterator[None]:
+    """What is wrong with the snapshot that is copied is no limit of the Region's."""
+    try:
+        yield
+    except LimitReached as error:
+        cause = error.__cause__
+        code = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else ""
+        if code in ("IncorrectState", "InvalidState", "ConcurrentTagAccess"):
+            raise CallRefused(str(error)) from cause
+        raise
 
 
 def _age(one: Tagged) -> tuple[datetime, str]:

@@ -94,7 +94,8 @@ class PointCopy:
     ``taken_at``: the instant whose data it has, that of its point. ``key``, ``minutes``: as
     CopySnapshot takes them. ``version``: how often it was written. ``not_before``: it waits until
     then. ``failures``: how often it has failed so far. ``late_at``: when EBS first told that a
-    member is not complete within ``minutes``.
+    member is not complete within ``minutes``. ``hopeless``: a member of it cannot be copied any
+    more, so no other is.
     """
 
     id: str
@@ -114,6 +115,7 @@ class PointCopy:
     not_before: datetime | None = None
     failures: int = 0
     late_at: datetime | None = None
+    hopeless: bool = False
     settled_at: datetime | None = None
     cause: str | None = None
     history: tuple[Change, ...] = ()
@@ -138,7 +140,7 @@ class PointCopy:
         return tuple(
             number
             for number, one in enumerate(self.members)
-            if one.asked_at is None and not one.ended
+            if one.asked_at is None and not one.ended and not self.hopeless
         )
 
     @property
@@ -251,9 +253,12 @@ def asked(copy: PointCopy, number: int, now: datetime) -> PointCopy:
     return _with(under_way, number, asked_at=now, shared=copy.abroad)
 
 
-def given_back(copy: PointCopy, number: int) -> PointCopy:
+def given_back(copy: PointCopy, number: int, not_before: datetime | None = None) -> PointCopy:
     """Nothing came of the call."""
-    return _with(copy, number, asked_at=None)
+    given = _with(copy, number, asked_at=None)
+    if not any(one.under_way or one.ended for one in given.members):
+        given = replace(given, status=CopyStatus.WAITING)
+    return replace(given, not_before=not_before) if not_before else given
 
 
 def unshared(copy: PointCopy, numbers: Iterable[int]) -> PointCopy:
@@ -328,14 +333,15 @@ def ended(copy: PointCopy, number: int, news: MemberEnded, now: datetime) -> Poi
         cause=news.cause,
         incremental=news.incremental,
     )
-    if not all(one.ended for one in after.members):
+    after = replace(after, hopeless=copy.hopeless or news.for_good)
+    if any(one.under_way if after.hopeless else not one.ended for one in after.members):
         return after
     broken = [one for one in after.members if one.state is MemberState.ERROR]
     if not broken:
         return replace(after, status=CopyStatus.AVAILABLE, settled_at=now, cause=None)
     causes = "; ".join(dict.fromkeys(f"{one.of}: {one.cause}" for one in broken))
     failures = after.failures + 1
-    if news.for_good:
+    if after.hopeless:
         return replace(
             after, status=CopyStatus.FAILED, settled_at=now, cause=causes, failures=failures
         )

@@ -185,7 +185,9 @@ def rebuilt_copy(found: Sequence[Tagged], place: Place, now: datetime) -> PointC
         region, _, account = tags[keys.COPIED_FROM].partition("/")
         source = Source(id=tags[keys.SOURCE], region=region, account=account)
         members = {
-            int(one.tags[keys.COPY].rpartition("/")[2]): _member_of_copy(one)
+            int(one.tags[keys.COPY].rpartition("/")[2]): _member_of_copy(
+                one, abroad=account != place.account
+            )
             for one in sorted(found, key=lambda one: one.member.started_at, reverse=True)
             if one.member.state is not MemberState.ERROR
         }
@@ -212,8 +214,10 @@ def rebuilt_copy(found: Sequence[Tagged], place: Place, now: datetime) -> PointC
     )
 
 
-def _member_of_copy(one: Tagged) -> CopyMember:
+def _member_of_copy(one: Tagged, *, abroad: bool) -> CopyMember:
     return CopyMember(
+        # What was shared when the record was lost may be so still.
+        shared=abroad,
         of=one.tags[keys.COPY_OF],
         volume=one.tags[keys.VOLUME],
         size_gib=one.member.size_gib,

@@ -694,14 +694,14 @@ class DynamoLedger:
                 self._in_transaction(slots, "DELETE taken :ops", {":ops": {"SS": [free]}})
             )
         if after.status is CopyStatus.EXPIRED:
-            writes.append(self._no_hold(before.source.id))
+            writes += [self._no_hold(before.source.id), self._no_own_hold(before.point)]
         try:
             self._transact(f"record {before.id}", *writes)
         except _NotMet as refused:
             if refused.reasons[0] != NO_REASON:
                 raise Conflict(f"{before.id} was changed meanwhile") from refused
             if after.status is CopyStatus.EXPIRED:
-                raise Conflict(f"{before.id} is held with its source") from refused
+                raise Conflict(f"{before.id} is held with its point or source") from refused
             return None
         return written
 
@@ -819,6 +819,15 @@ class DynamoLedger:
         found = self._get_all(wanted, "look for points", ProjectionExpression="id")
         return {item["id"]["S"] for item in found}
 
+    def note_source(self, policy: str, source: Source, at: datetime) -> None:
+        self._update(
+            keys.source(policy, source.id),
+            f"record source {source.id}",
+            "SET first_seen = if_not_exists(first_seen, :at), policy = :policy, "
+            "last_asked = if_not_exists(last_asked, :at), #source = :source",
+            {":at": items.value(at), ":policy": {"S": policy}, ":source": items.value(source)},
+        )
+
     def known_copies(self, points: Iterable[str], place: Place) -> set[str]:
         wanted = [keys.copy(one, place) for one in sorted(set(points))]
         found = self._get_all(wanted, "look for copies", ProjectionExpression="id")
@@ -837,17 +846,7 @@ class DynamoLedger:
         if point.method is Method.ONE_BY_ONE:
             for snapshot in point.snapshots:
                 self._put_lead(point.id, snapshot, at)
-        self._update(
-            keys.source(point.policy, point.source.id),
-            f"record source {point.source.id}",
-            "SET first_seen = if_not_exists(first_seen, :at), policy = :policy, "
-            "last_asked = if_not_exists(last_asked, :at), #source = :source",
-            {
-                ":at": items.value(point.claimed_at),
-                ":policy": {"S": point.policy},
-                ":source": items.value(point.source),
-            },
-        )
+        self.note_source(point.policy, point.source, point.claimed_at)
         if point.status is PointStatus.AVAILABLE:
             self._update(**self._newest(point), what=f"note {point.id} as newest")
         item = items.point(point) | items.to_item({"anchor": anchor(point.snapshots)})
@@ -1047,6 +1046,17 @@ class DynamoLedger:
                 "TableName": self._table,
                 "Key": items.to_item(keys.hold(source)),
                 "ConditionExpression": "attribute_not_exists(pk)",
+            }
+        }
+
+    def _no_own_hold(self, point: str) -> dict[str, Any]:
+        """Also if there is no such point any more."""
+        return {
+            "ConditionCheck": {
+                "TableName": self._table,
+                "Key": items.to_item(keys.point(point)),
+                "ConditionExpression": "attribute_not_exists(#hold)",
+                "ExpressionAttributeNames": {"#hold": "hold"},
             }
         }
 

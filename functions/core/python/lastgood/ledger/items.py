@@ -29,6 +29,8 @@ RUN_FOR = timedelta(days=400)
 """A yearly policy's last run can still be seen when the next is due."""
 DELETED_FOR = RUN_FOR
 """How long one can ask what became of a point, and why."""
+COPY_DELETED_FOR = timedelta(days=3_653)
+"""Ten years: as long as its point may be kept, which waits for no copy that was there once."""
 NOTICE_FOR = RUN_FOR
 """As long as a run that people were told of: a policy's newest run is looked at however old."""
 
@@ -128,7 +130,7 @@ def copy(one: PointCopy) -> Item:
             **waits,
             "listed": None if gone else listed,
             "at": keys.by_turn(*one.turn),
-            "ttl": expires(one.history[-1].at, DELETED_FOR) if gone else None,
+            "ttl": expires(one.history[-1].at, COPY_DELETED_FOR) if gone else None,
         }
     )
 

@@ -330,6 +330,10 @@ class MemoryLedger:
     def known(self, points: Iterable[str]) -> set[str]:
         return self._points.keys() & set(points)
 
+    def note_source(self, policy: str, source: Source, at: datetime) -> None:
+        record = SourceRecord(policy=policy, source=source, first_seen=at, last_asked=at)
+        self._sources.setdefault((policy, source.id), record)
+
     def known_copies(self, points: Iterable[str], place: Place) -> set[str]:
         found = (self._copies.get((one, place)) for one in points)
         return {one.id for one in found if one}
@@ -337,16 +341,7 @@ class MemoryLedger:
     def rebuild(self, point: Point) -> bool:
         if point.id in self._points:
             return False
-        key = (point.policy, point.source.id)
-        self._sources.setdefault(
-            key,
-            SourceRecord(
-                policy=point.policy,
-                source=point.source,
-                first_seen=point.claimed_at,
-                last_asked=point.claimed_at,
-            ),
-        )
+        self.note_source(point.policy, point.source, point.claimed_at)
         self._keep(point)
         self._lead_to(point)
         self._note_newest(point)
@@ -404,8 +399,10 @@ class MemoryLedger:
         key = (before.point, before.place)
         if self._copies[key].version != before.version:
             raise Conflict(f"{before.id} was changed meanwhile")
-        if after.status is CopyStatus.EXPIRED and before.source.id in self._holds:
-            raise Conflict(f"{before.id} is held with its source")
+        point = self._points.get(before.point)
+        held = before.source.id in self._holds or (point is not None and point.hold)
+        if after.status is CopyStatus.EXPIRED and held:
+            raise Conflict(f"{before.id} is held with its point or source")
         slots = self.slots(before.place)
         if take and (take in slots.taken or len(slots.taken) >= limit):
             return None
