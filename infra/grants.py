@@ -491,9 +491,15 @@ USE_COPY_KEYS = Grant(
             wide=KEYS_OF_OTHERS,
         ),
         Right(
-            actions=("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:ReEncryptFrom"),
+            actions=("kms:Decrypt", "kms:DescribeKey", "kms:ReEncryptFrom"),
             on=lambda places: [places.keys(one.region, one.account) for one in places.foreign],
             when=_via_ec2_in(_foreign),
+            wide=KEYS_OF_OTHERS,
+        ),
+        Right(
+            actions=("kms:CreateGrant",),
+            on=lambda places: [places.keys(one.region, one.account) for one in places.foreign],
+            when=_via_ec2_in(_foreign, grant=True),
             wide=KEYS_OF_OTHERS,
         ),
         Right(
