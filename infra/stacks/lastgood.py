@@ -185,12 +185,14 @@ class LastgoodStack(Stack):
         (statement,) = grants.FORWARDED_EVENTS.statements(places)
         for account in accounts:
             statement.add_aws_account_principal(account)
+        # Its id is that of the policy: with another, CloudFormation could not remove it.
+        document = {key: one for key, one in statement.to_statement_json().items() if key != "Sid"}
         events.CfnEventBusPolicy(
             self,
             "Hear",
             event_bus_name="default",
             statement_id="lastgood",
-            statement=statement.to_statement_json(),
+            statement=document,
         )
 
     def _by_name(self, function: str) -> str:

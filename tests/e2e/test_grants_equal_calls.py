@@ -24,6 +24,7 @@ from lastgood.domain.model import (
     Source,
 )
 from lastgood.domain.names import point_id, role_abroad, run_id
+from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy
 from tests.cloud.driver import ACCOUNT
 from tests.cloud.faults import DROPPED, aws_error
@@ -419,6 +420,9 @@ def an_item_is_lost(lastgood: Installation, source: str) -> None:
     key = {"pk": {"S": f"POINT#{point}"}, "sk": {"S": "POINT"}}
     lastgood.client("dynamodb").delete_item(TableName=TABLE, Key=key)
     assert lastgood.ledger.point(point) is None
+    # Where no policy has copies any more, it is looked for those that are under way.
+    once = Place(region="us-east-1", account=ACCOUNT)
+    lastgood.ledger.copying_since("web-daily", [once], lastgood.cloud.now())
     assert lastgood.sweep(rebuild=True)["rebuilt"] == 1
 
 

@@ -628,6 +628,8 @@ def test_the_bus_takes_events_of_ec2_from_the_accounts_of_copies(bundle: Synthes
     (policy,) = bundle.resources("AWS::Events::EventBusPolicy").values()
 
     assert policy["EventBusName"] == "default"
+    # Else it could not be removed: its id is the policy's.
+    assert "Sid" not in policy["Statement"]
     assert policy["Statement"]["Principal"] == {"AWS": f"arn:aws:iam::{VAULT}:root"}
     assert policy["Statement"]["Condition"] == {"StringEquals": {"events:source": "aws.ec2"}}
 
