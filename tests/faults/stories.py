@@ -242,6 +242,9 @@ def a_prune_of_copies(world: World) -> set[str]:
         Copy(region=AWAY, account=VAULT),
     )
     points = _points(world, days=4, copies=wanted)
+    # As sweeps have noted since before the first of them.
+    places = (IN_REGION, ABROAD)
+    world.ledger.copying_since("web-daily", places, SLOT - timedelta(days=9))
     ids: dict[tuple[Copy, int], str] = {}
     for copy, days in ((there, (1, 2, 3)), (abroad, (1, 2, 3))):
         ec2 = world.client("ec2", AWAY, copy.account or ACCOUNT)
