@@ -163,10 +163,6 @@ def _in_regions_with_point(places: Places) -> Conditions:
     return {**_in_regions(places), "Null": {f"aws:RequestTag/{tags.POINT}": "false"}}
 
 
-def _in_regions_of_a_point(places: Places) -> Conditions:
-    return {**_in_regions(places), "Null": {f"aws:ResourceTag/{tags.POINT}": "false"}}
-
-
 def _own(places: Places, regions: Sequence[str]) -> Conditions:
     """The ARN of a snapshot does not say whose it is."""
     return {

@@ -7,14 +7,13 @@ from itertools import takewhile
 
 from lastgood.domain.copying import place_of
 from lastgood.domain.model import Point, PointStatus, Source
-from lastgood.domain.place import Place
 from lastgood.domain.policy import Encryption, Policy
 from lastgood.ports import Bus, Ledger
 from sweep.progress import Progress
 
 WINDOW = timedelta(days=30)
-"""How old a slot may be: two sweeps of those that come daily look at it. Those of before the policy
-named the place are none that it asks for. But it asks for all to be encrypted, if for any."""
+"""How old a slot may be: so long may whoever copies have been away. But a policy asks for all to be
+encrypted, if for any."""
 
 HEARD = timedelta(hours=1)
 """By when a copy that waits for a slot, too, is on record."""
@@ -67,7 +66,6 @@ class Reminding:
     def _unencrypted(self, points: list[Point]) -> Iterator[Point]:
         """Of one source, those of which no encrypted copy is on record."""
         if points:
-            of = points[0].source
-            place = Place(region=of.region, account=of.account)
-            begun = {one.point for one in self.ledger.copies_of(of.id, place)}
+            source = points[0].source
+            begun = {one.point for one in self.ledger.copies_of(source.id, source.place)}
             yield from (one for one in points if one.id not in begun)

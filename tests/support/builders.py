@@ -6,6 +6,7 @@ from typing import Any
 from lastgood.domain.manifest import Attachment, Instance, Manifest, Volume
 from lastgood.domain.model import Claim, Member, Method, Point, PointStatus, Source
 from lastgood.domain.names import point_id, run_id
+from lastgood.domain.tags import of_point
 
 T0 = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 POLICY = "web-daily"
@@ -93,3 +94,16 @@ def a_point(**given: Any) -> Point:
         "members": (a_member(),),
     }
     return Point(**facts | given)
+
+
+def tags_of(point: Point, members: int | None = None) -> dict[str, str]:
+    """Those that its snapshots bear; ``members``: of how many they tell, if not of all."""
+    return of_point(
+        point=point.id,
+        policy=point.policy,
+        run=point.run,
+        slot=point.slot,
+        source=point.source.id,
+        method=point.method.value,
+        members=len(point.members) if members is None else members,
+    )

@@ -10,6 +10,7 @@ from lastgood.domain.names import point_id, run_id
 from lastgood.domain.policy import Copy
 from lastgood.ports import Ledger
 from tests.cloud.driver import ACCOUNT
+from tests.support.builders import tags_of
 from tests.support.fleet import tagged, volume, volumes_of
 
 
@@ -68,15 +69,7 @@ def past_copy(ec2: Any, ledger: Ledger, point: Point, wanted: Copy) -> PointCopy
     copy = ended = copying.queued(point, wanted, point.slot)
     for number, one in enumerate(copy.members):
         of_copy = tags.of_copy(
-            tags.of_point(
-                point=point.id,
-                policy=point.policy,
-                run=point.run,
-                slot=point.slot,
-                source=point.source.id,
-                method=point.method.value,
-                members=len(point.members),
-            ),
+            tags_of(point),
             operation=copy.operation(number),
             copy_of=one.of,
             volume=one.volume,

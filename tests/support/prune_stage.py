@@ -19,7 +19,7 @@ from prune_snapshots.explaining import Explaining
 from prune_snapshots.holding import Holding
 from prune_snapshots.planning import Pruning
 from prune_snapshots.usecase import Pruner, PruneRequest
-from tests.support.builders import POLICY, SOURCE, T0, a_member, a_point
+from tests.support.builders import POLICY, SOURCE, T0, a_member, a_point, tags_of
 from tests.support.fakes import (
     FakeClock,
     FakeCompute,
@@ -174,16 +174,7 @@ class Stage:
         return copy
 
     def put(self, member: Member, point: Point) -> None:
-        of_point = tags.of_point(
-            point=point.id,
-            policy=point.policy,
-            run=point.run,
-            slot=point.slot,
-            source=point.source.id,
-            method=point.method.value,
-            members=len(point.members),
-        )
-        made = Made(member, of_point, member.started_at)
+        made = Made(member, tags_of(point), member.started_at)
         self.regions[point.source.region].made[member.snapshot] = made
 
     def status(self, points: Iterable[Point]) -> list[str]:

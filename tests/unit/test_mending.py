@@ -22,7 +22,7 @@ from lastgood.domain.mending import (
 )
 from lastgood.domain.model import Doubt, MemberState, Method, PointStatus, Source, Tagged
 from lastgood.domain.names import copy_id, point_id, run_id
-from tests.support.builders import POLICY, SOURCE, T0, a_member, a_point, minutes
+from tests.support.builders import POLICY, SOURCE, T0, a_member, a_point, minutes, tags_of
 
 COMPLETED, ERROR, PENDING = MemberState.COMPLETED, MemberState.ERROR, MemberState.PENDING
 SECOND = timedelta(seconds=1)
@@ -161,16 +161,8 @@ def test_nothing_is_surplus_while_a_worker_may_adopt_it_or_once_the_point_is_del
 
 def tagged(point, *, members=None, **changes):
     """A point's snapshots as EC2 shows them."""
-    own = tags.of_point(
-        point=point.id,
-        policy=point.policy,
-        run=point.run,
-        slot=point.slot,
-        source=point.source.id,
-        method=point.method.value,
-        members=len(point.members) if members is None else members,
-    )
-    bears = {key: value for key, value in {**own, **changes}.items() if value is not None}
+    bears = {**tags_of(point, members), **changes}
+    bears = {key: value for key, value in bears.items() if value is not None}
     return [Tagged(replace(one, device=None), bears) for one in point.members]
 
 

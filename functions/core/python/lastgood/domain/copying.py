@@ -151,7 +151,7 @@ class PointCopy:
     @property
     def in_place(self) -> bool:
         """It is where its source is: an encrypted one of the members that are not."""
-        return self.place == Place(region=self.source.region, account=self.source.account)
+        return self.place == self.source.place
 
     @property
     def unmerged(self) -> bool:

@@ -100,7 +100,7 @@ def missing_copies(
 
 
 def _unencrypted(point: Point, known: Mapping[Place, PointCopy]) -> str:
-    copy = known.get(Place(region=point.source.region, account=point.source.account))
+    copy = known.get(point.source.place)
     why = f": {copy.cause}" if copy and copy.cause else ""
     how = copy.status if copy else "not begun"
     return f"its members are to be encrypted first, and that is {how}{why}"
