@@ -52,16 +52,16 @@ class Finder:
         if not found:
             raise CannotRestore(
                 [
-                    f"source: nothing named {text!r} has a recovery point; give its id, or see which "
-                    "policy selects it"
+                    f"source: nothing named {text!r} has a recovery point; give its id, or see "
+                    "which policy selects it"
                 ]
             )
         one = (live or found)[0]
         if one.source.account != self.here.account:
             raise CannotRestore(
                 [
-                    f"source: {one.source.id} is in account {one.source.account}; restores are made "
-                    f"in {self.here.account} only"
+                    f"source: {one.source.id} is in account {one.source.account}; restores are "
+                    f"made in {self.here.account} only"
                 ]
             )
         return one

@@ -110,8 +110,8 @@ class RestoreDesk:
         if replace(known.request, asker=request.asker, dry_run=request.dry_run) != request:
             raise CannotRestore(
                 [
-                    f"request_id: {request.request} was used for another request ({known.id}); give "
-                    "a new one, or none"
+                    f"request_id: {request.request} was used for another request ({known.id}); "
+                    "give a new one, or none"
                 ]
             )
         if known.status.forward and not known.steps:
@@ -155,7 +155,9 @@ class RestoreDesk:
         self._has_end(restore)
         machines = self.machines(restore.place.region)
         things = machines.things_of(restore.id)
-        ids = [one.id for one in (*things.instances, *things.volumes) if tags.TEMPORARY in one.tags]
+        tagged = [(one.id, one.tags) for one in things.instances]
+        tagged += [(one.id, one.tags) for one in things.volumes]
+        ids = [id_ for id_, of in tagged if tags.TEMPORARY in of]
         machines.untag(ids, [tags.TEMPORARY])
         after = self.ledger.change_restore(restore, replace(restore, expires_at=None))
         self.endings.clear(restore.id)

@@ -6,12 +6,10 @@ from datetime import datetime
 from lastgood.domain import names
 from lastgood.domain.model import Hold, Method, Planned, PointStatus, Run
 from lastgood.domain.requests import TakeRequest
-from lastgood.domain.restoring import Restore
+from lastgood.domain.restoring import SAFETY, Restore
 from lastgood.errors import MadeInVain
 from lastgood.ports import Ledger, Queue
 from lastgood.stepping import Advanced
-
-HOLDER = "a restore in place"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +36,7 @@ class SafetyPoints:
             raise MadeInVain(f"the safety point {id_} failed: {point.cause}")
         # Its snapshots have the data of this instant, complete or not.
         why = f"{restore.id} changed {restore.source.id} after it"
-        self.ledger.hold(id_, Hold(by=HOLDER, why=why, at=now))
+        self.ledger.hold(id_, Hold(by=SAFETY, why=why, at=now))
         return Advanced(restore=restore, done=True)
 
     def _ask(self, restore: Restore, id_: str, slot: datetime, now: datetime) -> None:
@@ -47,9 +45,7 @@ class SafetyPoints:
         self.ledger.open_run(
             Run(id=run, policy=restore.policy, slot=slot, started_at=now, source=restore.source.id)
         )
-        self.ledger.plan_run(
-            run, Planned(at=now, points=1, regions=(restore.source.region,))
-        )
+        self.ledger.plan_run(run, Planned(at=now, points=1, regions=(restore.source.region,)))
         self.queue.send(
             [
                 TakeRequest(

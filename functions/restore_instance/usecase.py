@@ -13,7 +13,7 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
 from lastgood.domain.restoring import Restore, RestoreStatus, noted
 from lastgood.domain.swapping import moves
-from lastgood.domain.tags import TEMPORARY, VOLUME, of_restore
+from lastgood.domain.tags import RESTORE, VOLUME, of_restore
 from lastgood.errors import AlreadyDone, Cancelled, CannotRestore, MadeInVain
 from lastgood.ports import (
     Clock,
@@ -56,7 +56,9 @@ class Restorer:
 
     @property
     def _acts(self) -> dict[str, Act]:
-        fetcher = Fetcher(walk=self._walk, at=self.at, machines=self.machines, patience=self.patience)
+        fetcher = Fetcher(
+            walk=self._walk, at=self.at, machines=self.machines, patience=self.patience
+        )
         acts: dict[str, Act] = {
             "begin": self._begin,
             "hold": self._hold,
@@ -72,9 +74,10 @@ class Restorer:
             "replace": self._replace,
             "swap": self._swap,
             "start": self._start,
-            "hand_over": self._hand_over,
         }
-        return {name: _heeding(act) for name, act in acts.items()}
+        heeding = {name: _heeding(act) for name, act in acts.items()}
+        # Its last word is that the restore is done: said again, it must not count as too late.
+        return {**heeding, "hand_over": self._hand_over}
 
     # ----------------------------------------------------------------------- beginning
 
@@ -240,8 +243,8 @@ class Restorer:
         for one in found.values():
             if one.state == "error":
                 raise MadeInVain(
-                    f"EC2 could not make {one.id}: most often the KMS key of the snapshot or of the "
-                    "volume is disabled or may not be used"
+                    f"EC2 could not make {one.id}: most often the KMS key of the snapshot or of "
+                    "the volume is disabled or may not be used"
                 )
         ready = [one for one in found.values() if one.state in ("available", "in-use")]
         return Advanced(restore=restore, done=len(ready) == len(ids))
@@ -272,9 +275,7 @@ class Restorer:
             return Advanced(restore=restore, done=True)
         (swap,) = plan.swaps
         tasks = [
-            one
-            for one in machines.root_tasks(plan.instance)
-            if one.tags.get("lastgood:restore") == restore.id
+            one for one in machines.root_tasks(plan.instance) if one.tags.get(RESTORE) == restore.id
         ]
         if not tasks:
             restore = self._walk.attempt(restore, now)
@@ -322,9 +323,7 @@ class Restorer:
             machines.start(instance.id)
         return Advanced(restore=restore, done=instance.state == "running")
 
-    def _move(
-        self, machines: Machines, instance: Instance, wanted: dict[str, str | None]
-    ) -> bool:
+    def _move(self, machines: Machines, instance: Instance, wanted: dict[str, str | None]) -> bool:
         """Make the moves that can be made now; whether there is none left."""
         meant = [one for one in (*wanted.values(), *instance.volumes.values()) if one]
         found = moves(wanted, instance, machines.volumes_by_id(meant))
@@ -338,6 +337,9 @@ class Restorer:
     # ------------------------------------------------------------------------- the end
 
     def _hand_over(self, restore: Restore, now: datetime) -> Advanced:
+        if restore.status in (RestoreStatus.DONE, RestoreStatus.ENDING):
+            return Advanced(restore=restore, done=True)
+        _heed(restore)
         machines = self._place(restore)
         if not restore.request.started and not self._stopped(restore, machines):
             return Advanced(restore=restore)
@@ -402,8 +404,7 @@ class Restorer:
         return self.machines(restore.place.region)
 
     def _tags(self, restore: Restore) -> dict[str, str]:
-        tags = of_restore(restore.id, restore.point, temporary=restore.temporary)
-        return {**tags, TEMPORARY: restore.id} if restore.temporary else tags
+        return of_restore(restore.id, restore.point, temporary=restore.temporary)
 
 
 def _heed(restore: Restore) -> None:

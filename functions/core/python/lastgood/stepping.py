@@ -29,7 +29,7 @@ class StepRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advanced:
-    """The record as it is to be; ``more``: what the machine is told beside ``done`` and ``wait``."""
+    """The record as it is to be; ``more``: what the machine is told beside that it is done."""
 
     restore: Restore
     done: bool = False

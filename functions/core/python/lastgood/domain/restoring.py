@@ -234,9 +234,9 @@ class Restore:
     ``origin``: where the snapshots are that it is made from. ``place``: where it is made.
     ``why``: why this point. ``launch``: of a clone or drill; ``disks``: the volumes to be made in
     the other modes, in ``zone``. ``attempted_at``: when a call that makes something last went out;
-    until describes must show what it made, an absence proves nothing. ``token``: of the machine, which
-    waits for approval. ``command``: the id of the SSM command that is under way. ``version``: how
-    often it was written. ``told``: how many messages went to ``reply_to``.
+    until describes must show what it made, an absence proves nothing. ``token``: of the machine,
+    which waits for approval. ``command``: the id of the SSM command that is under way.
+    ``version``: how often it was written. ``told``: how many messages went to ``reply_to``.
     """
 
     id: str
@@ -292,13 +292,21 @@ class Restore:
         return tuple(one.id for one in self.made if one.kind == kind and one.removed_at is None)
 
 
-def noted(
-    restore: Restore, kind: str, ids: Iterable[str], at: datetime, of: str = ""
-) -> Restore:
+def noted(restore: Restore, kind: str, ids: Iterable[str], at: datetime, of: str = "") -> Restore:
     """With what was found to be made; what is on record already stays as it is."""
     known = {one.id for one in restore.made}
     new = tuple(Made(kind=kind, id=one, at=at, of=of) for one in ids if one not in known)
     return replace(restore, made=(*restore.made, *new)) if new else restore
+
+
+def gone(restore: Restore, there: Iterable[str], at: datetime) -> Restore:
+    """With everything as removed that is not ``there`` any more."""
+    left = set(there)
+    made = tuple(
+        one if one.removed_at or one.id in left else replace(one, removed_at=at)
+        for one in restore.made
+    )
+    return replace(restore, made=made)
 
 
 def began(restore: Restore, name: str, at: datetime) -> Restore:
@@ -320,6 +328,9 @@ def _with_step(restore: Restore, step: Step) -> Restore:
     index = max(i for i, one in enumerate(restore.steps) if one.name == step.name)
     return replace(restore, steps=(*restore.steps[:index], step, *restore.steps[index + 1 :]))
 
+
+SAFETY = "a restore in place"
+"""Who holds a safety point."""
 
 SHORTEST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=5)
