@@ -606,6 +606,7 @@ SOURCES = _partition(keys.sources_of("", 0))
 LAUNCHES = _partition(keys.launch("", "")["pk"])
 TOLD = _partition(keys.notice("")["pk"])
 HOLDS = _partition(keys.hold("")["pk"])
+NAMES = _partition(keys.name("")["pk"])
 PLANS = _partition(keys.plan("")["pk"])
 PLACES = _partition(keys.slots(Place(region="", account=""))["pk"])
 COPIES = _partition(keys.copies_to(Place(region="", account="")))
@@ -656,10 +657,10 @@ FORESEE_COPIES = Grant(
 RECORD_POINTS = Grant(
     name="RECORD_POINTS",
     reason="Claims a point in the ledger before it is taken, records what EC2 answered, and counts "
-    "in its run what could not be taken",
+    "in its run what could not be taken; remembers the Names of sources",
     rights=(
-        _items(("GetItem",), POINTS, LAUNCHES),
-        _items(("PutItem",), POINTS, RUNS, LAUNCHES),
+        _items(("GetItem",), POINTS, LAUNCHES, NAMES),
+        _items(("PutItem",), POINTS, RUNS, LAUNCHES, NAMES),
         _items(("UpdateItem",), POINTS, RUNS, SOURCES),
         _LEDGER_KEY,
     ),
@@ -681,12 +682,12 @@ SETTLE_POINTS = Grant(
 MEND_LEDGER = Grant(
     name="MEND_LEDGER",
     reason="Reads what is in flight, what ran, what is protected and what is copied; settles, "
-    "gives up and rebuilds points; notes of what people were told",
+    "gives up and rebuilds points, with the Names of their sources; notes of what people were told",
     rights=(
         _items(("BatchGetItem",), POINTS),
         _items(("DeleteItem",), POINTS),
-        _items(("GetItem",), POINTS, TOLD),
-        _items(("PutItem",), POINTS, RUNS, TOLD, keys.POLICIES),
+        _items(("GetItem",), POINTS, TOLD, NAMES),
+        _items(("PutItem",), POINTS, RUNS, TOLD, NAMES, keys.POLICIES),
         _items(("UpdateItem",), POINTS, RUNS, SOURCES),
         _items(("Query",), RUNS, SOURCES, keys.POLICIES),
         _items(
@@ -741,9 +742,11 @@ RECORD_DELETES = Grant(
 
 REPLACE_MEMBERS = Grant(
     name="REPLACE_MEMBERS",
-    reason="Makes an encrypted copy in place the member of a point, unless that is held",
+    reason="Makes an encrypted copy in place the member of a point, unless that is held, or a "
+    "restore is made from it",
     rights=(
         _items(("BatchGetItem",), HOLDS, where=_encrypting),
+        _items(("ConditionCheckItem",), POINTS, where=_encrypting),
         _items(("UpdateItem",), POINTS, where=_encrypting),
     ),
 )
