@@ -372,8 +372,7 @@ def translated(service: Service, what: str) -> Iterator[None]:
 
 def translate(service: Service, error: ClientError, what: str) -> errors.LastgoodError:
     details = error.response["Error"]
-    code = details.get("Code", "").removeprefix("AWS.SimpleQueueService.")
-    code = code.rsplit("#", 1)[-1]
+    code = _code(error)
     meaning = MEANINGS[service].get(code) or _by_status(error)
     text = details.get("Message") or ""
     if meaning is _DENIED and ("kms:" in text or "KMS key" in text):
@@ -387,6 +386,20 @@ def translate(service: Service, error: ClientError, what: str) -> errors.Lastgoo
     if issubclass(meaning.error, errors.TryAgain):
         return meaning.error(message, meaning.after)
     return meaning.error(message)
+
+
+def code_of(error: errors.LastgoodError) -> str:
+    """AWS's own code, of an error that ``translated`` raised; empty without one."""
+    cause = error.__cause__
+    return _code(cause) if isinstance(cause, ClientError) else ""
+
+
+def _code(error: ClientError) -> str:
+    """Without what some protocols and services put before it."""
+    code: str = error.response["Error"].get("Code", "")
+    for before in ("AWS.SimpleQueueService.", "Client.", "Server."):
+        code = code.removeprefix(before)
+    return code.rsplit("#", 1)[-1]
 
 
 def _by_status(error: ClientError) -> Meaning:
