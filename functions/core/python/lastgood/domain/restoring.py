@@ -62,7 +62,8 @@ class CommandCheck:
 class Overrides:
     """What is to be other than the original. None: as it was. An empty text: none at all.
 
-    ``user_data``: False drops it. ``kms_key``: under which all volumes are encrypted.
+    ``user_data``: False drops it. ``kms_key``: under which all volumes are encrypted. ``image``:
+    through which the licence of an instance is billed, where the original's is not to be had.
     """
 
     name: str | None = None
@@ -74,6 +75,7 @@ class Overrides:
     key_name: str | None = None
     private_ip: str | None = None
     kms_key: str | None = None
+    image: str | None = None
     user_data: bool = True
     tags: Tags = field(default_factory=dict)
 
@@ -139,11 +141,14 @@ class Piece:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swap:
     """On one device of the source: the volume that is there now, which is kept, and how it was
-    attached. ``root``: it is the root volume. ``by_task``: EC2 replaces it while the instance runs.
+    attached; ``old`` is None if there is none. ``piece``: the original volume of the snapshot that
+    comes there. ``root``: it is the root volume. ``by_task``: EC2 replaces it while the instance
+    runs.
     """
 
     device: str
-    old: str
+    piece: str
+    old: str | None
     delete_on_termination: bool
     root: bool = False
     by_task: bool = False
@@ -174,12 +179,11 @@ class Attach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """``calls``: how often the machine came to it. ``ended_at`` is None while it is under way."""
+    """One state of the machine. ``ended_at`` is None while it is under way."""
 
     name: str
     began_at: datetime
     ended_at: datetime | None = None
-    calls: int = 0
 
     @property
     def seconds(self) -> float | None:
@@ -282,11 +286,11 @@ def noted(restore: Restore, kind: str, ids: tuple[str, ...], at: datetime) -> Re
 
 
 def began(restore: Restore, name: str, at: datetime) -> Restore:
-    """With a further call of the step, which begins with the first."""
+    """With the step under way; one that is stays as it is."""
     latest = restore.step(name)
-    if latest is None or latest.ended_at:
-        return replace(restore, steps=(*restore.steps, Step(name=name, began_at=at, calls=1)))
-    return _with_step(restore, replace(latest, calls=latest.calls + 1))
+    if latest is not None and latest.ended_at is None:
+        return restore
+    return replace(restore, steps=(*restore.steps, Step(name=name, began_at=at)))
 
 
 def ended(restore: Restore, name: str, at: datetime) -> Restore:
