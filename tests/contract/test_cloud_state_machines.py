@@ -12,6 +12,7 @@ from tests.cloud.faults import LOST_REPLY, aws_error
 from tests.cloud.in_process import InProcessCloud
 from tests.cloud.killed import Killed
 from tests.cloud.policy import NotTaught
+from tests.cloud.states.execution import token_of
 from tests.support.world import SLOT, a_world
 
 REGION = "eu-west-1"
@@ -603,7 +604,7 @@ def test_a_token_is_good_once_and_only_as_long_as_the_task_waits(cloud, machine,
 
     for sent, why in (
         (token, "TaskTimedOut"),
-        (token[:-8] + "00000000", "TaskDoesNotExist"),
+        (token_of(f"{arn}-never", 1), "TaskDoesNotExist"),
         ("made up", "InvalidToken"),
     ):
         with pytest.raises(ClientError) as caught:

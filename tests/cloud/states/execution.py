@@ -3,7 +3,7 @@
 Source: the Amazon States Language specification, and the Step Functions Developer Guide.
 """
 
-import hashlib
+import base64
 import json
 import threading
 from collections import Counter
@@ -63,6 +63,25 @@ class Host:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
+def token_of(execution: str, turn: int) -> str:
+    """The token of a task. On AWS it says nothing; here, whose it is."""
+    return f"AQCM{base64.urlsafe_b64encode(f'{execution}#{turn}'.encode()).decode()}"
+
+
+def read_token(token: str) -> tuple[str, int] | None:
+    """The execution and its turn; None of what is no token."""
+    try:
+        execution, turn = base64.urlsafe_b64decode(token.removeprefix("AQCM")).decode().split("#")
+        return execution, int(turn)
+    except ValueError:
+        return None
+
+
+def machine_of(execution: str) -> str:
+    """The ARN of its machine."""
+    return execution.rpartition(":")[0].replace(":execution:", ":stateMachine:")
+
+
 def iso(moment: datetime) -> str:
     text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
@@ -70,8 +89,7 @@ def iso(moment: datetime) -> str:
 
 @dataclass(eq=False, kw_only=True)
 class Execution:
-    """``transitions``: states entered and retries, which AWS bills. ``tokens``: that were given
-    out, with the turn in which each is good.
+    """``transitions``: states entered and retries, which AWS bills.
 
     ``turn`` counts what the execution waited for; what comes of an earlier turn is too late.
     """
@@ -97,7 +115,6 @@ class Execution:
     redrive_token: str | None = None
     transitions: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    tokens: dict[str, int] = field(default_factory=dict)
     turn: int = 0
     _state: str = ""
     _input: Any = None
@@ -348,7 +365,7 @@ class Execution:
         self.turn += 1
         turn = self.turn
         data = self._selected(state.input_path, self._input)
-        more = {"Task": {"Token": self._token(turn)}} if state.callback else {}
+        more = {"Task": {"Token": token_of(self.arn, turn)}} if state.callback else {}
         assert state.parameters is not None
         given = self._sized(state.parameters(data, self._context(**more)))
         seconds = self._given(state, "TimeoutSeconds", data) or NO_TIMEOUT
@@ -371,11 +388,6 @@ class Execution:
             payload=given.get("Payload", {}),
         )
         self.host.set_going(partial(self._call, state, turn, task))
-
-    def _token(self, turn: int) -> str:
-        token = f"AQCM{hashlib.sha512(f'{self.arn}#{turn}'.encode()).hexdigest()}"
-        self.tokens[token] = turn
-        return token
 
     def _call(self, state: State, turn: int, task: Task) -> None:
         with self.host.lock:

@@ -15,14 +15,13 @@ from typing import Any, ClassVar
 
 from tests.cloud.policy import NotTaught
 from tests.cloud.states import language
-from tests.cloud.states.execution import MOST_BYTES, Execution, Host
+from tests.cloud.states.execution import MOST_BYTES, Execution, Host, machine_of, read_token
 from tests.cloud.states.paths import Malformed
 from tests.cloud.wire import Refused
 
 Given = dict[str, Any]
 # Source: StartExecution, ``name``: unique for 90 days after the execution is closed.
 NAME_KEPT = timedelta(days=90)
-TOKEN = re.compile(r"AQCM[0-9a-f]{128}")
 SETTINGS = ("loggingConfiguration", "tracingConfiguration", "encryptionConfiguration")
 CREATING = {"name", "definition", "roleArn", "type", "tags", *SETTINGS}
 UPDATING = {"stateMachineArn", "definition", "roleArn", *SETTINGS}
@@ -70,11 +69,6 @@ class StateMachines:
             for machine in list(self._machines.values()):
                 self._remove_if_done(machine)
             return taught(self, given, account, region)
-
-    def owner_of_token(self, token: str) -> str | None:
-        """The ARN of the machine that gave it out."""
-        found = self._by_token(token)
-        return found.machine if found else None
 
     # ------------------------------------------------------------------------ machines
 
@@ -298,7 +292,7 @@ class StateMachines:
         return _page("events", events, given)
 
     def _execution(self, arn: str) -> Execution:
-        machine = _arn(arn).replace(":execution:", ":stateMachine:").rpartition(":")[0]
+        machine = machine_of(_arn(arn))
         found = self._machines[machine].executions.get(arn) if machine in self._machines else None
         if found is None:
             raise Refused("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'", 400)
@@ -306,21 +300,19 @@ class StateMachines:
 
     # -------------------------------------------------------------------------- tokens
 
-    def _by_token(self, token: str) -> Execution | None:
-        every = (one for machine in self._machines.values() for one in machine.executions.values())
-        return next((one for one in every if token in one.tokens), None)
-
     def _task(self, given: Given) -> tuple[Execution, int]:
-        token = given["taskToken"]
-        if not TOKEN.fullmatch(token):
+        read = read_token(given["taskToken"])
+        if read is None:
             raise Refused("InvalidToken", "Invalid Token: 'Invalid token'", 400)
-        execution = self._by_token(token)
+        arn, turn = read
+        machine = self._machines.get(machine_of(arn))
+        execution = machine.executions.get(arn) if machine else None
         if execution is None:
             raise Refused("TaskDoesNotExist", "Task Does Not Exist", 400)
-        if execution.status != "RUNNING" or execution.turn != execution.tokens[token]:
+        if execution.status != "RUNNING" or execution.turn != turn:
             why = "Task Timed Out: 'Provided task does not exist anymore'"
             raise Refused("TaskTimedOut", why, 400)
-        return execution, execution.tokens[token]
+        return execution, turn
 
     def _send_success(self, given: Given, *_: str) -> Given:
         output = json.loads(_json(given["output"], "InvalidOutput"))
