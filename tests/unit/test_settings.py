@@ -29,6 +29,11 @@ OPTIONAL = {
     "LASTGOOD_MEMBERS": "123456789012,333333333333",
     "LASTGOOD_FUNCTION": "lastgood-plan-snapshots",
     "LASTGOOD_EXTERNAL_ID": "lastgood-123456789012",
+    "LASTGOOD_MACHINE": "arn:aws:states:eu-west-1:123456789012:stateMachine:lastgood-restore",
+    "LASTGOOD_ENDINGS": "lastgood-restores",
+    "LASTGOOD_ENDINGS_ROLE": "arn:aws:iam::123456789012:role/lastgood-RestoreEnding",
+    "LASTGOOD_ENDINGS_LETTERS": "arn:aws:sqs:eu-west-1:123456789012:lastgood-endings",
+    "LASTGOOD_CLONER": "lastgood-clone-instance",
     "LASTGOOD_RECEIVES": "12",
     "LASTGOOD_WORKERS": "10",
 }

@@ -13,14 +13,18 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lastgood import codec
 from lastgood.aws.accounts import Accounts, Credentials
-from lastgood.aws.bus import EventBus, copy_event, ebs_event, late_event
-from lastgood.aws.clients import ONCE, PATIENT, client
+from lastgood.aws.bus import EventBus, RestoreNews, copy_event, ebs_event, late_event
+from lastgood.aws.clients import ANSWERED, ONCE, PATIENT, client
+from lastgood.aws.commands import SsmCommands
 from lastgood.aws.compute import Ec2Compute
+from lastgood.aws.endings import ScheduleEndings
 from lastgood.aws.faults import translated
-from lastgood.aws.invoking import LambdaPlanners, LambdaPruners
+from lastgood.aws.invoking import LambdaAnswers, LambdaPlanners, LambdaPruners
+from lastgood.aws.machines import Ec2Machines
 from lastgood.aws.pacing import Pace
 from lastgood.aws.plans import S3Plans
 from lastgood.aws.queue import SqsCopyQueue, SqsDeliveries, SqsPruneQueue, SqsQueue
+from lastgood.aws.states import Machine
 from lastgood.aws.topic import SnsNotices
 from lastgood.domain.copying import CopyEnded, CopyLate, CopyWork, PlaceDue, PointReady
 from lastgood.domain.ended import SnapshotsEnded
@@ -225,8 +229,56 @@ def notices() -> SnsNotices:
 
 
 @cache
+def event_bus() -> EventBus:
+    return EventBus(client("events", settings().region), settings().bus)
+
+
+@cache
 def bus() -> "MeasuredBus":
-    return MeasuredBus(EventBus(client("events", settings().region), settings().bus))
+    return MeasuredBus(event_bus())
+
+
+@cache
+def news() -> RestoreNews:
+    return RestoreNews(event_bus())
+
+
+@cache
+def machines(region: str) -> Ec2Machines:
+    iam, keys = (partial(client, service, region) for service in ("iam", "kms"))
+    return Ec2Machines(client("ec2", region), iam, keys)
+
+
+@cache
+def commands(region: str) -> SsmCommands:
+    return SsmCommands(client("ssm", region), client("ssm", region, ONCE))
+
+
+@cache
+def restore_machine() -> Machine:
+    return Machine(client("stepfunctions", settings().region), settings().machine)
+
+
+@cache
+def endings() -> ScheduleEndings:
+    return ScheduleEndings(
+        client("scheduler", settings().region),
+        settings().endings,
+        settings().machine,
+        settings().endings_role,
+        settings().endings_letters,
+    )
+
+
+@cache
+def cloner() -> LambdaAnswers:
+    return LambdaAnswers(client("lambda", settings().region, ANSWERED), settings().cloner)
+
+
+@cache
+def explainer() -> LambdaAnswers:
+    """The function that plans what to prune: it explains points, too."""
+    return LambdaAnswers(client("lambda", settings().region, ANSWERED), settings().pruner)
 
 
 @cache

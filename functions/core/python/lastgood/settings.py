@@ -22,6 +22,10 @@ class Settings:
     where places go whose copies are to be looked after. ``accounts``: those of the places that
     copies go to, with commas; ``members``: those that sources are in. ``function``: its own name,
     by which its roles in other accounts are named; ``external_id``: what those ask for.
+    ``machine``: the ARN of the state machine of restores. ``endings``: the group of schedules that
+    end them, ``endings_role`` the ARN of the role by which those start it, ``endings_letters`` that
+    of the queue for what they could not start. ``cloner``: the name of the function that takes
+    requests for restores.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -46,6 +50,11 @@ class Settings:
     members: str = ""
     function: str = ""
     external_id: str = ""
+    machine: str = ""
+    endings: str = ""
+    endings_role: str = ""
+    endings_letters: str = ""
+    cloner: str = ""
     receives: str = "1"
     workers: str = "1"
 
