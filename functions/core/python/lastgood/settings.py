@@ -25,7 +25,8 @@ class Settings:
     ``machine``: the ARN of the state machine of restores. ``endings``: the group of schedules that
     end them, ``endings_role`` the ARN of the role by which those start it, ``endings_letters`` that
     of the queue for what they could not start. ``cloner``: the name of the function that takes
-    requests for restores.
+    requests for restores. ``home``: the Region of the stack that takes points, where this is one of
+    those that only restore.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -55,6 +56,7 @@ class Settings:
     endings_role: str = ""
     endings_letters: str = ""
     cloner: str = ""
+    home: str = ""
     receives: str = "1"
     workers: str = "1"
 
@@ -75,6 +77,11 @@ class Settings:
                 "hand to run a function outside of it"
             )
         return cls(**given)
+
+    @property
+    def alone(self) -> bool:
+        """The function restores from what is in its own Region, and from nothing else."""
+        return bool(self.home) and self.home != self.region
 
     @property
     def lease(self) -> timedelta:
