@@ -265,6 +265,24 @@ class Restore:
     told: int = 0
     version: int = 0
 
+    @property
+    def open(self) -> bool:
+        """There is something to do still, now or once it expires."""
+        done = self.status is RestoreStatus.DONE
+        return self.status.at_work or (done and self.expires_at is not None)
+
+    @property
+    def locks(self) -> str | None:
+        """The instance that no other restore in place may work at meanwhile. One that is DONE only
+        has kept volumes to remove."""
+        works = self.status.forward or self.status is RestoreStatus.UNDOING
+        return self.in_place.instance if self.in_place and works else None
+
+    @property
+    def from_copy(self) -> bool:
+        """It is made from the copy of the point in ``origin``."""
+        return self.origin != self.source.place
+
     def step(self, name: str) -> Step | None:
         """The latest of that name."""
         return next((one for one in reversed(self.steps) if one.name == name), None)
