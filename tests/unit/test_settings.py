@@ -29,6 +29,12 @@ OPTIONAL = {
     "LASTGOOD_MEMBERS": "123456789012,333333333333",
     "LASTGOOD_FUNCTION": "lastgood-plan-snapshots",
     "LASTGOOD_EXTERNAL_ID": "lastgood-123456789012",
+    "LASTGOOD_MACHINE": "arn:aws:states:eu-west-1:123456789012:stateMachine:lastgood-restore",
+    "LASTGOOD_ENDING_ROLE": "arn:aws:iam::123456789012:role/ending",
+    "LASTGOOD_ENDING_LETTERS": "arn:aws:sqs:eu-west-1:123456789012:endings-dead-letters",
+    "LASTGOOD_CLONER": "lastgood-clone-instance",
+    "LASTGOOD_CHAT": "/lastgood/chat",
+    "LASTGOOD_SECRET": "lastgood/slack",
     "LASTGOOD_RECEIVES": "12",
     "LASTGOOD_WORKERS": "10",
 }

@@ -22,6 +22,11 @@ class Settings:
     where places go whose copies are to be looked after. ``accounts``: those of the places that
     copies go to, with commas; ``members``: those that sources are in. ``function``: its own name,
     by which its roles in other accounts are named; ``external_id``: what those ask for.
+    ``machine``: the ARN of the restore state machine. ``ending_role``, ``ending_letters``: the ARNs
+    of the role under which Scheduler starts it when a time to live is over, and of the queue that
+    takes what could not be started. ``cloner``: the name of the function that people ask for
+    restores. ``chat``: the name of the SSM parameter that says who may ask for what by chat;
+    ``secret``: the name of the secret that Slack signs with.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -46,6 +51,12 @@ class Settings:
     members: str = ""
     function: str = ""
     external_id: str = ""
+    machine: str = ""
+    ending_role: str = ""
+    ending_letters: str = ""
+    cloner: str = ""
+    chat: str = ""
+    secret: str = ""
     receives: str = "1"
     workers: str = "1"
 
