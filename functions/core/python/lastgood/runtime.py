@@ -267,8 +267,8 @@ def endings() -> ScheduleEndings:
         client("scheduler", settings().region),
         settings().endings,
         settings().machine,
-        settings().endings_role,
-        settings().endings_letters,
+        settings().ending_role,
+        settings().ending_letters,
     )
 
 
