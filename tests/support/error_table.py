@@ -37,6 +37,7 @@ CALLED = {
     "kms": ["DescribeKey"],
     "lambda": ["Invoke"],
     "s3": ["GetObject", "PutObject"],
+    "secretsmanager": ["GetSecretValue"],
     "service-quotas": ["ListServiceQuotas"],
     "sns": ["Publish"],
     "sqs": ["ChangeMessageVisibility", "SendMessage", "SendMessageBatch"],

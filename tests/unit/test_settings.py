@@ -29,6 +29,10 @@ OPTIONAL = {
     "LASTGOOD_MEMBERS": "123456789012,333333333333",
     "LASTGOOD_FUNCTION": "lastgood-plan-snapshots",
     "LASTGOOD_EXTERNAL_ID": "lastgood-123456789012",
+    "LASTGOOD_CHAT": "/lastgood/chat",
+    "LASTGOOD_SECRET": "lastgood/slack",
+    "LASTGOOD_SLACK_HOOKS": "https://hooks.slack-gov.com/",
+    "LASTGOOD_CLONER": "lastgood-clone-instance",
     "LASTGOOD_RECEIVES": "12",
     "LASTGOOD_WORKERS": "10",
 }

@@ -22,6 +22,9 @@ class Settings:
     where places go whose copies are to be looked after. ``accounts``: those of the places that
     copies go to, with commas; ``members``: those that sources are in. ``function``: its own name,
     by which its roles in other accounts are named; ``external_id``: what those ask for.
+    ``chat``: the name of the SSM parameter that says who may do what in chat; ``secret``: of the
+    secret by which requests from Slack are signed; ``slack_hooks``: how every URL begins that
+    messages may be sent to; ``cloner``: the name of the function that opens restores.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -46,6 +49,10 @@ class Settings:
     members: str = ""
     function: str = ""
     external_id: str = ""
+    chat: str = ""
+    secret: str = ""
+    slack_hooks: str = "https://hooks.slack.com/"
+    cloner: str = ""
     receives: str = "1"
     workers: str = "1"
 

@@ -32,6 +32,7 @@ Service = Literal[
     "kms",
     "lambda",
     "s3",
+    "secretsmanager",
     "service-quotas",
     "sns",
     "sqs",
@@ -260,6 +261,14 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
             "EncryptionTypeMismatch EntityTooLarge InvalidArgument InvalidObjectState "
             "InvalidRequest InvalidWriteOffset TooManyParts",
         ),
+    ),
+    # A key that is disabled comes as InvalidRequestException or DecryptionFailure.
+    "secretsmanager": COMMON
+    | _table(
+        (_UNAVAILABLE, "InternalServiceError"),
+        (_KEY, "DecryptionFailure"),
+        (_NOT_WHOLE, "ResourceNotFoundException"),
+        (_REFUSED, "InvalidParameterException InvalidRequestException"),
     ),
     "sns": COMMON
     | _table(

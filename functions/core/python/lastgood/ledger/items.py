@@ -31,6 +31,7 @@ DELETED_FOR = RUN_FOR
 """How long one can ask what became of a point, and why."""
 COPY_DELETED_FOR = timedelta(days=3_653)
 """Ten years: as long as its point may be kept, which waits for no copy that was there once."""
+CHAT_REFUSED_FOR = RUN_FOR
 NOTICE_FOR = RUN_FOR
 """As long as a run that people were told of: a policy's newest run is looked at however old."""
 
