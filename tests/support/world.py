@@ -575,7 +575,7 @@ def _build(world: World) -> None:
     arn = _queue(ANNOUNCEMENTS).queue_arn
     events.put_targets(Rule="all", EventBusName=BUS, Targets=[{"Id": "1", "Arn": arn}])
     for row in CATALOG:
-        if isinstance(row.trigger, CopyEvents):
+        if isinstance(row.trigger, QueueTrigger) and row.trigger.announced:
             pattern = json.dumps(announced_pattern(row.trigger.announced))
             events.put_rule(Name=row.name, EventBusName=BUS, EventPattern=pattern)
             arn = _queue(FED[row.name].queue).queue_arn
