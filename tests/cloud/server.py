@@ -190,7 +190,8 @@ class Cloud:
             case "events", "PutTargets":
                 events.check_targets(call)
             case "scheduler", _:
-                self._scheduler.before(call)
+                if (known := self._scheduler.before(call, account)) is not None:
+                    return known
             case "lambda", _:
                 self._pollers.before(call, account)
         return self._by_moto(call, account, environ)
@@ -206,6 +207,8 @@ class Cloud:
             status, headers = answered[0]
             if status.startswith("2") and call.service == "lambda":
                 lambdas.after(call, account)
+            if status.startswith("2") and call.service == "scheduler":
+                self._scheduler.after(call, account)
         return Reply(int(status.split()[0]), dict(headers), reply_body)
 
     # ------------------------------------------------------------------------ control
