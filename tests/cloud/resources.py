@@ -863,17 +863,46 @@ class EventInvokeConfig(Kind):
 class Permission(Kind):
     type, service = "AWS::Lambda::Permission", "lambda"
     known = frozenset()
-    fixed = names("FunctionName Action Principal SourceArn SourceAccount")
+    fixed = names(
+        "FunctionName Action Principal SourceArn SourceAccount FunctionUrlAuthType"
+        " InvokedViaFunctionUrl"
+    )
 
     def create(self, at: Place, given: Properties) -> Made:
         statement = at.name(100)
-        at.client("lambda").add_permission(StatementId=statement, **given)
+        via = str(given.get("InvokedViaFunctionUrl")).lower()
+        settings = {"InvokedViaFunctionUrl": via == "true"} if via != "none" else {}
+        at.client("lambda").add_permission(StatementId=statement, **{**given, **settings})
         return Made(statement)
 
     def delete(self, at: Place, made: Made, given: Properties) -> None:
         at.client("lambda").remove_permission(
             FunctionName=given["FunctionName"], StatementId=made.physical_id
         )
+
+
+@kind
+class Url(Kind):
+    type, service = "AWS::Lambda::Url", "lambda"
+    fixed, known = names("TargetFunctionArn"), names("AuthType InvokeMode")
+
+    def create(self, at: Place, given: Properties) -> Made:
+        function = given["TargetFunctionArn"]
+        made = at.client("lambda").create_function_url_config(
+            FunctionName=function, **only(given, self.known)
+        )
+        return Made(
+            function, {"FunctionArn": made["FunctionArn"], "FunctionUrl": made["FunctionUrl"]}
+        )
+
+    def update(self, at: Place, made: Made, old: Properties, new: Properties) -> Made:
+        at.client("lambda").update_function_url_config(
+            FunctionName=made.physical_id, **only(new, self.known)
+        )
+        return made
+
+    def delete(self, at: Place, made: Made, given: Properties) -> None:
+        at.client("lambda").delete_function_url_config(FunctionName=made.physical_id)
 
 
 @kind
