@@ -412,6 +412,48 @@ class Alias(Kind):
         at.client("kms").delete_alias(AliasName=made.physical_id)
 
 
+@kind
+class Secret(Kind):
+    """With a value that is made up. One that stands in the template, anybody may read there."""
+
+    type, service = "AWS::SecretsManager::Secret", "secretsmanager"
+    fixed, known = names("Name"), names("Description GenerateSecretString KmsKeyId Tags")
+
+    def create(self, at: Place, given: Properties) -> Made:
+        secrets, name = at.client("secretsmanager"), given.get("Name") or at.name()
+        made = secrets.create_secret(
+            Name=name,
+            SecretString=self._value(secrets, given.get("GenerateSecretString", {})),
+            **only(given, names("Description KmsKeyId Tags")),
+        )
+        return Made(made["ARN"], {"Id": made["ARN"]})
+
+    @staticmethod
+    def _value(secrets: Any, how: Properties) -> str:
+        """Source: AWS::SecretsManager::Secret GenerateSecretString."""
+        options = without(how, "SecretStringTemplate", "GenerateStringKey")
+        password = str(secrets.get_random_password(**options)["RandomPassword"])
+        if "SecretStringTemplate" not in how:
+            return password
+        template = json.loads(how["SecretStringTemplate"])
+        return json.dumps({**template, how["GenerateStringKey"]: password})
+
+    def update(self, at: Place, made: Made, old: Properties, new: Properties) -> Made:
+        secrets, how = at.client("secretsmanager"), "GenerateSecretString"
+        if old.get("KmsKeyId") != new.get("KmsKeyId"):
+            return super().update(at, made, old, new)
+        secrets.update_secret(SecretId=made.physical_id, Description=new.get("Description", ""))
+        if old.get(how) != new.get(how):
+            value = self._value(secrets, new.get(how, {}))
+            secrets.put_secret_value(SecretId=made.physical_id, SecretString=value)
+        return made
+
+    def delete(self, at: Place, made: Made, given: Properties) -> None:
+        at.client("secretsmanager").delete_secret(
+            SecretId=made.physical_id, ForceDeleteWithoutRecovery=True
+        )
+
+
 # -------------------------------------------------------------------------------- DynamoDB
 
 
