@@ -18,6 +18,7 @@ import boto3
 from botocore.config import Config
 
 from tests.cloud import accounts
+from tests.cloud.ec2.conditions import CommandOutcome
 from tests.cloud.faults import KILL, CallFault, Effect, EventFault, Mishap
 
 REPOSITORY = Path(__file__).parents[2]
@@ -161,12 +162,17 @@ class CloudProcess:
         throttling: bool | None = None,
         limits: bool | None = None,
         lag: timedelta | None = None,
+        commands: dict[str, CommandOutcome] | None = None,
     ) -> dict[str, Any]:
-        """Change those that are given, from the next call on; all of them, and the ``buckets``."""
-        given = {
+        """Change those that are given, from the next call on; the first three, and the ``buckets``.
+
+        ``commands``: what commands of SSM give, by instance, else by document, else for "*".
+        """
+        given: dict[str, Any] = {
             "throttling": throttling,
             "limits": limits,
             "lag": None if lag is None else lag.total_seconds(),
+            "commands": commands and {name: one.to_json() for name, one in commands.items()},
         }
         wanted = {name: value for name, value in given.items() if value is not None}
         return self._control("conditions", wanted)
