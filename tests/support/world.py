@@ -23,7 +23,7 @@ from typing import Any
 from moto.sns.models import sns_backends
 from moto.sqs.models import Message, Queue, sqs_backends
 
-from infra.catalog import CATALOG, CopyEvents, EbsEvents, QueueTrigger, announced_pattern
+from infra.catalog import CATALOG, EbsEvents, QueueTrigger, announced_pattern
 from infra.policies import policy_document
 from lastgood import runtime
 from lastgood.domain.model import Point

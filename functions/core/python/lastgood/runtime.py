@@ -51,6 +51,7 @@ from lastgood.settings import Settings
 
 T = TypeVar("T")
 Response = dict[str, Any]
+Payload = Mapping[str, Any]
 
 LONGEST_WAIT = timedelta(minutes=15)
 LONGEST_WAIT_FOR_LIMIT = timedelta(hours=2)
@@ -180,6 +181,7 @@ def accounts() -> Accounts:
 
 @cache
 def home() -> Place:
+    """Where the function is."""
     return Place(region=settings().region, account=settings().account)
 
 
@@ -265,8 +267,8 @@ def endings() -> ScheduleEndings:
         client("scheduler", settings().region),
         settings().endings,
         settings().machine,
-        settings().endings_role,
-        settings().endings_letters,
+        settings().ending_role,
+        settings().ending_letters,
     )
 
 
@@ -347,6 +349,26 @@ def instrumented(
         return handler
 
     return decorate
+
+
+def answering(handle: Callable[[Payload, str], Any]) -> Callable[..., Any]:
+    """For a function that people invoke: the handler is given what they wrote, as it is, and a name
+    for the request that no other has. What it gives back becomes JSON.
+    """
+
+    @wraps(handle)
+    @logger.inject_lambda_context(clear_state=True)
+    @metrics.log_metrics
+    def handler(event: Payload, context: LambdaContext) -> Any:
+        _begin(context)
+        metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
+        try:
+            return codec.unstructure(handle(event, context.aws_request_id))
+        except LastgoodError as error:
+            _report(error)
+            raise
+
+    return handler
 
 
 def batch(

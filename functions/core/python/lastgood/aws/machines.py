@@ -28,6 +28,7 @@ from lastgood.aws.faults import code_of, translated
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.launching import Card, Disk, Launch
 from lastgood.domain.manifest import Instance, Options
+from lastgood.domain.preflight import Group, Image, Subnet
 from lastgood.errors import (
     AlreadyDone,
     CallRefused,
@@ -39,7 +40,7 @@ from lastgood.errors import (
     SourceGone,
     UnknownTarget,
 )
-from lastgood.ports import Group, Health, Image, RootTask, Subnet, Things
+from lastgood.ports import Health, RootTask, Things
 
 CHANGING = timedelta(seconds=15)
 """An instance or a volume is on its way from one state to another."""

@@ -6,11 +6,14 @@ from hashlib import sha256
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.launching import Launch
 from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, Options, Volume
-from lastgood.domain.restoring import Compared, RestoreRequest
+from lastgood.domain.policy import Mode
+from lastgood.domain.restoring import Compared, Overrides, RestoreRequest
 
 ASKED = "it was asked for"
 NEVER = "no two instances have the same"
 UNEXPLAINED = "EC2 gave another than it was told"
+MOVED = "another subnet, zone or Region was asked for"
+DRILLED = "a drill reaches nothing and nobody"
 NONE = "none"
 
 
@@ -139,40 +142,42 @@ def _volumes(instance: Instance, volumes: tuple[Volume, ...]) -> dict[str, str]:
 
 def _reasons(request: RestoreRequest, launch: Launch, original: Instance) -> dict[str, str]:
     """By field, or by its first word, why it may differ."""
-    overrides = request.overrides
     found = {"instance": NEVER, "tag Name": "it tells the clone from the original"}
     if launch.image is None:
         found["image"] = "it was started from an image of the point's snapshots"
-    for name, given in {
-        "type": overrides.type,
-        "architecture": overrides.type,
-        "instance profile": overrides.instance_profile,
-        "key pair": overrides.key_name,
-        "image": overrides.image,
-    }.items():
-        if given is not None:
-            found[name] = ASKED
-    if overrides.type:
-        another = "another type was asked for"
-        found |= dict.fromkeys(("credits", "CPU", "EBS-optimized", "ENA"), another)
-    if not overrides.user_data:
-        found["user data"] = ASKED
-    if launch.cards and launch.cards[0].subnet != original.subnet:
-        moved = "another subnet, zone or Region was asked for"
-        found |= dict.fromkeys(("zone", "VPC", "subnet"), moved)
-    if overrides.groups is not None:
-        found["security groups"] = ASKED
-    if request.mode.value == "drill":
-        found["security groups"] = "a drill reaches nothing and nobody"
     if original.lifecycle:
         found["lifecycle"] = "a clone is on demand"
     if original.capacity_reservation:
         found["capacity reservation"] = "a clone takes no place in it"
-    for key in overrides.tags:
-        found[f"tag {key}"] = ASKED
-    if overrides.name:
-        found["tag Name"] = ASKED
-    return found | _of_cards(request, launch, original) | _of_disks(request, launch)
+    if launch.cards and launch.cards[0].subnet != original.subnet:
+        found |= dict.fromkeys(("zone", "VPC", "subnet"), MOVED)
+    if request.mode is Mode.DRILL:
+        found["security groups"] = DRILLED
+    return (
+        found
+        | _asked_for(request.overrides)
+        | _of_cards(request, launch, original)
+        | _of_disks(request, launch)
+    )
+
+
+def _asked_for(overrides: Overrides) -> dict[str, str]:
+    given = {
+        "type": overrides.type is not None,
+        "architecture": overrides.type is not None,
+        "instance profile": overrides.instance_profile is not None,
+        "key pair": overrides.key_name is not None,
+        "image": overrides.image is not None,
+        "user data": not overrides.user_data,
+        "security groups": overrides.groups is not None,
+        "tag Name": overrides.name is not None,
+        **{f"tag {key}": True for key in overrides.tags},
+    }
+    found = {name: ASKED for name, is_given in given.items() if is_given}
+    if overrides.type:
+        another = "another type was asked for"
+        found |= dict.fromkeys(("credits", "CPU", "EBS-optimized", "ENA"), another)
+    return found
 
 
 def _of_cards(request: RestoreRequest, launch: Launch, original: Instance) -> dict[str, str]:
@@ -199,12 +204,10 @@ def _of_cards(request: RestoreRequest, launch: Launch, original: Instance) -> di
         found[f"{name} address"] = ASKED if asked else "the original has it"
         new = made[card.device_index]
         if new.subnet != card.subnet:
-            found[f"{name} subnet"] = "another subnet, zone or Region was asked for"
+            found[f"{name} subnet"] = MOVED
             found[f"{name} IPv6 addresses"] = "those belong to the original's subnet"
         if set(new.groups) != set(card.groups):
-            found[f"{name} groups"] = (
-                ASKED if request.overrides.groups else "a drill reaches nothing and nobody"
-            )
+            found[f"{name} groups"] = ASKED if request.overrides.groups else DRILLED
     return found
 
 
