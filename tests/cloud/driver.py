@@ -153,6 +153,10 @@ class CloudProcess:
         )["ids"]
         return ids
 
+    def network(self, region: str, **given: Any) -> dict[str, Any]:
+        """What a launch needs around it, made at once, as ``Network`` of tests.cloud.ec2.seed."""
+        return self._control("network", {"region": region, **given})
+
     # --------------------------------------------------------------------- bad days
 
     def conditions(
@@ -161,12 +165,21 @@ class CloudProcess:
         throttling: bool | None = None,
         limits: bool | None = None,
         lag: timedelta | None = None,
+        paced: bool | None = None,
+        **of_machines: Sequence[Any],
     ) -> dict[str, Any]:
-        """Change those that are given, from the next call on; all of them, and the ``buckets``."""
+        """Change those that are given, from the next call on; those of calls, and the ``buckets``.
+
+        ``paced``: machines take the time that they take on AWS, or none. ``of_machines``: bad
+        snapshots, impaired instances, gone images, and what has no capacity or is not offered,
+        under the names that Conditions has for them.
+        """
         given = {
             "throttling": throttling,
             "limits": limits,
             "lag": None if lag is None else lag.total_seconds(),
+            "paced": paced,
+            **of_machines,
         }
         wanted = {name: value for name, value in given.items() if value is not None}
         return self._control("conditions", wanted)
