@@ -17,6 +17,7 @@ from moto.iam.models import iam_backends
 from tests.cloud.backbone import PARTITION
 from tests.cloud.buckets import bucket_of, object_of, owner_of
 from tests.cloud.ec2.copies import changed_users
+from tests.cloud.keys import secret_of
 from tests.cloud.policy import Context, Need, NotTaught
 from tests.cloud.states.execution import machine_of, read_token
 from tests.cloud.wire import Call
@@ -446,6 +447,15 @@ def _ssm(call: Call, account: str) -> list[Need]:
     return [Need(f"ssm:{call.operation}", _arn_or(here, name.lstrip("/"))) for name in names]
 
 
+def _secretsmanager(call: Call, account: str) -> list[Need]:
+    if call.operation == "GetRandomPassword":
+        return [Need("secretsmanager:GetRandomPassword")]
+    name = call.parameters["SecretId"]
+    secret = secret_of(name, account, call.region)
+    arn = secret.arn if secret else _arn_or(f"{_here(call, account)}secret:", name)
+    return [Need(f"secretsmanager:{call.operation}", arn)]
+
+
 def _s3(call: Call, account: str) -> list[Need]:
     actions = {
         "HeadObject": "GetObject",
@@ -529,6 +539,7 @@ BY_SERVICE: dict[str, Callable[[Call, str], list[Need]]] = {
     "logs": _logs,
     "s3": _s3,
     "scheduler": _scheduler,
+    "secretsmanager": _secretsmanager,
     "service-quotas": _service_quotas,
     "sns": _sns,
     "sqs": _sqs,

@@ -30,6 +30,7 @@ from tests.cloud import (
     buckets,
     ec2,
     events,
+    function_urls,
     lambdas,
     notices,
     quotas,
@@ -53,6 +54,7 @@ from tests.cloud.faults import (
     EventFault,
     EventFaults,
 )
+from tests.cloud.function_urls import FunctionUrls
 from tests.cloud.iam import Gate
 from tests.cloud.lambdas import Functions
 from tests.cloud.queues import Pollers
@@ -78,6 +80,7 @@ class Cloud:
         self.backbone = Backbone(clock)
         self._gate = Gate(self.backbone)
         self._functions = Functions(self.backbone, self._gate)
+        self._urls = FunctionUrls(self.backbone, self._functions, self._gate)
         self._pollers = Pollers(self.backbone, self._functions, self._gate)
         self._buses = Buses(self.backbone, self._gate)
         self._scheduler = Scheduler(self.backbone, self._gate)
@@ -91,6 +94,7 @@ class Cloud:
         known = accounts.reading_keys(iam_models.get_account_id_from)
         self._patches.set(iam_models, "get_account_id_from", known)
         lambdas.install(self._patches)
+        function_urls.install(self._patches, self.backbone)
         transactions.install(self._patches)
         replicas.install(self._patches)
         notices.install(self._patches, self.backbone.record.notices.append)
@@ -126,11 +130,20 @@ class Cloud:
         environ["wsgi.input"] = io.BytesIO(body)
         if environ["PATH_INFO"].startswith("/_cloud/"):
             reply = self._control(environ["PATH_INFO"].removeprefix("/_cloud/"), body)
+        elif environ["PATH_INFO"].startswith(function_urls.PREFIX):
+            reply = self._by_url(environ)
         else:
             reply = self._answer(environ)
         phrase = HTTPStatus(reply.status).phrase
         start_response(f"{reply.status} {phrase}", list(reply.headers.items()))
         return [reply.body]
+
+    def _by_url(self, environ: Environ) -> Reply:
+        try:
+            return self._urls.answer(environ)
+        except NotImplementedError as lacking:
+            print(lacking, file=sys.stderr, flush=True)
+            return Reply(501, {"Content-Type": "text/plain"}, str(lacking).encode())
 
     def _answer(self, environ: Environ) -> Reply:
         try:
@@ -190,8 +203,10 @@ class Cloud:
             case "events", "PutTargets":
                 events.check_targets(call)
             case "scheduler", _:
-                self._scheduler.before(call)
+                if (known := self._scheduler.before(call, account)) is not None:
+                    return known
             case "lambda", _:
+                function_urls.before(call)
                 self._pollers.before(call, account)
         return self._by_moto(call, account, environ)
 
@@ -206,6 +221,9 @@ class Cloud:
             status, headers = answered[0]
             if status.startswith("2") and call.service == "lambda":
                 lambdas.after(call, account)
+                function_urls.after(call, account)
+            if status.startswith("2") and call.service == "scheduler":
+                self._scheduler.after(call, account)
         return Reply(int(status.split()[0]), dict(headers), reply_body)
 
     # ------------------------------------------------------------------------ control
