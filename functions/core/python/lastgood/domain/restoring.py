@@ -234,6 +234,7 @@ class Restore:
     """The record of one restore.
 
     ``origin``: where the snapshots are that it is made from. ``place``: where it is made.
+    ``region``: whose machine works at it: the ledger is the same in several.
     ``why``: why this point. ``launch``: of a clone or drill; ``disks``: the volumes to be made in
     the other modes, in ``zone``. ``attempted_at``: when a call that makes something last went out;
     until describes must show what it made, an absence proves nothing. ``token``: of the machine,
@@ -248,6 +249,7 @@ class Restore:
     point: str
     origin: Place
     place: Place
+    region: str
     why: str
     status: RestoreStatus
     asked_at: datetime
