@@ -167,7 +167,8 @@ def _matched_value(value: str) -> Iterator[Problem]:
         yield (), f"is the text '{value}', but values are compared exactly: * and ? are not allowed"
 
 
-def _selecting(wanted: TagMatch) -> Iterator[Problem]:
+def selecting_problems(wanted: TagMatch) -> Iterator[Problem]:
+    """Yield the mistakes in tags that sources are selected by."""
     if not wanted:
         yield (), "is an empty mapping, so it selects everything; it must name at least one tag"
     count = sum(len(values) for values in wanted.values())
@@ -441,7 +442,7 @@ _FIELDS: dict[type, dict[str, Callable[[Any], Iterator[Problem]]]] = {
         "tags": _new_tags,
     },
     Select: {
-        "tags": _selecting,
+        "tags": selecting_problems,
         "exclude_tags": _match,
         "exclude_volume_tags": _match,
         "regions": _regions,
