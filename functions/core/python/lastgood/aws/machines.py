@@ -525,15 +525,21 @@ class Ec2Machines(Describing):
 
 
 def _mappings(launch: Launch, snapshots: Mapping[str, str]) -> list[Dict]:
-    """Of a registered image, the snapshots are in it; of the source's own, the root's is."""
-    mapped = [_mapped(one, launch, snapshots) for one in launch.disks if one.device]
+    """The root's snapshot is for the image to say; that of another disk is told, whether or not the
+    image has it too."""
+    mapped = [
+        _mapping(
+            one,
+            {
+                **({} if one.root else {"SnapshotId": snapshots[one.piece]}),
+                **_kind_of(one),
+                **_encryption(one),
+            },
+        )
+        for one in launch.disks
+        if one.device
+    ]
     return [*mapped, *({"DeviceName": one, "NoDevice": ""} for one in launch.unmapped)]
-
-
-def _mapped(disk: Disk, launch: Launch, snapshots: Mapping[str, str]) -> Dict:
-    in_image = disk.root or not launch.swaps_root
-    snapshot = {} if in_image else {"SnapshotId": snapshots[disk.piece]}
-    return _mapping(disk, {**snapshot, **_kind_of(disk), **_encryption(disk)})
 
 
 def _mapping(disk: Disk, ebs: Dict) -> Dict:
