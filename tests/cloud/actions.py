@@ -442,9 +442,35 @@ def _logs(call: Call, account: str) -> list[Need]:
 
 def _ssm(call: Call, account: str) -> list[Need]:
     given = call.parameters
+    match call.operation:
+        case "SendCommand":
+            return _command(call, account)
+        case "GetCommandInvocation" | "CancelCommand" | "DescribeInstanceInformation":
+            return [Need(f"ssm:{call.operation}")]
     names = given.get("Names") or [given.get("Name") or given["Path"]]
     here = f"{_here(call, account)}parameter/"
     return [Need(f"ssm:{call.operation}", _arn_or(here, name.lstrip("/"))) for name in names]
+
+
+def _command(call: Call, account: str) -> list[Need]:
+    """On the document, which has no account if it is Amazon's, and on each instance.
+
+    Source: Systems Manager User Guide, "Restricting Run Command access based on tags": the
+    condition key is ssm:resourceTag.
+    """
+    name = call.parameters["DocumentName"]
+    owner = "" if name.startswith("AWS-") else account
+    document = _arn_or(f"arn:aws:ssm:{call.region}:{owner}:document/", name)
+    needed = [Need("ssm:SendCommand", document)]
+    for instance in call.parameters.get("InstanceIds", []):
+        bears = ec2_backends[account][call.region].tags.get(instance, {})
+        tags: Context = {
+            f"{prefix}/{key}": value
+            for key, value in bears.items()
+            for prefix in ("ssm:resourceTag", "aws:ResourceTag")
+        }
+        needed.append(Need("ssm:SendCommand", _ec2_arn(call, account, instance), tags))
+    return needed
 
 
 def _secretsmanager(call: Call, account: str) -> list[Need]:

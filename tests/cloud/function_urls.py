@@ -98,7 +98,7 @@ class FunctionUrls:
         with self._backbone.lock:
             for backend in regions_of(lambda_backends):
                 for function in backend.list_functions():
-                    config = function.url_config
+                    config: FunctionUrlConfig | None = function.url_config
                     if config is not None and config.url.endswith(f"{PREFIX}{url_id}/"):
                         return config
         return None

@@ -49,6 +49,7 @@ from moto.scheduler.models import Schedule
 
 from tests.cloud import accounts, answers, buckets, ec2, quotas, replicas, transactions
 from tests.cloud.clock import Action, Clock
+from tests.cloud.commands import Commands
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults, Effect, aws_error
 from tests.cloud.events import target_input
@@ -126,6 +127,7 @@ class InProcessCloud:
     functions: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     machines: StateMachines = field(init=False)
     slots: Slots = field(init=False)
+    commands: Commands = field(init=False)
     _jobs: list[Action] = field(default_factory=list)
     _running: str | None = None
     _runs: int = 0
@@ -136,6 +138,7 @@ class InProcessCloud:
             Host(clock=self.clock, set_going=self._jobs.append, call=self._call)
         )
 
+        self.commands = Commands(self.clock, self.ec2, threading.RLock())
         self.slots = Slots(self.clock, threading.RLock(), self._fire)
 
     def _fire(self, schedule: Schedule, slot: datetime) -> None:
@@ -301,14 +304,8 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
             raise effect
         if isinstance(effect, AwsError) and not effect.done:
             return _error_response(sent.protocol, effect, request.url)
-        if sent.call.name == "lambda.Invoke":
-            reply = _taken(cloud, sent.call, request.url)
-        elif sent.call.service == "stepfunctions":
-            reply = _by_machines(cloud, sent, request)
-        elif sent.call.service == "scheduler":
-            reply = _scheduled(cloud, sent, request, partial(stub, stubber, event_name, request))
-        else:
-            reply = stub(stubber, event_name, request, **kwargs)
+        by_moto = partial(stub, stubber, event_name, request, **kwargs)
+        reply = _replied(cloud, sent, request, by_moto)
         return _told(cloud, sent, effect, reply)
 
     patches.set(Rule, "send_to_targets", _sending(cloud, Rule.send_to_targets))
@@ -341,6 +338,19 @@ def _sending(cloud: InProcessCloud, stock: Callable[..., None]) -> Callable[...,
     return send
 
 
+def _replied(cloud: InProcessCloud, sent: _Sent, request: Any, by_moto: Callable[[], Any]) -> Any:
+    call = sent.call
+    if call.name == "lambda.Invoke":
+        return _taken(cloud, call, request.url)
+    if call.service == "stepfunctions":
+        return _by(cloud.machines, sent, request)
+    if call.service == "ssm" and cloud.commands.knows(call.operation):
+        return _by(cloud.commands, sent, request)
+    if call.service == "scheduler":
+        return _scheduled(cloud, sent, request, by_moto)
+    return by_moto()
+
+
 def _told(cloud: InProcessCloud, sent: _Sent, effect: Effect | None, reply: Any) -> Any:
     """What the caller learns of a call that had its effect."""
     if isinstance(effect, AwsError):
@@ -370,10 +380,11 @@ def _told_of(kind: str, message: str) -> dict[str, str]:
     return {"errorMessage": message, "errorType": kind}
 
 
-def _by_machines(cloud: InProcessCloud, sent: _Sent, request: Any) -> AWSResponse:
+def _by(part: StateMachines | Commands, sent: _Sent, request: Any) -> AWSResponse:
+    """Answered by a part of the cloud that is no moto."""
     call = sent.call
     try:
-        result = cloud.machines.answer(call.operation, call.params, _account(request), call.region)
+        result = part.answer(call.operation, call.params, _account(request), call.region)
     except Refused as why:
         return _refusal(why, sent, request)
     return _answer(result, request)

@@ -1627,7 +1627,7 @@ def test_what_a_restore_holds_is_free_in_the_end_even_if_nobody_frees_it(dynamo,
     assert int(held["ttl"]["N"]) == int((T0 + timedelta(days=400)).timestamp())
 
 
-STEPS = (Step(name="Launch", began_at=T0, ended_at=T0 + minutes(1), calls=2),)
+STEPS = (Step(name="Launch", began_at=T0, ended_at=T0 + minutes(1)),)
 MADE = (Made(kind="volume", id="vol-9", at=T0),)
 
 

@@ -37,6 +37,7 @@ OPTIONAL = {
     "LASTGOOD_CLONER": "lastgood-clone-instance",
     "LASTGOOD_CHAT": "/lastgood/chat",
     "LASTGOOD_SECRET": "lastgood/slack",
+    "LASTGOOD_SLACK_HOOKS": "https://hooks.slack-gov.com/",
     "LASTGOOD_RECEIVES": "12",
     "LASTGOOD_WORKERS": "10",
 }

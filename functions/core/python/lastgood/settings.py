@@ -28,7 +28,7 @@ class Settings:
     of the function that people ask for restores. ``home``: the Region of the stack that takes
     points, where this is one of those that only restore. ``chat``: the name of the SSM parameter
     that says who may ask for what by chat; ``secret``: the name of the secret that Slack signs
-    with.
+    with; ``slack_hooks``: how every URL begins that messages may be sent to.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -61,6 +61,7 @@ class Settings:
     home: str = ""
     chat: str = ""
     secret: str = ""
+    slack_hooks: str = "https://hooks.slack.com/"
     receives: str = "1"
     workers: str = "1"
 

@@ -353,6 +353,7 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
         ),
         (_NOT_WHOLE, "ResourceNotFoundException"),
     ),
+    # A key that is disabled comes as InvalidRequestException or DecryptionFailure.
     "secretsmanager": COMMON
     | _table(
         (_UNAVAILABLE, "InternalServiceError"),
