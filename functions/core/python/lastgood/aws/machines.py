@@ -47,6 +47,11 @@ CHANGING = timedelta(seconds=15)
 GONE = ("shutting-down", "terminated")
 MOST_STATUS_IDS = 100
 """Named in one DescribeInstanceStatus (EC2 API)."""
+NOT_OURS = {
+    "Marketplace": "Subscribe to the product in AWS Marketplace.",
+    "for images": "Have the owner of the image share it with the account.",
+}
+"""What EC2 says of an image, under codes that it has for a Region too, and what to do."""
 CARDS_BY_NAME = ("efa", "efa-only")
 """Types of an interface that are asked for: any other is what an instance gets by itself."""
 
@@ -413,15 +418,17 @@ class Ec2Machines(Describing):
             here = {"InstanceId": instance, "Device": device}
             if any(here.items() <= one.items() for one in attachments if not _leaving(one)):
                 return
-            if any(_leaving(one) for one in attachments):
+            # It leaves, or where it is in use is not shown yet.
+            unseen = not attachments and code_of(error) == "VolumeInUse"
+            if unseen or any(_leaving(one) for one in attachments):
                 raise LimitReached(str(error), CHANGING) from error
             raise
 
     def detach(self, volume: str, instance: str) -> None:
         try:
-            with translated("ec2", f"detach {volume} from {instance}"):
+            with suppress(AlreadyDone), translated("ec2", f"detach {volume} from {instance}"):
                 self._reads.detach_volume(VolumeId=volume, InstanceId=instance)
-        except (Refused, LimitReached, AlreadyDone):
+        except (Refused, LimitReached):
             there = [one for one in self._attachments(volume) if one["InstanceId"] == instance]
             if any(not _leaving(one) for one in there):
                 raise
@@ -647,15 +654,14 @@ def _of_snapshots() -> Iterator[None]:
 
 @contextmanager
 def _launching() -> Iterator[None]:
-    """As ``_of_snapshots``; and a subscription that is missing is not the Region's."""
+    """As ``_of_snapshots``; and an image that is not for us is no matter of the Region."""
     try:
         with _of_snapshots():
             yield
     except RegionNotEnabled as error:
         cause = error.__cause__
         text = cause.response["Error"]["Message"] if isinstance(cause, ClientError) else ""
-        if "Marketplace" not in text:
-            raise
-        raise CallRefused(
-            f"launch it: {text.rstrip('. ')}. Subscribe to the product in AWS Marketplace"
-        ) from cause
+        for words, advice in NOT_OURS.items():
+            if words in text:
+                raise CallRefused(f"launch it: {text.rstrip('. ')}. {advice}") from cause
+        raise
