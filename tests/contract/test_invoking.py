@@ -1,4 +1,4 @@
-"""``LambdaPlanners`` and ``LambdaAnswers``: what a function is asked, and what may go wrong."""
+"""``LambdaPlanners`` and ``LambdaFunction``: what a function is asked, and what may go wrong."""
 
 import io
 import json
@@ -8,8 +8,15 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from lastgood import codec
-from lastgood.aws.invoking import LambdaAnswers, LambdaPlanners
-from lastgood.errors import AccessDenied, CallRefused, Refused, Throttled, Unavailable
+from lastgood.aws.invoking import LambdaFunction, LambdaPlanners
+from lastgood.errors import (
+    AccessDenied,
+    CallRefused,
+    NotPermitted,
+    Refused,
+    Throttled,
+    Unavailable,
+)
 from plan_snapshots.usecase import PlanRequest
 from tests.cloud.faults import LOST_REPLY, aws_error
 from tests.cloud.in_process import InProcessCloud
@@ -91,34 +98,36 @@ class Answering:
 def test_a_function_is_asked_and_its_answer_waited_for():
     client = Answering({"status": "running"}, StatusCode=200)
 
-    assert LambdaAnswers(client, "cloner").ask({"source": "web"}) == {"status": "running"}
-    assert client.asked == {
-        "FunctionName": "cloner",
-        "InvocationType": "RequestResponse",
-        "Payload": b'{"source": "web"}',
-    }
+    assert LambdaFunction(client, "cloner").ask({"source": "web"}) == {"status": "running"}
+    # Lambda waits for the answer unless it is told otherwise.
+    assert client.asked == {"FunctionName": "cloner", "Payload": b'{"source": "web"}'}
+
+
+def test_an_answer_that_is_no_object_is_refused():
+    with pytest.raises(CallRefused, match="no JSON object"):
+        LambdaFunction(Answering("done"), "cloner").ask({})
 
 
 @pytest.mark.parametrize(
     ("failure", "error", "message"),
     [
-        ({"errorType": "NotPermitted", "errorMessage": "not jo"}, Refused, "^not jo$"),
+        ({"errorType": "NotPermitted", "errorMessage": "not jo"}, NotPermitted, "^not jo$"),
         ({"errorType": "PolicyInvalid", "errorMessage": "two mistakes"}, Refused, "^two mistakes$"),
-        ({"errorType": "Throttled", "errorMessage": "later"}, Unavailable, "^ask cloner: later$"),
-        ({"errorType": "KeyError", "errorMessage": "'x'"}, Unavailable, "^ask cloner: 'x'$"),
+        ({"errorType": "Throttled", "errorMessage": "later"}, Unavailable, "Throttled later$"),
+        ({"errorType": "KeyError", "errorMessage": "'x'"}, Unavailable, "^ask cloner: .* 'x'$"),
         (
             {"errorMessage": "2025 abc Task timed out after 60.00 seconds"},
             Unavailable,
             "timed out after",
         ),
-        ({}, Unavailable, "^ask cloner: Unhandled$"),
+        ({}, Unavailable, "^ask cloner: it failed"),
     ],
 )
 def test_a_function_that_fails_says_why(failure, error, message):
     client = Answering(failure, FunctionError="Unhandled", StatusCode=200)
 
     with pytest.raises(error, match=message) as raised:
-        LambdaAnswers(client, "cloner").ask({})
+        LambdaFunction(client, "cloner").ask({})
 
     assert type(raised.value) is error
 
@@ -135,4 +144,4 @@ def test_what_lambda_refuses_to_ask_has_a_name_of_ours(cloud, effect, error):
     cloud.faults.spoil("lambda.Invoke", effect)
 
     with pytest.raises(error, match=r"^ask cloner: "):
-        LambdaAnswers(cloud.client("lambda", HOME), "cloner").ask({})
+        LambdaFunction(cloud.client("lambda", HOME), "cloner").ask({})
