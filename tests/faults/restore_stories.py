@@ -92,10 +92,11 @@ class Scene:
 @dataclass(frozen=True)
 class RestoreStory:
     """``tell`` drives the world until nothing more is asked for. ``ends``: how, if nothing lasting
-    is in the way."""
+    is in the way. ``late``: describes show late what was made."""
 
     tell: Callable[[World], Scene]
     ends: RestoreStatus = DONE
+    late: bool = False
 
     @property
     def name(self) -> str:
@@ -209,7 +210,15 @@ def a_clone_with_a_licence(world: World) -> Scene:
 
 
 def a_clone_elsewhere(world: World) -> Scene:
-    scene, there = a_scene(world), seed_network(AWAY, name="there")
+    return _elsewhere(a_scene(world))
+
+
+def a_clone_elsewhere_that_is_seen_late(world: World) -> Scene:
+    return _elsewhere(_lagging(world))
+
+
+def _elsewhere(scene: Scene) -> Scene:
+    world, there = scene.world, seed_network(AWAY, name="there")
     for point in world.points():
         for one in point.members:
             world.cloud.ec2.outcomes[one.snapshot] = Outcome(duration=SOON)
@@ -236,6 +245,10 @@ def two_clones(world: World) -> Scene:
 
 def a_clone_that_fails_its_command(world: World) -> Scene:
     return _told(_failing(a_scene(world)), **CHECK)
+
+
+def a_clone_that_fails_its_command_and_is_seen_late(world: World) -> Scene:
+    return _told(_failing(_lagging(world)), **CHECK)
 
 
 def a_clone_that_is_cancelled(world: World) -> Scene:
@@ -383,14 +396,20 @@ def the_root_in_place_that_fails_its_command(world: World) -> Scene:
     return _root(_failing(a_scene(world)), **CHECK)
 
 
+def the_root_in_place_that_fails_and_is_seen_late(world: World) -> Scene:
+    return _root(_failing(_lagging(world)), **CHECK)
+
+
 STORIES = (
     RestoreStory(a_clone),
-    RestoreStory(a_clone_that_is_seen_late),
+    RestoreStory(a_clone_that_is_seen_late, late=True),
     RestoreStory(a_clone_with_a_licence),
     RestoreStory(a_clone_elsewhere),
     RestoreStory(a_clone_with_a_command),
     RestoreStory(a_clone_that_is_stopped),
     RestoreStory(two_clones),
+    RestoreStory(a_clone_elsewhere_that_is_seen_late, late=True),
+    RestoreStory(a_clone_that_fails_its_command_and_is_seen_late, UNDONE, late=True),
     RestoreStory(a_clone_that_fails_its_command, UNDONE),
     RestoreStory(a_clone_that_is_cancelled, UNDONE),
     RestoreStory(a_clone_that_ends, ENDED),
@@ -403,15 +422,16 @@ STORIES = (
     RestoreStory(a_clone_that_nobody_approves, UNDONE),
     RestoreStory(volumes),
     RestoreStory(an_attached_volume),
-    RestoreStory(an_attached_volume_that_is_seen_late),
+    RestoreStory(an_attached_volume_that_is_seen_late, late=True),
     RestoreStory(an_attached_volume_that_ends, ENDED),
     RestoreStory(in_place),
-    RestoreStory(in_place_seen_late),
+    RestoreStory(in_place_seen_late, late=True),
     RestoreStory(in_place_of_a_stopped_instance),
     RestoreStory(in_place_that_fails_its_command, UNDONE),
     RestoreStory(in_place_that_is_cancelled, UNDONE),
     RestoreStory(in_place_whose_old_volumes_go, ENDED),
     RestoreStory(the_root_in_place),
-    RestoreStory(the_root_in_place_seen_late),
+    RestoreStory(the_root_in_place_seen_late, late=True),
     RestoreStory(the_root_in_place_that_fails_its_command, UNDONE),
+    RestoreStory(the_root_in_place_that_fails_and_is_seen_late, UNDONE, late=True),
 )
