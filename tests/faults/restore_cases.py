@@ -1,10 +1,11 @@
 """Every fault for every call of the functions of restores, and for every call of the machine."""
 
-from collections.abc import Callable, Iterator
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from lastgood.aws.faults import Verdict
 from tests.cloud.faults import KILL, LOST_REPLY, aws_error
@@ -30,7 +31,8 @@ from tests.support.world import RESTORE as MACHINE
 from tests.support.world import SLOT, World, a_world
 
 FUNCTIONS = ("clone_instance", "restore_instance", "check_restore", "undo_restore")
-BACKWARD = ("undo", "remove")
+LOOKS_AT_NOTHING = ("begin", "ask", "hold")
+"""Steps for which it is all the same when describes show something."""
 READ = ("BatchGet", "Describe", "Get", "List", "Query")
 """Beginnings of operations that change nothing."""
 REFUSALS = {
@@ -40,17 +42,21 @@ REFUSALS = {
 }
 """Of Lambda, each with a name of its own for the machine, but for the last."""
 INVOCATIONS, UNSPOILT = "invocations", "none"
+ASKED = "asked"
+"""In place of a step: a person asks."""
 SWEEPS = 3
 
 
 @dataclass(frozen=True)
 class RestoreCase:
-    """``spoilt`` is put into the world before the story is told."""
+    """``spoilt`` is put into the world when as many runs of ``FUNCTIONS`` are over as ``at`` says,
+    and the next one begins."""
 
     by: str
     story: RestoreStory
     kind: str
     fault: str
+    at: int
     spoilt: CallsSpoilt | None
     bound: Bound = Bound.MENDS
 
@@ -58,12 +64,63 @@ class RestoreCase:
     def id(self) -> str:
         return f"{self.by}-{self.story.name}-{self.fault}"
 
-    def broken(self) -> list[str]:
-        """Tell the story with the fault; the promises that do not hold in the end."""
-        with a_world(SLOT) as world:
-            if self.spoilt is not None:
-                self.spoilt.put_into(world)
-            return _told(world, self.story, self.bound)
+
+@dataclass
+class Branches:
+    """Tells a story once, and for each case once more from where its fault strikes: in a process
+    that is forked there, since what comes before is the same. ``broken``: by case."""
+
+    world: World
+    cases: Sequence[RestoreCase]
+    broken: dict[str, list[str]] = field(default_factory=dict)
+    here: RestoreCase | None = None
+    _begun: int = 0
+    _answer: int = 0
+
+    def __call__(self, function: str) -> None:
+        if self.here is not None or function not in FUNCTIONS:
+            return
+        for case in self.cases:
+            if case.at == self._begun and case.spoilt is not None and self._parts(case):
+                case.spoilt.put_into(self.world)
+                return
+        self._begun += 1
+
+    def _parts(self, case: RestoreCase) -> bool:
+        """Whether this is the process in which it is told with the fault."""
+        answer, self._answer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            self.here = case
+            return True
+        os.close(self._answer)
+        with os.fdopen(answer) as lines:
+            self.broken[case.id] = json.loads(lines.read() or '["its process died"]')
+        os.waitpid(child, 0)
+        return False
+
+    def report(self, broken: list[str]) -> NoReturn:
+        """The end of a process that was forked."""
+        os.write(self._answer, json.dumps(broken).encode())
+        os._exit(0)
+
+
+def judged(cases: Sequence[RestoreCase]) -> dict[str, list[str]]:
+    """Of one story: by id, the promises that do not hold in the end."""
+    story = cases[0].story
+    with a_world(SLOT) as world:
+        branches = world.cloud.before_run = Branches(world, cases)
+        try:
+            broken = _told(world, story, branches)
+        except Exception as error:
+            if branches.here is None:
+                raise
+            # Whoever waits for this process is told.
+            broken = [repr(error)]
+        if branches.here is not None:
+            branches.report([*broken, *world.cloud.ec2.not_modelled])
+    unspoilt = [case.id for case in cases if case.spoilt is None]
+    return branches.broken | dict.fromkeys(unspoilt, broken)
 
 
 @dataclass
@@ -86,32 +143,38 @@ class Tried:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a function for a step of the machine, or for a person."""
+    """One run of a function for a step of the machine, or for a person, and how many came before
+    it."""
 
     function: str
     step: str
+    number: int
     calls: tuple[Call, ...]
-    by_machine: bool
+
+    @property
+    def by_machine(self) -> bool:
+        return self.step != ASKED
 
 
 def every_restore_case() -> Iterator[RestoreCase]:
     tried = Tried()
     for story in STORIES:
         runs = _unspoilt(story)
-        yield RestoreCase("nobody", story, UNSPOILT, "as it is", None)
+        yield RestoreCase("nobody", story, UNSPOILT, "as it is", 0, None)
         # What is seen late makes other cases of what looks alike.
         so_far = Tried() if story.late else tried
         yield from _calls_spoilt(story, runs, so_far)
         yield from _invocations_spoilt(story, runs, so_far)
 
 
-def _told(world: World, story: RestoreStory, bound: Bound) -> list[str]:
+def _told(world: World, story: RestoreStory, branches: Branches) -> list[str]:
     """The story; and if that is not enough, the end of the fault, a person, and the sweep."""
     scene = story.tell(world)
     world.rest(NIGHT)
+    bound = branches.here.bound if branches.here else Bound.MENDS
     broken = restore_promises.broken(scene, story.ends, bound)
     if bound is Bound.MENDS:
-        return broken
+        return [*broken, *(scene.refused if branches.here is None else ())]
     world.cloud.faults.clear()
     for sweep in range(SWEEPS):
         if not broken:
@@ -137,46 +200,57 @@ def _redrive(scene: Scene) -> None:
 
 def _unspoilt(story: RestoreStory) -> list[Run]:
     """The runs of the functions while the story is told without a fault."""
-    runs: list[Run] = []
+    begun: list[tuple[str, str, int]] = []
+    steps: list[str] = []
     with a_world(SLOT) as world:
-        for name in FUNCTIONS:
-            for known in [key for key in world.cloud.functions if key.replace("-", "_").endswith(name)]:
-                world.cloud.functions[known] = partial(
-                    _noted, world, runs, name, world.cloud.functions[known]
-                )
-        _told(world, story, Bound.MENDS)
-        calls = [call for call in world.cloud.calls if call.by == "clone_instance"]
-    by_people: dict[int, list[Call]] = {}
-    for call in calls:
-        by_people.setdefault(call.run, []).append(call)
-    asked = [Run("clone_instance", "ask", tuple(one), False) for one in by_people.values()]
-    return [*asked, *runs]
 
+        def begin(function: str) -> None:
+            step = steps.pop() if steps else ASKED
+            begun.append((function, step, len(world.cloud.calls)))
 
-def _noted(
-    world: World, runs: list[Run], name: str, function: Callable[[Any], Any], event: Any
-) -> Any:
-    first = len(world.cloud.calls)
-    try:
-        return function(event)
-    finally:
-        calls = tuple(call for call in world.cloud.calls[first:] if call.by == name)
-        runs.append(Run(name, event["step"], calls, True))
+        def of_machine(function: Callable[[Any], Any], event: Any) -> Any:
+            steps.append(event["step"])
+            return function(event)
+
+        for name, function in world.cloud.functions.items():
+            world.cloud.functions[name] = partial(of_machine, function)
+        world.cloud.before_run = begin
+        _told(world, story, Branches(world, ()))
+        calls = list(world.cloud.calls)
+    ends = [first for _, _, first in begun[1:]] + [len(calls)]
+    found = [
+        (function, step, tuple(call for call in calls[first:end] if call.by == function))
+        for (function, step, first), end in zip(begun, ends, strict=True)
+        if function in FUNCTIONS
+    ]
+    return [Run(one, step, number, made) for number, (one, step, made) in enumerate(found)]
 
 
 def _calls_spoilt(story: RestoreStory, runs: list[Run], tried: Tried) -> Iterator[RestoreCase]:
-    for function in FUNCTIONS:
-        number, made = 0, list[Call]()
-        for run in (one for one in runs if one.function == function):
-            until: tuple[str, ...] = (function, run.step)
-            for call in run.calls:
-                until = (*until, _name(call))
-                yield from _ended(story, run, call, number, until, tried)
-                after = sum(one.name == call.name for one in made)
-                if not story.late:
-                    yield from _coded(story, run, call, after, tried)
-                made.append(call)
-                number += 1
+    for run in _worth(story, runs):
+        until: tuple[str, ...] = (run.function, run.step)
+        for number, call in enumerate(run.calls):
+            until = (*until, _name(call))
+            yield from _ended(story, run, call, number, until, tried)
+            if not story.late:
+                after = sum(one.name == call.name for one in run.calls[:number])
+                yield from _coded(story, run, call, after, tried)
+
+
+def _worth(story: RestoreStory, runs: list[Run]) -> list[Run]:
+    return [one for one in runs if not story.late or one.step not in (ASKED, *LOOKS_AT_NOTHING)]
+
+
+def _case(
+    story: RestoreStory,
+    run: Run,
+    kind: str,
+    fault: str,
+    spoilt: CallsSpoilt,
+    bound: Bound = Bound.MENDS,
+) -> RestoreCase:
+    what = f"{run.step} (run {run.number + 1}): {fault}"
+    return RestoreCase(run.function, story, kind, what, run.number, spoilt, bound)
 
 
 def _name(call: Call) -> str:
@@ -188,17 +262,19 @@ def _ended(
     story: RestoreStory, run: Run, call: Call, number: int, until: tuple[str, ...], tried: Tried
 ) -> Iterator[RestoreCase]:
     """The function dies after the call, or its reply is lost."""
-    case = partial(RestoreCase, run.function, story)
+    case = partial(_case, story, run)
     name = _name(call)
-    what = f"{name} in {run.step} (call {number + 1})"
+    what = f"{name} (call {number + 1})"
     lost = CallsSpoilt(run.function, "*", LOST_REPLY, number)
     if call.operation.startswith(READ) or name.endswith(" dry"):
-        if tried.new(tried.calls, run.function, name, "lost"):
+        if not story.late and tried.new(tried.calls, run.function, name, "lost"):
             yield case(LOST, f"replies lost of {what}", lost)
         return
     if not tried.new(tried.runs, *until):
         return
     yield case(KILLS, f"killed after {what}", CallsSpoilt(run.function, "*", KILL, number))
+    if story.late and not EVERY:
+        return
     yield case(LOST, f"replies lost of {what}", lost)
     if tried.new(tried.calls, run.function, name, "again"):
         yield case(LOST, f"reply lost of {what}", replace(lost, whole=False))
@@ -209,7 +285,7 @@ def _coded(
 ) -> Iterator[RestoreCase]:
     """The call is answered with an error: all meanings where a function makes it first, and one of
     each verdict in its other steps."""
-    case = partial(RestoreCase, run.function, story)
+    case = partial(_case, story, run)
     name = _name(call)
     if not tried.new(tried.steps, run.function, run.step, name):
         return
@@ -220,7 +296,7 @@ def _coded(
         answer = aws_error(error.code, status=error.status, done=verdict is Verdict.DONE)
         once = CallsSpoilt(run.function, call.name, answer, after)
         bound = Bound.MENDS if verdict is Verdict.AGAIN else Bound.PERSON
-        what = f"{error.code} of {name} in {run.step}"
+        what = f"{error.code} of {name}"
         yield case(CODES, what, once, bound)
         if verdict is not Verdict.DONE and verdict not in lasted:
             lasted.add(verdict)
@@ -232,18 +308,18 @@ def _invocations_spoilt(
     story: RestoreStory, runs: list[Run], tried: Tried
 ) -> Iterator[RestoreCase]:
     """Lambda refuses the machine, or its reply is lost: what was done is done twice."""
-    case = partial(RestoreCase, "machine", story)
-    for number, run in enumerate(one for one in runs if one.by_machine):
-        what = f"{run.step} (invocation {number + 1})"
+    for run in (one for one in _worth(story, runs) if one.by_machine):
         until = (run.step, *(_name(call) for call in run.calls))
         if not tried.new(tried.runs, "machine", *until):
             continue
-        spoilt = CallsSpoilt(MACHINE, "lambda.Invoke", LOST_REPLY, number)
-        yield case(INVOCATIONS, f"{what} twice", spoilt)
-        if tried.new(tried.steps, "machine", run.step):
+        # The machine calls before the run begins.
+        case = partial(_case, story, replace(run, function="machine", number=run.number - 1))
+        spoilt = CallsSpoilt(MACHINE, "lambda.Invoke", LOST_REPLY)
+        yield case(INVOCATIONS, "its next is run twice", spoilt)
+        if not story.late and tried.new(tried.steps, "machine", run.step):
             for code, status in REFUSALS.items():
                 refused = replace(spoilt, effect=aws_error(code, status=status))
-                yield case(INVOCATIONS, f"{code} for {what}", refused)
+                yield case(INVOCATIONS, f"{code} for its next", refused)
             denied = aws_error("AccessDeniedException", status=403)
             for_good = replace(spoilt, effect=denied, times=FOR_GOOD)
-            yield case(INVOCATIONS, f"none from {what} on", for_good, Bound.PERSON)
+            yield case(INVOCATIONS, "none from its next on", for_good, Bound.PERSON)
