@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from lastgood.domain.place import Place
@@ -14,6 +14,8 @@ from lastgood.stepping import Advanced, StepRequest, Walk
 from undo_restore.putting_back import PutBack
 from undo_restore.removing import Remover
 
+AFTER = timedelta(seconds=1)
+"""Then it is shown for sure."""
 UNKNOWN = ("Unknown", "the machine was stopped, or ran out of time")
 
 
@@ -59,8 +61,9 @@ class Undoer:
         originals = {one.old for one in restore.in_place.swaps} if restore.in_place else set()
         left = remover.remove(restore, lambda id_, _: id_ not in originals)
         restore = gone(restore, left, now)
-        if left or self._may_appear(restore, now):
-            return Advanced(restore=restore, more=more)
+        wait = self._unseen(restore, now)
+        if left or wait:
+            return Advanced(restore=restore, wait=None if left else wait, more=more)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.UNDONE, settled_at=now)
         self.news.announce(after, f"is undone; nothing is left of it. {restore.cause}")
@@ -83,8 +86,9 @@ class Undoer:
 
         left = remover.remove(restore, mine)
         restore = gone(restore, left, now) if restore.in_place is None else restore
-        if left or self._may_appear(restore, now):
-            return Advanced(restore=restore)
+        wait = self._unseen(restore, now)
+        if left or wait:
+            return Advanced(restore=restore, wait=None if left else wait)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.ENDED)
         kept = remover.kept(restore, mine)
@@ -94,10 +98,12 @@ class Undoer:
     def _remover(self, restore: Restore, machines: Machines) -> Remover:
         return Remover(machines=machines, compute=self.at(restore.place))
 
-    def _may_appear(self, restore: Restore, now: datetime) -> bool:
-        """A call may have made something that describes do not show yet."""
-        tried = restore.attempted_at
-        return tried is not None and now - tried <= self.patience.describes
+    def _unseen(self, restore: Restore, now: datetime) -> timedelta | None:
+        """How long describes may still not show what a call has made; None: no longer."""
+        if restore.attempted_at is None:
+            return None
+        left = restore.attempted_at + self.patience.describes - now
+        return left + AFTER if left >= timedelta(0) else None
 
     def _let_go(self, restore: Restore) -> None:
         self.endings.clear(restore.id)

@@ -36,7 +36,6 @@ PACE = Pace(
 IMAGE = "ami-0123456789abcdef0"
 TRIES = 3
 """How often a person asks again after an error."""
-UNANSWERED = timedelta(minutes=5)
 DONE, UNDONE, ENDED = RestoreStatus.DONE, RestoreStatus.UNDONE, RestoreStatus.ENDED
 WEEKS = "20d"
 """Longer than any story is told."""
@@ -47,8 +46,8 @@ CHECK: dict[str, str] = {"check": "systemctl is-active web"}
 class Scene:
     """What there is before anybody asks, and what was asked for.
 
-    ``asked``: the names of the requests; ``refused``: what was answered with a no. ``before``: of each instance, volume, image and snapshot
-    by Region what is not to change, unless a restore was to change it.
+    ``before``: each instance, volume, image and snapshot, which is not to change unless a restore
+    is to change it. ``asked``: the names of the requests; ``refused``: what got a no.
     """
 
     site: Site
