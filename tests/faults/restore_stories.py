@@ -39,7 +39,7 @@ TRIES = 3
 DONE, UNDONE, ENDED = RestoreStatus.DONE, RestoreStatus.UNDONE, RestoreStatus.ENDED
 WEEKS = "20d"
 """Longer than any story is told."""
-CHECK: dict[str, str] = {"check": "systemctl is-active web"}
+CHECK: dict[str, Any] = {"check": "systemctl is-active web"}
 
 
 @dataclass
