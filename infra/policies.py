@@ -38,7 +38,7 @@ def load_policies(
         PolicyInvalid: with one line for each mistake in the file, with the path of the value.
         OSError: the file cannot be read.
     """
-    document, problems = _parse(path.read_bytes())
+    document, problems = parse(path.read_bytes(), "policies")
     policies: dict[str, Policy] = {}
     if document is not None:
         defaults, bodies, wrong = _split(document)
@@ -74,10 +74,7 @@ def policy_document(policy: Policy) -> str:
     Raises:
         PolicyInvalid: the text is larger than ``LARGEST_DOCUMENT``.
     """
-    data = codec.unstructure(policy)
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    # SSM refuses {{ }} in a value. Compact JSON has {{ only inside texts, where it can be escaped.
-    text = text.replace("{{", "{\\u007b")
+    text = parameter_text(policy)
     size = len(text.encode())
     if size > LARGEST_DOCUMENT:
         raise PolicyInvalid(
@@ -87,6 +84,14 @@ def policy_document(policy: Policy) -> str:
             ]
         )
     return text
+
+
+def parameter_text(value: object) -> str:
+    """As an SSM parameter takes it."""
+    data = codec.unstructure(value)
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    # SSM refuses {{ }} in a value. Compact JSON has {{ only inside texts, where it can be escaped.
+    return text.replace("{{", "{\\u007b")
 
 
 def schedule_names(policy: Policy) -> dict[str, Schedule]:
@@ -126,8 +131,9 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _parse(text: bytes) -> tuple[object, list[str]]:
-    """The content, and what is wrong with the YAML; None if there is no content to look at."""
+def parse(text: bytes, key: str) -> tuple[object, list[str]]:
+    """The content, and what is wrong with the YAML; None if there is no content to look at.
+    ``key``: what it must have at least."""
     loader = None
     try:
         loader = _Loader(text)
@@ -143,7 +149,7 @@ def _parse(text: bytes) -> tuple[object, list[str]]:
         if loader is not None:
             loader.dispose()
     if document is None:
-        return None, ["is empty, but must have the key 'policies'"]
+        return None, [f"is empty, but must have the key '{key}'"]
     return document, loader.duplicates
 
 

@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lastgood.domain import forecast
+from lastgood.domain.chat_permissions import touches
 from lastgood.domain.copying import as_point
+from lastgood.domain.manifest import Tags
 from lastgood.domain.model import Point, PointStatus, Tagged
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Policy, copy_places, source_places
+from lastgood.domain.policy import Policy, TagMatch, copy_places, source_places
 from lastgood.domain.prune_plan import Fate, PointPlan, SourcePlan
 from lastgood.domain.retention import PointFacts
 from lastgood.domain.tags import COPY, POINT, in_place
-from lastgood.errors import AccessDenied, UnknownPolicy, UnknownTarget
+from lastgood.errors import AccessDenied, NotPermitted, UnknownPolicy, UnknownTarget
 from lastgood.judging import Judging
 from lastgood.ports import Clock, Ledger, Policies
 from lastgood.series import AllSeries, Series
@@ -40,13 +42,17 @@ class Explaining:
     ledger: Ledger
     clock: Clock
 
-    def explain(self, target: str) -> Explanation:
-        """``target``: the id of a point, or of a snapshot of one or of a copy.
+    def explain(self, target: str, allowed: tuple[TagMatch, ...] | None = None) -> Explanation:
+        """``target``: the id of a point, or of a snapshot of one or of a copy. ``allowed``: the
+        tags of the sources that who asks may ask about; None: of all.
 
         Raises:
             UnknownTarget: it is none of ours, or not on record.
+            NotPermitted: its source has other tags, or they are not on record any more.
         """
         point, place = self._find(target)
+        if not touches(allowed, _tags(point)):
+            raise NotPermitted(f"{target} is of a source that you may not ask about")
         if point.status is PointStatus.DELETED:
             return _explanation(point, Fate.DELETE, _past(point), None, self._copies(point, place))
         try:
@@ -150,6 +156,16 @@ def _tag_of(found: Tagged, snapshot: str, region: str) -> str:
     return found.tags[POINT]
 
 
+def _tags(point: Point) -> Tags:
+    """Of its source, when it was taken."""
+    manifest = point.manifest
+    if manifest is None:
+        return {}
+    if manifest.instance:
+        return manifest.instance.tags
+    return next((one.tags for one in manifest.volumes if one.id == point.source.id), {})
+
+
 def _now(planned: PointPlan, plan: SourcePlan, policy: Policy) -> list[str]:
     if planned in plan.going(approved=False):
         return ["It goes at the next prune, if that is not over max_deletes.count."]
@@ -198,3 +214,15 @@ def _head(point: Point) -> Iterator[str]:
         f"{point.status}, taken {taken:%Y-%m-%d %H:%M} UTC, {len(point.members)} snapshots of "
         f"{point.gib} GiB of volumes"
     )
+    if proof := point.proof:
+        yield (
+            f"last proved on {proof.at:%Y-%m-%d %H:%M} UTC by {proof.restore}: it took "
+            f"{_length(proof.seconds)} ({proof.how})"
+        )
+
+
+def _length(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"

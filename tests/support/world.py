@@ -23,7 +23,7 @@ from typing import Any
 from moto.sns.models import sns_backends
 from moto.sqs.models import Message, Queue, sqs_backends
 
-from infra.catalog import CATALOG, CopyEvents, EbsEvents, QueueTrigger, announced_pattern
+from infra.catalog import CATALOG, EbsEvents, QueueTrigger, announced_pattern
 from infra.policies import policy_document
 from lastgood import runtime
 from lastgood.domain.model import Point
@@ -575,7 +575,7 @@ def _build(world: World) -> None:
     arn = _queue(ANNOUNCEMENTS).queue_arn
     events.put_targets(Rule="all", EventBusName=BUS, Targets=[{"Id": "1", "Arn": arn}])
     for row in CATALOG:
-        if isinstance(row.trigger, CopyEvents):
+        if isinstance(row.trigger, QueueTrigger) and row.trigger.announced:
             pattern = json.dumps(announced_pattern(row.trigger.announced))
             events.put_rule(Name=row.name, EventBusName=BUS, EventPattern=pattern)
             arn = _queue(FED[row.name].queue).queue_arn

@@ -16,6 +16,13 @@ LastgoodError
 │   ├── AccessDenied            the function's role may not make the call
 │   ├── KeyDenied               the KMS key is disabled, gone, or its policy says no
 │   ├── LedgerMissing           the DynamoDB table is not there
+│   ├── CannotRestore           a restore that cannot work as it was asked for: every reason
+│   ├── NotPermitted            who asks may not have that done (the permissions of chat)
+│   ├── Cancelled               a person stopped the restore
+│   ├── NotApproved             nobody approved the restore in time, or somebody declined it
+│   ├── DeadlinePassed          a step of a restore took longer than it may
+│   ├── MadeInVain              EC2 made what a restore asked for, and it came to nothing
+│   ├── CheckFailed             what was restored does not work
 │   ├── InUse                   something holds what was to be deleted: an AMI, a lock
 │   └── CallRefused             AWS refused a call for another lasting reason
 ├── TryAgain                it may work later: carries how long to wait
@@ -89,6 +96,38 @@ class KeyDenied(Refused):
 
 
 class LedgerMissing(Refused):
+    pass
+
+
+class CannotRestore(Refused):
+    """``problems`` has a line for each reason, with what to change."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class NotPermitted(Refused):
+    pass
+
+
+class Cancelled(Refused):
+    pass
+
+
+class NotApproved(Refused):
+    pass
+
+
+class DeadlinePassed(Refused):
+    pass
+
+
+class MadeInVain(Refused):
+    pass
+
+
+class CheckFailed(Refused):
     pass
 
 

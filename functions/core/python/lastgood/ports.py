@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from lastgood.domain.chat_permissions import Permissions
+from lastgood.domain.conversing import ChatRefusal, Conversation
 from lastgood.domain.copying import PointCopy, Slots
 from lastgood.domain.ended import Ended
+from lastgood.domain.launching import Disk, Launch
 from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, Volume
 from lastgood.domain.model import (
     Claim,
@@ -17,6 +20,7 @@ from lastgood.domain.model import (
     Outcome,
     Planned,
     Point,
+    Proof,
     Run,
     Source,
     SourceRecord,
@@ -25,8 +29,10 @@ from lastgood.domain.model import (
 from lastgood.domain.notices import Notice
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, TagMatch
+from lastgood.domain.preflight import Group, Image, Subnet
 from lastgood.domain.prune_plan import Applied, Part, PruneMessage, PrunePlan
 from lastgood.domain.requests import TakeRequest
+from lastgood.domain.restoring import CommandCheck, Restore
 
 T = TypeVar("T")
 
@@ -244,6 +250,249 @@ class Compute(Protocol):
 
     def untag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
         """Those that are gone, or bear the key with another value, are passed over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootTask:
+    """A replacement of a root volume by EC2. ``old``: the volume that was replaced, ``new`` that
+    which took its place, once EC2 tells."""
+
+    id: str
+    instance: str
+    state: str
+    tags: Mapping[str, str]
+    new: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """EC2's status checks of an instance: ``ok``, ``initializing``, ``impaired`` and others."""
+
+    instance: str
+    system: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Things:
+    """What bears a restore's tag in a place, as far as EC2 shows it yet."""
+
+    instances: tuple[Instance, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    images: tuple[Image, ...] = ()
+    snapshots: tuple[Tagged, ...] = ()
+
+
+class Machines(Protocol):
+    """EC2's instances, volumes and images in one Region, as restores need them. Every method may
+    raise what those of ``Compute`` may.
+
+    What makes something tags it in the same call. ``token`` makes a call that is sent again the
+    same call: it gives what the first has made.
+    """
+
+    region: str
+
+    def instances_by_id(self, ids: Iterable[str]) -> dict[str, Instance]: ...
+
+    def volumes_by_id(self, ids: Iterable[str]) -> dict[str, Volume]: ...
+
+    def instances_named(self, name: str) -> tuple[Instance, ...]:
+        """Those with that Name, terminated ones too."""
+        ...
+
+    def launch_attributes(self, instance: Instance, at: datetime) -> LaunchAttributes: ...
+
+    def things_of(self, restore: str) -> Things:
+        """All that bears the tag of the restore; images also disabled ones."""
+        ...
+
+    def images(self, ids: Iterable[str]) -> dict[str, Image]:
+        """Those that there are and that we may launch."""
+        ...
+
+    def subnets(self, ids: Iterable[str]) -> dict[str, Subnet]: ...
+
+    def subnets_in(self, vpc: str, zone: str | None = None) -> tuple[Subnet, ...]: ...
+
+    def groups(self, ids: Iterable[str]) -> dict[str, Group]: ...
+
+    def groups_named(self, name: str) -> tuple[Group, ...]:
+        """In any VPC."""
+        ...
+
+    def zones_offering(self, type_: str) -> frozenset[str]:
+        """The zones in which the type can be launched; empty for one that there is not."""
+        ...
+
+    def architectures(self, type_: str) -> frozenset[str]:
+        """That instances of the type have."""
+        ...
+
+    def has_key_pair(self, name: str) -> bool: ...
+
+    def has_profile(self, arn_or_name: str) -> bool: ...
+
+    def address_taken(self, subnet: str, address: str) -> str | None:
+        """By what, in words; None if it is free."""
+        ...
+
+    def key_problem(self, key: str) -> str | None:
+        """As ``Compute.key_problem``."""
+        ...
+
+    def snapshot_volumes(self, snapshots: Iterable[str]) -> dict[str, str]:
+        """The volume that EC2 says each snapshot is of, of those that there are."""
+        ...
+
+    def try_launch(self, launch: Launch, snapshots: Mapping[str, str], image: str | None) -> None:
+        """Ask EC2 whether it would launch it, without doing so.
+
+        ``image``: None to try with what may be known before an image is registered: the image of
+        the source, if there is one; else nothing is tried.
+
+        Raises:
+            CannotRestore: it would not, and why.
+        """
+        ...
+
+    def register_image(
+        self, launch: Launch, snapshots: Mapping[str, str], *, name: str, tags: Mapping[str, str]
+    ) -> str:
+        """An image of the snapshots; ``name`` is what a call that is sent again is known by: the
+        image that has it is given then."""
+        ...
+
+    def deregister_image(self, image: str) -> None:
+        """One that is gone is as good."""
+        ...
+
+    def launch(
+        self,
+        launch: Launch,
+        snapshots: Mapping[str, str],
+        *,
+        image: str,
+        token: str,
+        tags: Mapping[str, str],
+    ) -> tuple[str, ...]:
+        """The ids of the new instances, ``launch.count`` or none.
+
+        Raises:
+            LimitReached: EC2 has no room for them now, or the quota is used up.
+        """
+        ...
+
+    def create_volume(
+        self, disk: Disk, snapshot: str, zone: str, *, token: str, tags: Mapping[str, str]
+    ) -> str: ...
+
+    def attach(self, volume: str, instance: str, device: str) -> None:
+        """Begin to; one that is attached there already is passed over."""
+        ...
+
+    def detach(self, volume: str, instance: str) -> None:
+        """Begin to; one that is not attached there is passed over."""
+        ...
+
+    def delete_on_termination(self, instance: str, devices: Mapping[str, bool]) -> None: ...
+
+    def tag(self, ids: Iterable[str], tags: Mapping[str, str]) -> None:
+        """Instances and volumes."""
+        ...
+
+    def untag(self, ids: Iterable[str], keys: Iterable[str]) -> None: ...
+
+    def set_source_dest_check(self, interface: str, *, on: bool) -> None: ...
+
+    def start(self, instance: str) -> None: ...
+
+    def stop(self, instance: str) -> None: ...
+
+    def unprotect(self, instance: str) -> None:
+        """Let it be terminated and stopped."""
+        ...
+
+    def terminate(self, instances: Iterable[str]) -> None:
+        """Those that are gone are as good."""
+        ...
+
+    def delete_volume(self, volume: str) -> None:
+        """One that is gone is as good. Raises InUse: it is attached."""
+        ...
+
+    def replace_root(
+        self, instance: str, snapshot: str, *, token: str, tags: Mapping[str, str]
+    ) -> str:
+        """Begin to, keeping the volume that is replaced; the task's id."""
+        ...
+
+    def root_tasks(self, instance: str) -> tuple[RootTask, ...]:
+        """Oldest first."""
+        ...
+
+    def health(self, instances: Iterable[str]) -> dict[str, Health]:
+        """Of those that run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """``over``: it ended. ``ok``: and it ended well. ``output``: the beginning of what it wrote."""
+
+    over: bool
+    ok: bool = False
+    output: str = ""
+    status: str = ""
+
+
+class Commands(Protocol):
+    """SSM on instances in one Region. May raise what ``Compute`` may."""
+
+    def managed(self, instance: str) -> bool:
+        """Whether SSM reaches it now."""
+        ...
+
+    def send(self, instance: str, check: CommandCheck, comment: str) -> str:
+        """The id of the command. It has no token: sent again, it runs again."""
+        ...
+
+    def result(self, command: str, instance: str) -> CommandResult | None:
+        """None while SSM does not know it yet."""
+        ...
+
+
+class RestoreMachine(Protocol):
+    """Executions of the restore state machine. Raises Throttled, Unavailable, AccessDenied."""
+
+    def start(self, restore: str, entry: str, name: str) -> str:
+        """Start it, unless one of that name was started; its ARN. ``entry``: ``begin``, ``undo`` or
+        ``end``."""
+        ...
+
+    def approve(self, token: str) -> None:
+        """Let the one that waits go on. Raises AlreadyDone: it waits no more."""
+        ...
+
+    def decline(self, token: str, why: str) -> None:
+        """As ``approve``; it fails with NotApproved."""
+        ...
+
+    def at_work(self, restore: str) -> bool:
+        """Whether an execution that began with the restore runs still."""
+        ...
+
+
+class Endings(Protocol):
+    """One-shot schedules that end what has a time to live. Raises Throttled, Unavailable,
+    AccessDenied."""
+
+    def set(self, restore: str, at: datetime) -> None:
+        """Have it ended then; an earlier word is taken back."""
+        ...
+
+    def clear(self, restore: str) -> None:
+        """None is as good."""
         ...
 
 
@@ -538,11 +787,85 @@ class Ledger(Protocol):
         counts in no run. False if it was on record meanwhile."""
         ...
 
+    def open_restore(self, restore: Restore) -> Restore:
+        """Write it, unless one of that id is there; the one that is there then. One in place locks
+        its instance, until it is settled.
+
+        Raises:
+            Conflict: another restore works at the instance; the message says which.
+        """
+        ...
+
+    def restore(self, restore: str) -> Restore | None: ...
+
+    def change_restore(self, before: Restore, after: Restore) -> Restore:
+        """Write ``after`` with a version of its own; given back with that.
+
+        Raises:
+            Conflict: it is not of the version of ``before`` any more.
+        """
+        ...
+
+    def restores_of(self, source: str) -> Iterator[Restore]:
+        """Newest first. May miss what was written in the last second."""
+        ...
+
+    def open_restores(self) -> Iterator[Restore]:
+        """Those at work, and those that are DONE and have an end. As above."""
+        ...
+
+    def hold_for_restore(self, restore: Restore) -> None:
+        """Keep its point, and the copies of it, from being deleted while it is made from it. Doing
+        so again changes nothing.
+
+        Raises:
+            Conflict: the point, or its copy in ``restore.origin``, is not AVAILABLE any more.
+        """
+        ...
+
+    def free_from_restore(self, restore: Restore) -> None:
+        """The contrary; one that was never held is as good."""
+        ...
+
+    def prove(self, point: str, proof: Proof) -> None:
+        """Note it, unless a later one is known."""
+        ...
+
+    def note_name(self, name: str, source: Source, at: datetime) -> None:
+        """Remember that a source had this Name; costs a read where it is known."""
+        ...
+
+    def named(self, name: str) -> tuple[Source, ...]:
+        """All that ever had it, as far as it was noted."""
+        ...
+
     def told(self, key: str) -> bool:
         """Whether people were told of this."""
         ...
 
     def note_told(self, key: str, at: datetime) -> None: ...
+
+    def note_request(self, key: str, until: datetime) -> bool:
+        """Whether this request of chat comes for the first time; it is remembered until then."""
+        ...
+
+    def note_refusal(self, refusal: ChatRefusal) -> None:
+        """Record that somebody asked in chat for what he may not have done."""
+        ...
+
+    def converse(self, conversation: Conversation) -> None:
+        """Write down where a restore is told of from now on; what was before is forgotten."""
+        ...
+
+    def conversation(self, restore: str) -> Conversation | None: ...
+
+    def answered(self, restore: str) -> None:
+        """Note that chat said itself what became of the request."""
+        ...
+
+    def note_said(self, restore: str, announcement: str, at: datetime) -> None:
+        """Note that an announcement, which was made at that time, was told; once."""
+        ...
 
 
 class Queue(Protocol):
@@ -596,9 +919,59 @@ class Planners(Protocol):
         ...
 
 
+class Cloner(Protocol):
+    def ask(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have the function that opens restores answer ``payload``. Raises what that raised;
+        Throttled, AccessDenied; Unavailable, with ``effect_unknown`` if no answer came in time."""
+        ...
+
+
+class Explainer(Protocol):
+    def ask(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have the function that explains points answer ``payload``. Raises as ``Cloner``."""
+        ...
+
+
+class Permitted(Protocol):
+    def get(self) -> Permissions:
+        """As deployed, at most a minute ago. Raises as ``SigningSecret``."""
+        ...
+
+
+class SigningSecret(Protocol):
+    """Raises AccessDenied, KeyDenied, CallRefused, Throttled, Unavailable."""
+
+    def get(self) -> str:
+        """As it was within the last five minutes."""
+        ...
+
+    def renewed(self) -> str | None:
+        """As it is now; None if it was read within the last minute."""
+        ...
+
+
+class Replies(Protocol):
+    def post(self, url: str, message: Mapping[str, Any]) -> None:
+        """Send a message to a response URL of Slack.
+
+        Raises:
+            AlreadyDone: the URL takes no more.
+            CallRefused: it is none of Slack's, or Slack does not take the message.
+            Throttled, Unavailable.
+        """
+        ...
+
+
 class Notices(Protocol):
     def tell(self, notice: Notice) -> None:
         """Send it to the people who subscribed. Raises Throttled, Unavailable, KeyDenied."""
+        ...
+
+
+class News(Protocol):
+    def announce(self, restore: Restore, what: str) -> None:
+        """Tell subscribers how a restore goes: ``what`` is for people. Raises Throttled,
+        Unavailable."""
         ...
 
 

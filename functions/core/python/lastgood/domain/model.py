@@ -116,6 +116,17 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """A drill made the point into an instance that passed its check. ``seconds``: from the start
+    of the restore until then, which is the RTO that was measured."""
+
+    restore: str
+    at: datetime
+    seconds: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One step in the history of a point: when it got which status, and why."""
 
@@ -133,6 +144,7 @@ class Point:
     ``attempted_at`` is when a create call may first have gone out whose outcome is not known;
     None when none did. ``members`` is empty until EC2 has answered. ``cause`` says why it failed,
     or, while it is CREATING, what it waits for. ``hold`` is its own, not that of its source.
+    ``proof``: of the latest drill that passed.
     """
 
     id: str
@@ -153,6 +165,7 @@ class Point:
     settled_at: datetime | None = None
     cause: str | None = None
     hold: Hold | None = None
+    proof: Proof | None = None
     history: tuple[Change, ...] = ()
 
     @property
@@ -227,8 +240,9 @@ class RunStatus(StrEnum):
 class LeftOut:
     """A source that the policy's tags match and that is not taken, and why.
 
-    ``kind`` is the reason in a word, for counting: ``gone``, ``tags``, ``state``, ``no-volume``, or
-    ``excluded`` if it has no volume that the policy does not exclude.
+    ``kind`` is the reason in a word, for counting: ``gone``, ``tags``, ``state``, ``no-volume``,
+    ``temporary`` if a restore will remove it, or ``excluded`` if it has no volume that the policy
+    does not exclude.
     """
 
     source: Source

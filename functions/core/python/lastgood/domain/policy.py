@@ -262,6 +262,35 @@ class MaxDeletes:
     """Share of the points of any one source: above 0, at most 1."""
 
 
+class Mode(StrEnum):
+    """How a point is given back."""
+
+    CLONE = "clone"
+    """A new instance."""
+    VOLUMES = "volumes"
+    """New volumes, attached to an instance or not."""
+    IN_PLACE = "in_place"
+    """The source itself, with its volumes as they were; the present ones are kept for a while."""
+    DRILL = "drill"
+    """A clone that nothing can reach, checked, measured, and removed."""
+
+    @property
+    def launches(self) -> bool:
+        return self in (Mode.CLONE, Mode.DRILL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restores:
+    """What holds for restores of a policy's points."""
+
+    approval: tuple[Mode, ...] = ()
+    """Modes that a second person must approve: clone, volumes, in_place, drill."""
+    time_to_live: timedelta = timedelta(hours=8)
+    """How long a clone stays, if who asks for it does not say."""
+    longest: timedelta = timedelta(days=30)
+    """The longest that anybody may ask for, or extend to; who may ``keep`` one has no end."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What to select, when to run, how long to keep, where to copy."""
@@ -286,6 +315,8 @@ class Policy:
     """The brake on pruning."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Put on every snapshot, beside Lastgood's own tags."""
+    restores: Restores = field(default_factory=Restores)
+    """Approval and time to live of what is restored from its points."""
 
     def ways(self, home: Place) -> Iterator[tuple[Place, Place]]:
         """From each place of its sources to each place of their copies."""

@@ -5,6 +5,8 @@ from datetime import datetime
 
 from lastgood.domain.names import copy_id, instant
 
+NAME = "Name"
+"""By which people know a source."""
 POINT = "lastgood:point"
 POLICY = "lastgood:policy"
 RUN = "lastgood:run"
@@ -22,8 +24,16 @@ COPIED_FROM = "lastgood:copied-from"
 """The place of the snapshot that it is a copy of: ``REGION/ACCOUNT``."""
 HOLD = "lastgood:hold"
 """On a snapshot that may not be deleted, whoever put it there; its value says who and why."""
+RESTORE = "lastgood:restore"
+"""On all that a restore made, from the call on that made it: the restore's id."""
+RESTORED_FROM = "lastgood:restored-from"
+"""On what a restore made: the point whose data it has."""
+TEMPORARY = "lastgood:temporary"
+"""On a clone with a time to live, or a volume that was swapped out: it will be removed, by the
+restore that is named, and is not taken by policies."""
+OF_RESTORE = (RESTORE, RESTORED_FROM, TEMPORARY)
 OF_POINT = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD, MEMBERS)
-OWN = (*OF_POINT, COPY, COPY_OF, COPIED_FROM, VOLUME)
+OWN = (*OF_POINT, COPY, COPY_OF, COPIED_FROM, VOLUME, *OF_RESTORE)
 
 MOST_TAGS = 50
 """Of any EC2 resource (EC2 User Guide, "Tag restrictions"); the aws: ones are not counted."""
@@ -75,6 +85,12 @@ def in_place(tags: Mapping[str, str]) -> bool:
     of what it is a copy of: the copy's id tells where it is."""
     region, _, account = tags.get(COPIED_FROM, "").partition("/")
     return tags.get(COPY, "").partition("/")[0] == copy_id(tags.get(POINT, ""), region, account)
+
+
+def of_restore(restore: str, point: str, *, temporary: bool) -> dict[str, str]:
+    """Of whatever a restore makes."""
+    tags = {RESTORE: restore, RESTORED_FROM: point}
+    return {**tags, TEMPORARY: restore} if temporary else tags
 
 
 def copyable(tags: Mapping[str, str]) -> dict[str, str]:

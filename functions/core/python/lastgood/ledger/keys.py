@@ -7,6 +7,7 @@ partition ``pk``       sort ``sk``               item
 ``POINT#<point>``      ``SNAPSHOT#<snapshot>``   leads from a member to a point taken one by one
 ``POINT#<point>``      ``DOUBT``                 it may have more snapshots than members
 ``POINT#<point>``      ``COPY#<a>#<region>``     its copy in a Region of account a
+``POINT#<point>``      ``RESTORES``              which restores are made from it just now
 ``PLACE#<a>#<region>`` ``SLOTS``                 the slots of that place, and who holds them
 ``RUN#<run>``          ``RUN``                   a run
 ``RUN#<run>``          ``COUNT#<shard>``         how many of its points ended, and how
@@ -16,16 +17,22 @@ partition ``pk``       sort ``sk``               item
 ``LAUNCH#<p>#<id>``    ``LAUNCH``                launch attributes of a source of policy p
 ``NOTICE#<key>``       ``NOTICE``                people were told of this
 ``HOLD#<source>``      ``HOLD``                  no point of the source may be deleted
+``RESTORE#<restore>``  ``RESTORE``               a restore
+``RESTORING#<i>``      ``RESTORING``             the one restore in place that works at instance i
+``NAME#<name>``        ``SOURCE#<source>``       a source that had this Name
 ``PLAN#<plan>``        ``PLAN``                  the head of a plan of what to prune
 ``PLAN#<plan>``        ``SLICE#<number>``        what became of a slice of it
 ``POLICIES``           ``POLICY#<p>``            a policy that was deployed once
 ``POLICIES``           ``COPIES#<p>#<a>#<r>``    since when policy p has copies in Region r of a
+``CHAT#<signature>``   ``REQUEST``               a request of chat, which counts once
+``CHAT#<restore>``     ``CONVERSATION``          where chat tells of a restore, and what it told
+``REFUSED#<day>``      ``<time>#<key>``          somebody asked in chat for what he may not
 =====================  ========================  ==============================================
 
-Three sparse indexes: ``listing`` (points of a source, its copies in a place, runs of a policy; by
-slot),
+Three sparse indexes: ``listing`` (points of a source, its copies in a place, its restores, runs of
+a policy; by slot, or by when they were asked for),
 ``by_snapshot`` (the point that a snapshot leads to), ``in_flight`` (what is not settled: points,
-copies by place, doubts).
+copies by place, doubts, restores).
 """
 
 from datetime import datetime
@@ -48,10 +55,16 @@ SLOTS = "SLOTS"
 LAUNCH = "LAUNCH"
 NOTICE = "NOTICE"
 HOLD = "HOLD"
+RESTORE = "RESTORE"
+RESTORING = "RESTORING"
+RESTORES = "RESTORES"
+SOURCE = "SOURCE#"
 PLAN = "PLAN"
 SLICE = "SLICE#"
 POLICIES = "POLICIES"
 POLICY = "POLICY#"
+REQUEST = "REQUEST"
+CONVERSATION = "CONVERSATION"
 
 LISTING = "listing"
 BY_SNAPSHOT = "by_snapshot"
@@ -112,8 +125,42 @@ def notice(key: str) -> Key:
     return {"pk": f"NOTICE#{key}", "sk": NOTICE}
 
 
+def chat_request(key: str) -> Key:
+    return {"pk": f"CHAT#{key}", "sk": REQUEST}
+
+
+def conversation(restore: str) -> Key:
+    return {"pk": f"CHAT#{restore}", "sk": CONVERSATION}
+
+
+def chat_refusal(at: datetime, key: str) -> Key:
+    """By day in UTC, so that people list one with a query."""
+    return {"pk": f"REFUSED#{instant(at)[:10]}", "sk": f"{instant(at)}#{key}"}
+
+
 def hold(source_id: str) -> Key:
     return {"pk": f"HOLD#{source_id}", "sk": HOLD}
+
+
+def restores_from(point_id: str) -> Key:
+    return {"pk": f"POINT#{point_id}", "sk": RESTORES}
+
+
+def restore(restore_id: str) -> Key:
+    return {"pk": f"RESTORE#{restore_id}", "sk": RESTORE}
+
+
+def restoring(instance: str) -> Key:
+    return {"pk": f"RESTORING#{instance}", "sk": RESTORING}
+
+
+def restores_of(source_id: str) -> str:
+    return f"RESTORESOF#{source_id}"
+
+
+def name(name: str, source_id: str = "") -> Key:
+    """Without a source, how the sort keys of all begin."""
+    return {"pk": f"NAME#{name}", "sk": f"{SOURCE}{source_id}"}
 
 
 def plan(plan_id: str) -> Key:
@@ -137,7 +184,7 @@ def copied(policy: str, place: Place | None = None) -> Key:
 def source(policy: str, source_id: str) -> Key:
     return {
         "pk": sources_of(policy, shard(source_id, SHARDS)),
-        "sk": f"SOURCE#{source_id}",
+        "sk": f"{SOURCE}{source_id}",
     }
 
 
