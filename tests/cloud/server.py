@@ -44,7 +44,7 @@ from tests.cloud.clock import Clock
 from tests.cloud.commands import Commands
 from tests.cloud.ec2.conditions import CommandOutcome, SentCommand
 from tests.cloud.ec2.patches import Patches
-from tests.cloud.ec2.seed import seed_fleet
+from tests.cloud.ec2.seed import seed_fleet, seed_network
 from tests.cloud.environment import Environment
 from tests.cloud.events import Buses
 from tests.cloud.faults import (
@@ -260,9 +260,8 @@ class Cloud:
                     answer = {"now": self._now()}
                 case "conditions":
                     answer = self._set_conditions(given)
-                case "fleet":
-                    with self.backbone.lock:
-                        answer = {"ids": seed_fleet(**given)}
+                case "fleet" | "network":
+                    answer = self._seed(path, given)
                 case "faults":
                     self._plan(given, self._faults, CallFault.from_json)
                     answer = {}
@@ -284,6 +283,14 @@ class Cloud:
         conditions.limits = given.get("limits", conditions.limits)
         if "lag" in given:
             conditions.lag = timedelta(seconds=given["lag"])
+        if "paced" in given:
+            conditions.pace = ec2.AS_ON_AWS if given["paced"] else ec2.Pace()
+        for name in ("bad_snapshots", "impaired", "gone_images"):
+            if name in given:
+                setattr(conditions, name, set(given[name]))
+        for name in ("no_capacity", "not_offered"):
+            if name in given:
+                setattr(conditions, name, {(kind, zone) for kind, zone in given[name]})
         if "commands" in given:
             conditions.commands = _outcomes(given["commands"])
         with self.backbone.lock:
@@ -294,6 +301,12 @@ class Cloud:
             "lag": conditions.lag.total_seconds(),
             "buckets": buckets,
         }
+
+    def _seed(self, what: str, given: dict[str, Any]) -> dict[str, Any]:
+        with self.backbone.lock:
+            if what == "fleet":
+                return {"ids": seed_fleet(**given)}
+            return asdict(seed_network(**given))
 
     @staticmethod
     def _plan(given: dict[str, Any], plan: Any, read: Callable[[dict[str, Any]], Any]) -> None:

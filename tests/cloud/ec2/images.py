@@ -30,6 +30,13 @@ def users_of(world: World, snapshot: Any) -> list[str]:
     return [image_id for image_id, image in images if snapshot.id in image.snapshot_ids]
 
 
+def registered(backend: Any) -> dict[str, frozenset[str]]:
+    """The snapshots of each image that was registered here, by its id."""
+    # in the backend, so that it goes with moto's reset
+    known: dict[str, frozenset[str]] = vars(backend).setdefault("registered_images", {})
+    return known
+
+
 def usable(world: World, backend: Any, image_id: str) -> Image:
     """What is launched from.
 
@@ -100,6 +107,7 @@ def handle_register_image(world: World, request: Request) -> dict[str, Any]:
         available_from=now + world.conditions.pace.registering,
         seen_from=now + world.conditions.lag,
     )
+    registered(backend)[image_id] = snapshot_ids
     backend.tags[image_id] = dict(wanted.get("image", {}))
     return {"ImageId": image_id}
 

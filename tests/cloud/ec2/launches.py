@@ -210,11 +210,14 @@ def _complete_interfaces(instance: Any, params: dict[str, Any]) -> None:
             interface.interface_type = given.get("InterfaceType", "interface")
         interface.network_card_index = given.get("NetworkCardIndex", 0)
         if given.get("PrivateIpAddresses"):
-            interface.private_ip_addresses = [
-                {"Primary": False, **address} for address in given["PrivateIpAddresses"]
-            ]
+            listed = [{"Primary": False, **address} for address in given["PrivateIpAddresses"]]
+            if not any(one["Primary"] for one in listed):
+                # named apart, or chosen by AWS
+                primary = {"Primary": True, "PrivateIpAddress": interface.private_ip_address}
+                listed.insert(0, primary)
+            interface.private_ip_addresses = listed
             interface.private_ip_address = next(
-                one["PrivateIpAddress"] for one in interface.private_ip_addresses if one["Primary"]
+                one["PrivateIpAddress"] for one in listed if one["Primary"]
             )
 
 
