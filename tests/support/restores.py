@@ -8,7 +8,7 @@ from lastgood.domain.restoring import Restore
 from lastgood.domain.tags import RESTORE
 from tests.cloud import ec2 as cloud_ec2
 from tests.cloud.ec2.seed import Network, seed_network
-from tests.support.fleet import disk, launch, tagged, volumes_of
+from tests.support.fleet import disk, launch, tag, volumes_of
 from tests.support.world import HOME, World
 
 USER_DATA = "#!/bin/sh\necho hello\n"
@@ -27,7 +27,9 @@ class Site:
 
     def ask(self, **request: Any) -> Any:
         """The answer of clone_instance."""
-        given = {"source": self.source, "by": "anna", **request}
+        given = {"by": "anna", **request}
+        if "action" not in given:
+            given.setdefault("source", self.source)
         return self.world.invoke("clone_instance", given)
 
     def restore(self, then: timedelta = HOUR, **request: Any) -> Restore:
@@ -109,9 +111,7 @@ def launch_there(world: World, network: Network, name: str, **request: Any) -> s
     data = disk("/dev/sdf", 20, Iops=4000, Throughput=200, DeleteOnTermination=False)
     instance = launch(world.ec2, name, data, **facts | request)
     volume = volumes_of(world.ec2, instance)["/dev/sdf"]
-    world.ec2.create_tags(
-        Resources=[volume], **{"Tags": tagged("volume", {"part": "data"})["Tags"]}
-    )
+    tag(world.ec2, volume, part="data")
     return instance
 
 
