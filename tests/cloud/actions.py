@@ -17,6 +17,7 @@ from moto.iam.models import iam_backends
 from tests.cloud.backbone import PARTITION
 from tests.cloud.buckets import bucket_of, object_of, owner_of
 from tests.cloud.ec2.copies import changed_users
+from tests.cloud.keys import secret_of
 from tests.cloud.policy import Context, Need, NotTaught
 from tests.cloud.states.execution import machine_of, read_token
 from tests.cloud.wire import Call
@@ -442,9 +443,44 @@ def _logs(call: Call, account: str) -> list[Need]:
 
 def _ssm(call: Call, account: str) -> list[Need]:
     given = call.parameters
+    match call.operation:
+        case "SendCommand":
+            return _command(call, account)
+        case "GetCommandInvocation" | "CancelCommand" | "DescribeInstanceInformation":
+            return [Need(f"ssm:{call.operation}")]
     names = given.get("Names") or [given.get("Name") or given["Path"]]
     here = f"{_here(call, account)}parameter/"
     return [Need(f"ssm:{call.operation}", _arn_or(here, name.lstrip("/"))) for name in names]
+
+
+def _command(call: Call, account: str) -> list[Need]:
+    """On the document, which has no account if it is Amazon's, and on each instance.
+
+    Source: Systems Manager User Guide, "Restricting Run Command access based on tags": the
+    condition key is ssm:resourceTag.
+    """
+    name = call.parameters["DocumentName"]
+    owner = "" if name.startswith("AWS-") else account
+    document = _arn_or(f"arn:aws:ssm:{call.region}:{owner}:document/", name)
+    needed = [Need("ssm:SendCommand", document)]
+    for instance in call.parameters.get("InstanceIds", []):
+        bears = ec2_backends[account][call.region].tags.get(instance, {})
+        tags: Context = {
+            f"{prefix}/{key}": value
+            for key, value in bears.items()
+            for prefix in ("ssm:resourceTag", "aws:ResourceTag")
+        }
+        needed.append(Need("ssm:SendCommand", _ec2_arn(call, account, instance), tags))
+    return needed
+
+
+def _secretsmanager(call: Call, account: str) -> list[Need]:
+    if call.operation == "GetRandomPassword":
+        return [Need("secretsmanager:GetRandomPassword")]
+    name = call.parameters["SecretId"]
+    secret = secret_of(name, account, call.region)
+    arn = secret.arn if secret else _arn_or(f"{_here(call, account)}secret:", name)
+    return [Need(f"secretsmanager:{call.operation}", arn)]
 
 
 def _s3(call: Call, account: str) -> list[Need]:
@@ -530,6 +566,7 @@ BY_SERVICE: dict[str, Callable[[Call, str], list[Need]]] = {
     "logs": _logs,
     "s3": _s3,
     "scheduler": _scheduler,
+    "secretsmanager": _secretsmanager,
     "service-quotas": _service_quotas,
     "sns": _sns,
     "sqs": _sqs,

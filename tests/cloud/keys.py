@@ -1,9 +1,10 @@
-"""Customer-managed KMS keys: who may use one through SQS, SNS, S3, DynamoDB and CloudWatch Logs.
+"""Customer-managed KMS keys: who may use one through SQS, SNS, S3, DynamoDB, CloudWatch Logs and
+Secrets Manager.
 
 Sources: "Key management" of the SQS Developer Guide (a producer needs kms:GenerateDataKey and
 kms:Decrypt, a consumer kms:Decrypt), "DynamoDB encryption at rest" (the caller's own kms:Decrypt,
 through kms:ViaService), "Encrypt log data in CloudWatch Logs using KMS" (the key policy names
-logs.REGION.amazonaws.com).
+logs.REGION.amazonaws.com), "Secret encryption and decryption in Secrets Manager".
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.models import ec2_backends
 from moto.kms.models import kms_backends
+from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
@@ -114,7 +116,28 @@ def _object(given: Any, key: str | None, bucket_key: Any, action: str) -> Use | 
     return Use(key, (action,), {"aws:s3:arn": arn}) if key else None
 
 
+def _secret(actions: tuple[str, ...]) -> Callable[[Any, str, str], Use | None]:
+    """The context has the version, too, which no policy of ours asks for."""
+
+    def used(given: Any, account: str, region: str) -> Use | None:
+        secret = secret_of(given["SecretId"], account, region)
+        key = getattr(secret, "kms_key_id", None)
+        return Use(key, actions, {"SecretARN": secret.arn}) if secret and key else None
+
+    return used
+
+
+def secret_of(secret_id: str, account: str, region: str) -> Any | None:
+    """By name, ARN or ARN without its suffix."""
+    try:
+        return secretsmanager_backends[account][region].secrets[secret_id]
+    except KeyError:
+        return None
+
+
 BY_OPERATION: dict[tuple[str, str], Callable[[Any, str, str], Use | None]] = {
+    ("secretsmanager", "GetSecretValue"): _secret(DECRYPT),
+    ("secretsmanager", "PutSecretValue"): _secret(ENCRYPT),
     ("sqs", "SendMessage"): _queue(ENCRYPT),
     ("sqs", "SendMessageBatch"): _queue(ENCRYPT),
     ("sqs", "ReceiveMessage"): _queue(DECRYPT),
@@ -137,6 +160,8 @@ ERRORS = {
     "sqs": ("KmsAccessDenied", "KmsDisabled", "KmsInvalidState", "KmsNotFound"),
     "sns": ("KMSAccessDenied", "KMSDisabled", "KMSInvalidState", "KMSNotFound"),
     "dynamodb": ("AccessDeniedException",) * 4,
+    # Its error for a denied key is in no model, but it is what callers see.
+    "secretsmanager": ("AccessDeniedException", *("DecryptionFailure",) * 3),
     "s3": (
         *("AccessDenied", "KMS.DisabledException"),
         *("KMS.KMSInvalidStateException", "KMS.NotFoundException"),

@@ -1,11 +1,15 @@
-"""``LambdaPlanners``: what the planner is started with, and what Lambda may refuse."""
+"""``LambdaPlanners`` and ``LambdaAnswers``: what a function is asked, and what may go wrong."""
+
+import io
+import json
+from typing import Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from lastgood import codec
-from lastgood.aws.invoking import LambdaPlanners
-from lastgood.errors import AccessDenied, CallRefused, Throttled, Unavailable
+from lastgood.aws.invoking import LambdaAnswers, LambdaPlanners
+from lastgood.errors import AccessDenied, CallRefused, Refused, Throttled, Unavailable
 from plan_snapshots.usecase import PlanRequest
 from tests.cloud.faults import LOST_REPLY, aws_error
 from tests.cloud.in_process import InProcessCloud
@@ -67,3 +71,68 @@ def test_a_reply_that_is_lost_may_mean_that_the_planner_was_started(cloud, plann
 
     assert raised.value.effect_unknown
     assert len(cloud.invocations) == 1
+
+
+# -- asked, and answered ----------------------------------------------------------------------
+
+
+class Answering:
+    """A client of Lambda whose function ends as it is told."""
+
+    def __init__(self, answer: Any, **reply: Any) -> None:
+        self.asked: dict[str, Any] = {}
+        self._reply = {"Payload": io.BytesIO(json.dumps(answer).encode()), **reply}
+
+    def invoke(self, **request: Any) -> Any:
+        self.asked = request
+        return self._reply
+
+
+def test_a_function_is_asked_and_its_answer_waited_for():
+    client = Answering({"status": "running"}, StatusCode=200)
+
+    assert LambdaAnswers(client, "cloner").ask({"source": "web"}) == {"status": "running"}
+    assert client.asked == {
+        "FunctionName": "cloner",
+        "InvocationType": "RequestResponse",
+        "Payload": b'{"source": "web"}',
+    }
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "message"),
+    [
+        ({"errorType": "NotPermitted", "errorMessage": "not jo"}, Refused, "^not jo$"),
+        ({"errorType": "PolicyInvalid", "errorMessage": "two mistakes"}, Refused, "^two mistakes$"),
+        ({"errorType": "Throttled", "errorMessage": "later"}, Unavailable, "^ask cloner: later$"),
+        ({"errorType": "KeyError", "errorMessage": "'x'"}, Unavailable, "^ask cloner: 'x'$"),
+        (
+            {"errorMessage": "2025 abc Task timed out after 60.00 seconds"},
+            Unavailable,
+            "timed out after",
+        ),
+        ({}, Unavailable, "^ask cloner: Unhandled$"),
+    ],
+)
+def test_a_function_that_fails_says_why(failure, error, message):
+    client = Answering(failure, FunctionError="Unhandled", StatusCode=200)
+
+    with pytest.raises(error, match=message) as raised:
+        LambdaAnswers(client, "cloner").ask({})
+
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize(
+    ("effect", "error"),
+    [
+        (aws_error("TooManyRequestsException", status=429), Throttled),
+        (aws_error("AccessDeniedException", status=403), AccessDenied),
+        (ReadTimeoutError(endpoint_url="https://lambda"), Unavailable),
+    ],
+)
+def test_what_lambda_refuses_to_ask_has_a_name_of_ours(cloud, effect, error):
+    cloud.faults.spoil("lambda.Invoke", effect)
+
+    with pytest.raises(error, match=r"^ask cloner: "):
+        LambdaAnswers(cloud.client("lambda", HOME), "cloner").ask({})
