@@ -245,7 +245,7 @@ def test_a_region_that_is_not_enabled_knows_no_credentials(cloud: InProcessCloud
             {"MinCount": 1, "MaxCount": 1, "Placement": {"SpreadDomain": "x"}},
             "Placement.SpreadDomain",
         ),
-        ("describe_instance_types", {"MaxResults": 5}, "MaxResults"),
+        ("describe_vpcs", {"MaxResults": 5}, "MaxResults"),
     ],
 )
 def test_a_parameter_that_is_not_modelled_is_refused_by_name(
