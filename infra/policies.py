@@ -38,7 +38,7 @@ def load_policies(
         PolicyInvalid: with one line for each mistake in the file, with the path of the value.
         OSError: the file cannot be read.
     """
-    document, problems = _parse(path.read_bytes())
+    document, problems = parse(path.read_bytes(), "policies")
     policies: dict[str, Policy] = {}
     if document is not None:
         defaults, bodies, wrong = _split(document)
@@ -74,7 +74,16 @@ def policy_document(policy: Policy) -> str:
     Raises:
         PolicyInvalid: the text is larger than ``LARGEST_DOCUMENT``.
     """
-    data = codec.unstructure(policy)
+    return document(policy, f"policies.{policy.name}", "split it into two policies")
+
+
+def document(value: object, path: str, advice: str) -> str:
+    """A value of the domain as the text of one SSM parameter.
+
+    Raises:
+        PolicyInvalid: the text is larger than ``LARGEST_DOCUMENT``; ``advice`` says what to do.
+    """
+    data = codec.unstructure(value)
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     # SSM refuses {{ }} in a value. Compact JSON has {{ only inside texts, where it can be escaped.
     text = text.replace("{{", "{\\u007b")
@@ -82,8 +91,8 @@ def policy_document(policy: Policy) -> str:
     if size > LARGEST_DOCUMENT:
         raise PolicyInvalid(
             [
-                f"policies.{policy.name}: takes {size} bytes as an SSM parameter, "
-                f"but must take at most {LARGEST_DOCUMENT}: split it into two policies"
+                f"{path}: takes {size} bytes as an SSM parameter, "
+                f"but must take at most {LARGEST_DOCUMENT}: {advice}"
             ]
         )
     return text
@@ -117,8 +126,9 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 line = key.start_mark.line + 1
-                before = first.setdefault((key.tag, key.value), line)
-                if before != line:
+                before = first.get((key.tag, key.value))
+                first.setdefault((key.tag, key.value), line)
+                if before is not None:
                     self.duplicates.append(
                         f"line {line}: has the key '{key.value}' again, "
                         f"which is on line {before} already; take one out"
@@ -126,8 +136,9 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _parse(text: bytes) -> tuple[object, list[str]]:
-    """The content, and what is wrong with the YAML; None if there is no content to look at."""
+def parse(text: bytes, key: str) -> tuple[object, list[str]]:
+    """The content, and what is wrong with the YAML; None if there is no content to look at.
+    ``key``: one that it must have."""
     loader = None
     try:
         loader = _Loader(text)
@@ -143,7 +154,7 @@ def _parse(text: bytes) -> tuple[object, list[str]]:
         if loader is not None:
             loader.dispose()
     if document is None:
-        return None, ["is empty, but must have the key 'policies'"]
+        return None, [f"is empty, but must have the key '{key}'"]
     return document, loader.duplicates
 
 

@@ -1,11 +1,25 @@
-"""``LambdaPlanners``: what the planner is started with, and what Lambda may refuse."""
+"""Functions that others start or ask: what they are told, and what Lambda may refuse."""
 
+import io
+import json
+from collections.abc import Iterator
+
+import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
 
 from lastgood import codec
-from lastgood.aws.invoking import LambdaPlanners
-from lastgood.errors import AccessDenied, CallRefused, Throttled, Unavailable
+from lastgood.aws.invoking import LambdaFunction, LambdaPlanners
+from lastgood.errors import (
+    AccessDenied,
+    CallRefused,
+    NotPermitted,
+    Throttled,
+    Unavailable,
+    UnknownTarget,
+)
 from plan_snapshots.usecase import PlanRequest
 from tests.cloud.faults import LOST_REPLY, aws_error
 from tests.cloud.in_process import InProcessCloud
@@ -67,3 +81,70 @@ def test_a_reply_that_is_lost_may_mean_that_the_planner_was_started(cloud, plann
 
     assert raised.value.effect_unknown
     assert len(cloud.invocations) == 1
+
+
+# -- a function that answers -------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(cloud: InProcessCloud) -> Iterator[tuple[LambdaFunction, Stubber]]:
+    """There are no functions in this cloud to answer: what Lambda sends is stubbed."""
+    client = boto3.client("lambda", HOME)
+    with Stubber(client) as stub:
+        yield LambdaFunction(client, FUNCTION), stub
+
+
+def answers(stub: Stubber, payload: bytes, **more: str) -> None:
+    body = StreamingBody(io.BytesIO(payload), len(payload))
+    stub.add_response(
+        "invoke",
+        {"StatusCode": 200, "Payload": body, **more},
+        {"FunctionName": FUNCTION, "Payload": b'{"action": "points"}'},
+    )
+
+
+def test_a_function_is_asked_and_its_answer_is_handed_on(asked):
+    function, stub = asked
+    answers(stub, b'{"status": "running"}')
+
+    assert function.ask({"action": "points"}) == {"status": "running"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "says"),
+    [
+        ({"errorType": "NotPermitted", "errorMessage": "not yours"}, NotPermitted, "^not yours$"),
+        ({"errorType": "UnknownTarget", "errorMessage": "none"}, UnknownTarget, "^none$"),
+        ({"errorType": "Throttled", "errorMessage": "slow"}, CallRefused, "failed: Throttled slow"),
+        ({"errorType": "KeyError", "errorMessage": "'x'"}, CallRefused, "failed: KeyError 'x'"),
+        ({"errorType": "CannotRestore", "errorMessage": "x"}, CallRefused, "CannotRestore"),
+        ({"errorType": "datetime", "errorMessage": "x"}, CallRefused, "datetime"),
+        ({"errorMessage": "RequestId: 1 Task timed out after 10 s"}, CallRefused, "timed out"),
+    ],
+)
+def test_what_a_function_raised_has_its_own_name_if_that_is_a_refusal_of_ours(
+    asked, answer, error, says
+):
+    function, stub = asked
+    answers(stub, json.dumps(answer).encode(), FunctionError="Unhandled")
+
+    with pytest.raises(error, match=says) as raised:
+        function.ask({"action": "points"})
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("payload", [b"[]", b'"x"', b"null"])
+def test_an_answer_that_is_no_object_is_none(asked, payload):
+    function, stub = asked
+    answers(stub, payload)
+
+    with pytest.raises(CallRefused, match="no JSON object"):
+        function.ask({"action": "points"})
+
+
+def test_an_answer_that_does_not_come_in_time_leaves_unknown_what_was_done(cloud):
+    cloud.faults.spoil("lambda.Invoke", ReadTimeoutError(endpoint_url="https://lambda"))
+
+    with pytest.raises(Unavailable) as late:
+        LambdaFunction(cloud.client("lambda", HOME), FUNCTION).ask({})
+    assert late.value.effect_unknown

@@ -396,11 +396,11 @@ def instrumented(
             try:
                 request = codec.structure(event, request_type)
                 logger.append_keys(**about(request))
-                report: Response = codec.unstructure(handle(request))
+                answer: Response = codec.unstructure(handle(request))
             except LastgoodError as error:
                 report(error)
                 raise
-            return report
+            return answer
 
         return handler
 
