@@ -10,6 +10,7 @@ import aws_cdk as cdk
 sys.path.insert(0, str(Path(__file__).resolve().parent / "functions/core/python"))
 
 from infra.bundle import AccountUnknown, RegionUnknown, build
+from infra.chat import ChatInvalid
 from infra.packages import PackagesMissing
 from lastgood.errors import PolicyInvalid
 
@@ -23,7 +24,7 @@ def main() -> None:
             account=os.environ.get("CDK_DEFAULT_ACCOUNT"),
             region=os.environ.get("CDK_DEFAULT_REGION"),
         )
-    except (PolicyInvalid, AccountUnknown, RegionUnknown, PackagesMissing) as error:
+    except (PolicyInvalid, ChatInvalid, AccountUnknown, RegionUnknown, PackagesMissing) as error:
         sys.exit(str(error))
     except OSError as error:
         sys.exit(f"cannot read {error.filename}: {error.strerror}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aws_cdk import App, Environment
 
+from infra.chat import load_chat
 from infra.duties import others
 from infra.packages import ROOT
 from infra.policies import load_policies
@@ -19,6 +20,7 @@ from lastgood.domain.policy import Policy, copy_places, source_places
 POLICIES = "lastgood:policies"
 REGION = "lastgood:region"
 EMAIL = "lastgood:email"
+CHAT = "lastgood:chat"
 EXTERNAL_ID = "lastgood:external_id"
 
 
@@ -32,13 +34,13 @@ class RegionUnknown(Exception):
 
 def build(app: App, *, account: str | None, region: str | None) -> None:
     """Add every stack to ``app``. Its context says which policies, and may say which Region, whom
-    to tell by e-mail, and which external id roles in other accounts ask for.
+    to tell by e-mail, who may ask by chat, and which external id roles in other accounts ask for.
 
     ``account`` and ``region`` are those that the CLI goes to by default; None if it has none.
 
     Raises:
-        PolicyInvalid: the policies have mistakes.
-        OSError: there are no policies to read.
+        PolicyInvalid, ChatInvalid: the policies have mistakes, or who may ask by chat has.
+        OSError: one of these files cannot be read.
         RegionUnknown, AccountUnknown: see there.
         PackagesMissing: the layer cannot be made.
     """
@@ -47,15 +49,25 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
     policies = load_policies(path, home_region=home, home_account=account)
     sources, destinations = _further_regions(policies, home, account)
     here = Environment(account=account, region=home)
+    email: str | None = app.node.try_get_context(EMAIL)
     further = {
-        region: (DestinationStack if region in destinations else ForwarderStack)(
+        region: DestinationStack(
+            app,
+            f"Lastgood-{region}",
+            home=str(home),
+            policies=policies,
+            email=email,
+            env=Environment(account=account, region=region),
+        )
+        for region in sorted(destinations)
+    }
+    for region in sorted(sources - destinations):
+        ForwarderStack(
             app,
             f"Lastgood-{region}",
             home=str(home),
             env=Environment(account=account, region=region),
         )
-        for region in sorted(sources | destinations)
-    }
     external_id = app.node.try_get_context(EXTERNAL_ID) or f"lastgood-{account}"
     at_home = Place(region=str(home), account=account or "")
     for place in _others(policies, at_home):
@@ -67,6 +79,7 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
             external_id=external_id,
             env=Environment(account=place.account, region=place.region),
         )
+    chat: str | None = app.node.try_get_context(CHAT)
     state = StateStack(app, "LastgoodState", replicas=sorted(destinations), env=here)
     for region in sorted(destinations):
         state.add_stack_dependency(further[region], "the key of the ledger's replica is there")
@@ -76,7 +89,8 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
         policies=policies,
         state=state,
         external_id=external_id,
-        email=app.node.try_get_context(EMAIL),
+        email=email,
+        permissions=load_chat(ROOT / chat) if chat else None,
         env=here,
     )
 

@@ -102,12 +102,14 @@ class QueueTrigger:
     ``batch``: messages at most in one invocation. ``receives``: how often a message is delivered
     before it is a dead letter. ``concurrency``: batches at most at one time, 2 or more; None for
     no limit but the account's. ``old``: a message may wait that long before people are told.
+    ``announced``: what of that which Lastgood itself announces is put into the queue.
     """
 
     batch: int
     receives: int
     concurrency: int | None = None
     old: timedelta = timedelta(hours=1)
+    announced: tuple[str, ...] = ()
 
     @property
     def grants(self) -> tuple[Grant, ...]:
@@ -130,27 +132,60 @@ class EbsEvents(QueueTrigger):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CopyEvents(EbsEvents):
-    """As ``EbsEvents``; the queue gets what Lastgood itself announces, too, of ``announced``."""
+class Asked:
+    """Somebody invokes it and waits for the answer, so there are no dead letters: who asked is
+    told."""
 
-    announced: tuple[str, ...]
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoked(Asked):
+    """People invoke it, and functions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOf(Asked):
+    """The restore state machine invokes it, tries again, and knows what to do when it fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionUrl(Asked):
+    """Everybody may invoke it, by a URL: it has to see for itself who asks.
+
+    ``concurrency``: so many invocations run at one time at most, kept free for it: who floods the
+    URL costs no more than that, and takes nothing from other functions.
+    """
+
+    concurrency: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One Lambda. ``name`` is its folder's. ``timeout`` in seconds, ``memory`` in MB."""
+    """One Lambda. ``name`` is its folder's. ``timeout`` in seconds, ``memory`` in MB.
+
+    ``of_chat``: it is there only if somebody may ask by chat.
+    """
 
     name: str
     description: str
-    trigger: Scheduled | QueueTrigger
+    trigger: Scheduled | QueueTrigger | Asked
     grants: tuple[Grant, ...]
     timeout: int
     memory: int
+    of_chat: bool = False
 
     @property
     def physical_name(self) -> str:
         """Of the function and its queue, for people to type: ``lastgood-plan-snapshots``."""
         return f"lastgood-{self.name.replace('_', '-')}"
+
+    @property
+    def buries(self) -> bool:
+        """It has dead letters."""
+        return not isinstance(self.trigger, Asked)
 
     @property
     def works_abroad(self) -> bool:
@@ -223,7 +258,7 @@ CATALOG = (
         name="copy_snapshots",
         description="Copies points to the places that their policies name, as slots get free",
         # Two at a time, the fewest that Lambda allows: there are 20 slots in a place.
-        trigger=CopyEvents(
+        trigger=EbsEvents(
             batch=10,
             receives=12,
             concurrency=2,
@@ -258,6 +293,9 @@ CATALOG = (
             grants.REMOVE_SURPLUS,
             grants.ENTER_ACCOUNTS,
             grants.MEND_LEDGER,
+            grants.MEND_RESTORES,
+            grants.START_RESTORES,
+            grants.SEE_EXECUTIONS,
             grants.SEND_TAKE_REQUESTS,
             grants.SEND_COPY_REQUESTS,
             grants.ASK_PLANNER,
@@ -304,7 +342,114 @@ CATALOG = (
         timeout=300,
         memory=512,
     ),
+    Row(
+        name="clone_instance",
+        description="Takes a request for a restore, sees that it can work, and has it begun",
+        trigger=Invoked(),
+        grants=(
+            grants.READ_POLICIES,
+            grants.READ_MACHINES,
+            grants.READ_RESTORE_KEYS,
+            grants.TRY_LAUNCH,
+            grants.OPEN_RESTORES,
+            grants.START_RESTORES,
+            grants.ANSWER_RESTORES,
+            grants.END_RESTORES,
+            grants.KEEP_RESTORED,
+        ),
+        timeout=30,
+        # Lambda gives processors by memory: with less, it does not answer within 2 seconds when
+        # it is started anew.
+        memory=1024,
+    ),
+    Row(
+        name="restore_instance",
+        description="Makes what a restore makes, one change at a time",
+        trigger=StepOf(),
+        grants=(
+            grants.FIND_RESTORED,
+            grants.COPY_FOR_RESTORES,
+            grants.REGISTER_IMAGES,
+            grants.LAUNCH_CLONES,
+            grants.MAKE_VOLUMES,
+            grants.USE_RESTORE_KEYS,
+            grants.CHANGE_SOURCES,
+            grants.TAG_RESTORED,
+            grants.MARK_VOLUMES,
+            grants.RECORD_RESTORES,
+            grants.KEEP_POINTS,
+            grants.END_RESTORES,
+            grants.ANNOUNCE,
+        ),
+        timeout=120,
+        memory=512,
+    ),
+    Row(
+        name="check_restore",
+        description="Sees whether what was restored works, and compares it with the original",
+        trigger=StepOf(),
+        grants=(
+            grants.SEE_HEALTH,
+            grants.COMPARE_CLONES,
+            grants.RUN_CHECKS,
+            grants.RECORD_CHECKS,
+            grants.ANNOUNCE,
+        ),
+        timeout=120,
+        memory=512,
+    ),
+    Row(
+        name="undo_restore",
+        description="Removes what a restore made, and puts back what it changed",
+        trigger=StepOf(),
+        grants=(
+            grants.FIND_RESTORED,
+            grants.UNDO_RESTORES,
+            grants.USE_RESTORE_KEYS,
+            grants.PUT_BACK_SOURCES,
+            grants.UNMARK_VOLUMES,
+            grants.RECORD_RESTORES,
+            grants.END_RESTORES,
+            grants.ANNOUNCE,
+            grants.TELL_PEOPLE,
+        ),
+        timeout=120,
+        memory=512,
+    ),
+    Row(
+        name="chat",
+        description="Answers people in Slack, who ask for restores and approve them",
+        trigger=FunctionUrl(concurrency=10),
+        grants=(
+            grants.READ_CHAT,
+            grants.ASK_CLONER,
+            grants.ASK_ABOUT_POINTS,
+            grants.NOTE_REQUESTS,
+        ),
+        # Slack waits for 3 seconds; what it asks may take longer, and is told later.
+        timeout=10,
+        memory=1024,
+        of_chat=True,
+    ),
+    Row(
+        name="tell_chat",
+        description="Tells in Slack how the restores go that were asked for there",
+        trigger=QueueTrigger(batch=10, receives=5, announced=("Restore Progress",)),
+        grants=(grants.TELL_RESTORES,),
+        timeout=60,
+        memory=512,
+        of_chat=True,
+    ),
 )
+
+RESTORING = ("clone_instance", "restore_instance", "check_restore", "undo_restore")
+"""Those that are also in each Region that copies go to, so that a restore needs no other."""
+
+CLONER = "clone_instance"
+"""Whom people and pipelines ask for restores, and chat for them."""
+
+CHAT = "chat"
+"""Which people ask in Slack."""
 
 PLANNER = "plan_snapshots"
 """Which policies' schedules start, and which goes on where another invocation of it stopped."""
@@ -325,6 +470,11 @@ SWEEPER = "sweep"
 """Which counts, at each of its runs, what alarms and the dashboard show of the whole."""
 
 BY_NAME = {row.name: row for row in CATALOG}
+
+
+def deployed_rows(*, chat: bool) -> tuple[Row, ...]:
+    """Those of the home Region."""
+    return tuple(row for row in CATALOG if chat or not row.of_chat)
 
 
 def announced_pattern(announced: tuple[str, ...]) -> Mapping[str, Any]:

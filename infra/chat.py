@@ -1,44 +1,50 @@
-"""``chat.yaml``: who may do what in chat; read, checked in full, and made ready for the stack."""
+"""``chat.yaml``: read, checked in full, and made ready for the stack."""
 
 from pathlib import Path
 
-from infra.policies import document, parse
+from infra.policies import LARGEST_DOCUMENT, parameter_text, parse
 from lastgood import codec
 from lastgood.domain import chat_checks
 from lastgood.domain.chat_permissions import Permissions
-from lastgood.errors import PolicyInvalid
 
 
-def load_permissions(path: Path) -> Permissions:
-    """Read and check a file of permissions.
+class ChatInvalid(Exception):
+    """``chat.yaml`` has mistakes. ``problems`` has one line for each, with its path."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load_chat(path: Path) -> Permissions:
+    """Read and check who may ask for what by chat.
 
     Raises:
-        PolicyInvalid: with one line for each mistake in the file, with the path of the value.
+        ChatInvalid: with one line for each mistake in the file, with the path of the value.
         OSError: the file cannot be read.
     """
-    content, problems = parse(path.read_bytes(), "allow")
+    document, lines = parse(path.read_bytes(), "slack")
     permissions = None
-    if content is not None:
-        permissions, found = codec.structure_or_problems(content, Permissions)
-        if not found:
-            found = list(chat_checks.problems(permissions))
-        problems += [
-            f"{codec.show_path(where)}: {text}" if where else text for where, text in found
+    if document is not None:
+        permissions, problems = codec.structure_or_problems(document, Permissions)
+        if permissions is not None:
+            problems = list(chat_checks.problems(permissions))
+        lines += [
+            f"{codec.show_path(where)}: {text}".removeprefix(": ") for where, text in problems
         ]
-    if not problems:
-        try:
-            permissions_document(permissions)
-        except PolicyInvalid as error:
-            problems = error.problems
-    if problems:
-        raise PolicyInvalid([f"{path.name}: {problem}" for problem in problems])
-    return permissions
+    if permissions is not None and not lines:
+        size = len(chat_document(permissions).encode())
+        if size > LARGEST_DOCUMENT:
+            lines = [
+                f"takes {size} bytes as an SSM parameter, but must take at most "
+                f"{LARGEST_DOCUMENT}: name groups of people in Slack's channels instead"
+            ]
+    if lines or permissions is None:
+        raise ChatInvalid([f"{path.name}: {line}" for line in lines])
+    checked: Permissions = permissions
+    return checked
 
 
-def permissions_document(permissions: Permissions) -> str:
-    """The text of the SSM parameter, which ``codec.structure`` reads back.
-
-    Raises:
-        PolicyInvalid: as ``document``.
-    """
-    return document(permissions, "chat", "name groups and channels rather than people")
+def chat_document(permissions: Permissions) -> str:
+    """The text of the SSM parameter, which ``codec.structure`` reads back."""
+    return parameter_text(permissions)

@@ -8,7 +8,7 @@ from infra.catalog import Row
 from infra.grants import Places
 from lastgood.domain.names import role_abroad
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Policy, copy_places, encrypting_places, source_places
+from lastgood.domain.policy import Policy, TagMatch, copy_places, encrypting_places, source_places
 
 
 def others(policies: Iterable[Policy], home: Place) -> tuple[Place, ...]:
@@ -47,7 +47,22 @@ def with_duties(
         foreign=tuple(sorted(foreign)),
         shared=tuple(sorted(shared)),
         vaults=tuple(sorted(vaults)),
+        selected=_selected(one for one in every if any(map(here, one.select.places(home)))),
     )
+
+
+def _selected(policies: Iterable[Policy]) -> tuple[TagMatch, ...]:
+    """By which tags these select. Policies that name one key, the same, and other values are made
+    one, since a role's policy has little room."""
+    single: dict[str, list[str]] = {}
+    several: list[TagMatch] = []
+    for tags in (policy.select.tags for policy in policies):
+        if len(tags) == 1:
+            ((key, values),) = tags.items()
+            single.setdefault(key, []).extend(values)
+        elif tags not in several:
+            several.append(tags)
+    return (*({key: tuple(dict.fromkeys(values))} for key, values in single.items()), *several)
 
 
 def roles_of(row: Row, policies: Iterable[Policy], home: Place, partition: str) -> tuple[str, ...]:

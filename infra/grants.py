@@ -8,6 +8,7 @@ from aws_cdk import aws_iam as iam
 
 from lastgood.domain import tags
 from lastgood.domain.place import Place
+from lastgood.domain.policy import TagMatch
 from lastgood.ledger import keys
 
 Conditions = Mapping[str, Mapping[str, Any]]
@@ -25,7 +26,10 @@ class Places:
     of the function in other accounts. ``queue``, ``dead_letters`` and
     ``log_group`` are the function's own. ``planner`` and ``pruner`` are the functions that plan,
     ``plans`` is a bucket, ``function`` what a schedule invokes, ``rules`` what put messages into
-    the queue.
+    the queue. ``selected``: by which tags policies select what is here. ``machine`` is the restore
+    state machine, ``steps`` what it invokes, ``ending_role`` under whom a schedule starts it, and
+    ``ending_letters`` where what could not be started goes. ``cloner`` is the function that is
+    asked for restores; ``chat`` a parameter, ``secret`` what Slack signs with.
     """
 
     partition: str
@@ -38,6 +42,7 @@ class Places:
     shared: tuple[str, ...] = ()
     vaults: tuple[str, ...] = ()
     foreign: tuple[Place, ...] = ()
+    selected: tuple[TagMatch, ...] = ()
     roles: tuple[str, ...] = ()
     key: str = ""
     table: str = ""
@@ -55,6 +60,13 @@ class Places:
     log_group: str = ""
     function: str = ""
     rules: tuple[str, ...] = ()
+    machine: str = ""
+    steps: tuple[str, ...] = ()
+    ending_role: str = ""
+    ending_letters: str = ""
+    cloner: str = ""
+    chat: str = ""
+    secret: str = ""
 
     def ec2(self, resource: str) -> str:
         """In any Region: the conditions say in which."""
@@ -68,6 +80,21 @@ class Places:
     def snapshots_in(self, regions: Sequence[str]) -> tuple[str, ...]:
         return tuple(f"arn:{self.partition}:ec2:{region}::snapshot/*" for region in regions)
 
+    @property
+    def images(self) -> str:
+        """Nor have images."""
+        return f"arn:{self.partition}:ec2:*::image/*"
+
+    @property
+    def executions(self) -> str:
+        """Of the machine."""
+        return self.machine.replace(":stateMachine:", ":execution:") + ":*"
+
+    @property
+    def endings(self) -> str:
+        group = f"arn:{self.partition}:scheduler:{self.region}:{self.account}:schedule/{ENDINGS}"
+        return f"{group}/*"
+
     def keys(self, region: str, account: str) -> str:
         return f"arn:{self.partition}:kms:{region}:{account}:key/*"
 
@@ -75,6 +102,9 @@ class Places:
     def parameters(self) -> str:
         return f"arn:{self.partition}:ssm:{self.region}:{self.account}:parameter{self.policies}"
 
+
+ENDINGS = "lastgood-restores"
+"""The group of the schedules that end what has a time to live."""
 
 Where = Callable[[Places], Sequence[str]]
 When = Callable[[Places], Conditions]
@@ -84,24 +114,41 @@ def _always(_: Places) -> Conditions:
     return {}
 
 
+def _once(_: Places) -> Sequence[Conditions]:
+    return ({},)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Right:
     """``actions`` ``on`` resources ``when`` conditions hold.
 
-    ``wide`` says why a resource is a pattern; empty if none is.
+    ``each``: and one of these as well. ``wide`` says why a resource is a pattern; empty if none is.
     """
 
     actions: tuple[str, ...]
     on: Where
     when: When = _always
+    each: Callable[[Places], Sequence[Conditions]] = _once
     wide: str = ""
+
+    def conditions(self, places: Places) -> list[Conditions]:
+        """Those under which it is given: any of them is enough."""
+        return [_all_of(self.when(places), one) for one in self.each(places)]
+
+
+def _all_of(*several: Conditions) -> Conditions:
+    merged: dict[str, dict[str, Any]] = {}
+    for conditions in several:
+        for operator, pairs in conditions.items():
+            merged.setdefault(operator, {}).update(pairs)
+    return merged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """Rights that go together, and the reason for them. ``to``: the AWS service that gets them.
 
-    ``setting``: the field of ``Settings`` by which a function knows what it may use; nobody else
+    ``settings``: the fields of ``Settings`` by which a function knows what it may use; nobody else
     is told.
     """
 
@@ -109,21 +156,22 @@ class Grant:
     reason: str
     rights: tuple[Right, ...]
     to: str | None = None
-    setting: str = ""
+    settings: tuple[str, ...] = ()
 
     def statements(self, places: Places) -> list[iam.PolicyStatement]:
         """Without those on no resource at all. Raises ValueError for a grant on something that is
         not there."""
         return [
             iam.PolicyStatement(
-                sid=f"{self.name.title().replace('_', '')}{number}",
+                sid=f"{self.name.title().replace('_', '')}{number}{f'or{other}' if other else ''}",
                 actions=list(right.actions),
                 resources=resources,
-                conditions=dict(right.when(places)) or None,
+                conditions=dict(conditions) or None,
                 principals=[iam.ServicePrincipal(self.to)] if self.to else None,
             )
             for number, right in enumerate(self.rights, start=1)
             if (resources := self._resources(right, places))
+            for other, conditions in enumerate(right.conditions(places))
         ]
 
     def _resources(self, right: Right, places: Places) -> list[str]:
@@ -327,6 +375,14 @@ FIND_SNAPSHOTS = Grant(
     ),
 )
 
+LAUNCH_TEMPLATE_READS = (
+    "ec2:DescribeInstanceAttribute",
+    "ec2:DescribeInstanceCreditSpecifications",
+    "ec2:DescribeSpotInstanceRequests",
+    "ec2:DescribeVolumes",
+)
+"""What GetLaunchTemplateData calls on our behalf (EC2 API Reference)."""
+
 READ_LAUNCH_ATTRIBUTES = Grant(
     name="READ_LAUNCH_ATTRIBUTES",
     reason="Captures user data, credit mode and protections, without which a clone is lossy",
@@ -337,14 +393,8 @@ READ_LAUNCH_ATTRIBUTES = Grant(
             when=_in_regions,
             wide="any instance may be selected: which ones, the policies' tags say at run time",
         ),
-        # It calls these on our behalf (EC2 API Reference, GetLaunchTemplateData).
         Right(
-            actions=(
-                "ec2:DescribeInstanceAttribute",
-                "ec2:DescribeInstanceCreditSpecifications",
-                "ec2:DescribeSpotInstanceRequests",
-                "ec2:DescribeVolumes",
-            ),
+            actions=LAUNCH_TEMPLATE_READS,
             on=_all,
             when=_in_regions,
             wide="EC2 asks for these itself, and does not say on which resources",
@@ -399,7 +449,7 @@ REMOVE_SURPLUS = Grant(
 
 COPY_SNAPSHOTS = Grant(
     name="COPY_SNAPSHOTS",
-    setting="accounts",
+    settings=("accounts",),
     reason="Copies snapshots of points to where policies want them; each copy bears the tags of "
     "its point and of the operation, so that none can be an orphan; finds them again",
     rights=(
@@ -449,7 +499,7 @@ FIND_COPIES = Grant(
 
 ENTER_ACCOUNTS = Grant(
     name="ENTER_ACCOUNTS",
-    setting="external_id",
+    settings=("external_id",),
     reason="Enters other accounts that sources are in, or copies, by its own roles there",
     rights=(Right(actions=("sts:AssumeRole",), on=lambda places: places.roles),),
 )
@@ -578,6 +628,477 @@ DELETE_SNAPSHOTS = Grant(
     ),
 )
 
+# Restores. They are made in any Region of sources or copies, of this account.
+
+
+def _with_restore(places: Places) -> Conditions:
+    return _all_of(_in_all_regions(places), {"Null": {f"aws:RequestTag/{tags.RESTORE}": "false"}})
+
+
+def _of_restore(places: Places) -> Conditions:
+    return _all_of(_in_all_regions(places), OF_A_RESTORE)
+
+
+OF_A_RESTORE: Conditions = {"Null": {f"aws:ResourceTag/{tags.RESTORE}": "false"}}
+OF_A_POINT: Conditions = {"Null": {f"aws:ResourceTag/{tags.POINT}": "false"}}
+
+
+def _of_source_or_restore(places: Places) -> Sequence[Conditions]:
+    """What some policy selects, and what a restore has made."""
+    sources = [
+        {"StringEquals": {f"aws:ResourceTag/{key}": list(values) for key, values in match.items()}}
+        for match in places.selected
+    ]
+    return (OF_A_RESTORE, *sources)
+
+
+def _when_making(*actions: str) -> When:
+    def when(places: Places) -> Conditions:
+        return _all_of(
+            _in_all_regions(places), {"StringEquals": {"ec2:CreateAction": list(actions)}}
+        )
+
+    return when
+
+
+def _only_tags(*keys_: str) -> Conditions:
+    """For all values holds for none as well, and a call that names no tag takes all away."""
+    return {
+        "Null": {"aws:TagKeys": "false"},
+        "ForAllValues:StringEquals": {"aws:TagKeys": list(keys_)},
+    }
+
+
+def _on_ec2(*resources: str) -> Where:
+    return lambda places: [places.ec2(f"{one}/*") for one in resources]
+
+
+READ_MACHINES = Grant(
+    name="READ_MACHINES",
+    reason="Sees before a restore whether it can work: what there is of the source, and whether "
+    "type, subnet, address, groups, key pair and profile are there",
+    rights=(
+        Right(
+            actions=(
+                "ec2:DescribeImages",
+                "ec2:DescribeInstanceTypeOfferings",
+                "ec2:DescribeInstanceTypes",
+                "ec2:DescribeInstances",
+                "ec2:DescribeKeyPairs",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeSnapshots",
+                "ec2:DescribeSubnets",
+                "ec2:DescribeVolumes",
+            ),
+            on=_all,
+            when=_in_all_regions,
+            wide=NO_RESOURCE,
+        ),
+        Right(
+            actions=("iam:GetInstanceProfile",),
+            on=lambda places: (f"arn:{places.partition}:iam::{places.account}:instance-profile/*",),
+            wide="a clone has the profile of its original, or what a person asks for",
+        ),
+    ),
+)
+
+FIND_RESTORED = Grant(
+    name="FIND_RESTORED",
+    reason="Finds what a restore has made, by its tag, and how far EC2 is with it",
+    rights=(
+        Right(
+            actions=(
+                "ec2:DescribeImages",
+                "ec2:DescribeInstances",
+                "ec2:DescribeReplaceRootVolumeTasks",
+                "ec2:DescribeSnapshots",
+                "ec2:DescribeVolumes",
+            ),
+            on=_all,
+            when=_in_all_regions,
+            wide=NO_RESOURCE,
+        ),
+    ),
+)
+
+SEE_HEALTH = Grant(
+    name="SEE_HEALTH",
+    reason="Reads what EC2's status checks say of what was restored",
+    rights=(
+        Right(
+            actions=("ec2:DescribeInstanceStatus", "ec2:DescribeInstances"),
+            on=_all,
+            when=_in_all_regions,
+            wide=NO_RESOURCE,
+        ),
+    ),
+)
+
+COMPARE_CLONES = Grant(
+    name="COMPARE_CLONES",
+    reason="Captures the settings of a clone, as those of its original were, to lay them side by "
+    "side",
+    rights=(
+        Right(
+            actions=("ec2:GetLaunchTemplateData",),
+            on=_on_ec2("instance"),
+            when=_of_restore,
+            wide="a clone has no id before it is made; only what bears a restore's tag is read",
+        ),
+        Right(
+            actions=LAUNCH_TEMPLATE_READS,
+            on=_all,
+            when=_in_all_regions,
+            wide="EC2 asks for these itself, and does not say on which resources",
+        ),
+    ),
+)
+
+READ_RESTORE_KEYS = Grant(
+    name="READ_RESTORE_KEYS",
+    reason="Sees whether the key of a volume is there and enabled, before anything is made",
+    rights=(Right(actions=("kms:DescribeKey",), on=_keys_in(_all_regions), wide=KEYS_OF_OTHERS),),
+)
+
+USE_RESTORE_KEYS = Grant(
+    name="USE_RESTORE_KEYS",
+    reason="EC2 copies, makes, attaches and starts encrypted volumes with their keys, for who asks "
+    "for that (EBS User Guide, permissions to use KMS keys)",
+    rights=(
+        Right(
+            actions=(
+                "kms:Decrypt",
+                "kms:DescribeKey",
+                "kms:GenerateDataKeyWithoutPlaintext",
+                "kms:ReEncryptFrom",
+                "kms:ReEncryptTo",
+            ),
+            on=_keys_in(_all_regions),
+            when=_via_ec2_in(_all_regions),
+            wide=KEYS_OF_OTHERS,
+        ),
+        Right(
+            actions=("kms:CreateGrant",),
+            on=_keys_in(_all_regions),
+            when=_via_ec2_in(_all_regions, grant=True),
+            wide=KEYS_OF_OTHERS,
+        ),
+    ),
+)
+
+COPY_FOR_RESTORES = Grant(
+    name="COPY_FOR_RESTORES",
+    reason="Copies snapshots of points to where a restore needs them; each copy bears the tag of "
+    "the restore, by which it is removed",
+    rights=(
+        Right(
+            actions=("ec2:CopySnapshot",),
+            on=lambda places: places.snapshots_in(_all_regions(places)),
+            when=lambda places: _all_of(_in_all_regions(places), OF_A_POINT),
+            wide="from which point, people say; without a point's tag nothing is copied",
+        ),
+        Right(
+            actions=("ec2:CopySnapshot",),
+            on=lambda places: places.snapshots_in(_all_regions(places)),
+            when=_with_restore,
+            wide="a copy has no id before it is made; without a restore's tag it is not made",
+        ),
+        Right(
+            actions=("ec2:CreateTags",),
+            on=lambda places: places.snapshots_in(_all_regions(places)),
+            when=_when_making("CopySnapshot"),
+            wide="a copy has no id before it is made; it is tagged only in the making",
+        ),
+    ),
+)
+
+REGISTER_IMAGES = Grant(
+    name="REGISTER_IMAGES",
+    reason="Registers an image of a point's snapshots, with the tag of the restore, to launch from",
+    rights=(
+        Right(
+            actions=("ec2:RegisterImage",),
+            on=lambda places: (places.images,),
+            when=_with_restore,
+            wide="an image has no id before it is made; without a restore's tag it is not made",
+        ),
+        Right(
+            actions=("ec2:RegisterImage",),
+            on=lambda places: (places.snapshots,),
+            when=_in_all_regions,
+            each=lambda _: (OF_A_POINT, OF_A_RESTORE),
+            wide="from which point, people say; only of a point's snapshots, or copies of them",
+        ),
+        Right(
+            actions=("ec2:CreateTags",),
+            on=lambda places: (places.images,),
+            when=_when_making("RegisterImage"),
+            wide="an image has no id before it is made; it is tagged only in the making",
+        ),
+    ),
+)
+
+_LAUNCH = (
+    Right(
+        actions=("ec2:RunInstances",),
+        on=_on_ec2("instance", "volume"),
+        when=_with_restore,
+        wide="what is launched has no id before; without a restore's tag it is not launched",
+    ),
+    Right(
+        actions=("ec2:RunInstances",),
+        on=lambda places: (
+            places.images,
+            places.snapshots,
+            *_on_ec2(
+                "capacity-reservation",
+                "key-pair",
+                "network-interface",
+                "placement-group",
+                "security-group",
+                "subnet",
+            )(places),
+            f"arn:{places.partition}:license-manager:*:{places.account}:license-configuration:*",
+        ),
+        when=_in_all_regions,
+        wide="a clone is launched with what its original had, or what a person asks for",
+    ),
+    Right(
+        actions=("ec2:CreateTags",),
+        on=_on_ec2("instance", "network-interface", "volume"),
+        when=_when_making("RunInstances"),
+        wide="what is launched has no id before; it is tagged only in the making",
+    ),
+    Right(
+        actions=("iam:PassRole",),
+        on=lambda places: (f"arn:{places.partition}:iam::{places.account}:role/*",),
+        when=lambda _: {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
+        wide="a clone has the role of its original, or what a person asks for; EC2 alone gets it",
+    ),
+)
+
+TRY_LAUNCH = Grant(
+    name="TRY_LAUNCH",
+    reason="Asks EC2 whether it would launch a clone; IAM knows no right to ask and not to do it",
+    rights=_LAUNCH,
+)
+
+LAUNCH_CLONES = Grant(
+    name="LAUNCH_CLONES",
+    reason="Launches clones; each, and each of its volumes, must bear the tag of its restore, so "
+    "that none can be an orphan",
+    rights=_LAUNCH,
+)
+
+MAKE_VOLUMES = Grant(
+    name="MAKE_VOLUMES",
+    reason="Makes volumes of a point's snapshots; each must bear the tag of its restore",
+    rights=(
+        Right(
+            actions=("ec2:CreateVolume",),
+            on=_on_ec2("volume"),
+            when=_with_restore,
+            wide="a volume has no id before it is made; without a restore's tag it is not made",
+        ),
+        Right(
+            actions=("ec2:CreateVolume",),
+            on=lambda places: (places.snapshots,),
+            when=_in_all_regions,
+            each=lambda _: (OF_A_POINT, OF_A_RESTORE),
+            wide="from which point, people say; only of a point's snapshots, or copies of them",
+        ),
+        Right(
+            actions=("ec2:CreateTags",),
+            on=_on_ec2("volume"),
+            when=_when_making("CreateVolume"),
+            wide="a volume has no id before it is made; it is tagged only in the making",
+        ),
+    ),
+)
+
+
+def _change_sources(*more: str) -> Right:
+    return Right(
+        actions=(
+            "ec2:AttachVolume",
+            "ec2:DetachVolume",
+            "ec2:ModifyInstanceAttribute",
+            "ec2:StartInstances",
+            "ec2:StopInstances",
+            *more,
+        ),
+        on=_on_ec2("instance"),
+        when=_in_all_regions,
+        each=_of_source_or_restore,
+        wide="which instance, people say; only one with the tags of a policy or of a restore",
+    )
+
+
+_MOVE_VOLUMES = Right(
+    actions=("ec2:AttachVolume", "ec2:DetachVolume"),
+    on=_on_ec2("volume"),
+    when=_in_all_regions,
+    wide="volumes of a source need no tags of their own; the instance has to have its tags",
+)
+
+CHANGE_SOURCES = Grant(
+    name="CHANGE_SOURCES",
+    reason="Stops and starts an instance that is restored in place, and exchanges its volumes",
+    rights=(
+        _change_sources("ec2:CreateReplaceRootVolumeTask"),
+        _MOVE_VOLUMES,
+        Right(
+            actions=("ec2:CreateReplaceRootVolumeTask",),
+            on=_on_ec2("replace-root-volume-task"),
+            when=_with_restore,
+            wide="a task has no id before it is made; without a restore's tag it is not made",
+        ),
+        Right(
+            actions=("ec2:CreateReplaceRootVolumeTask",),
+            on=lambda places: (*_on_ec2("volume")(places), places.snapshots),
+            when=_in_all_regions,
+            wide="EC2 wants a snapshot of this very volume; the instance has to have its tags",
+        ),
+        Right(
+            actions=("ec2:CreateTags",),
+            on=_on_ec2("replace-root-volume-task"),
+            when=_when_making("CreateReplaceRootVolumeTask"),
+            wide="a task has no id before it is made; it is tagged only in the making",
+        ),
+    ),
+)
+
+PUT_BACK_SOURCES = Grant(
+    name="PUT_BACK_SOURCES",
+    reason="Gives an instance that was restored in place its volumes back, and starts it",
+    rights=(_change_sources(), _MOVE_VOLUMES),
+)
+
+TAG_RESTORED = Grant(
+    name="TAG_RESTORED",
+    reason="Gives what a restore has made the tags of its original, and its network settings",
+    rights=(
+        Right(
+            actions=("ec2:CreateTags",),
+            on=_on_ec2("instance", "volume"),
+            when=_of_restore,
+            wide="what a restore made has no id before; without its tag nothing is touched",
+        ),
+        Right(
+            actions=("ec2:ModifyNetworkInterfaceAttribute",),
+            on=_on_ec2("network-interface"),
+            when=_of_restore,
+            wide="what a restore made has no id before; without its tag nothing is touched",
+        ),
+    ),
+)
+
+_SWAPPED_OUT = "any volume of a source may be swapped out; no other tags than these may be touched"
+
+MARK_VOLUMES = Grant(
+    name="MARK_VOLUMES",
+    reason="Puts the tags of a restore on a volume that it swaps out, which will be removed later",
+    rights=(
+        Right(
+            actions=("ec2:CreateTags",),
+            on=_on_ec2("volume"),
+            when=lambda places: _all_of(_in_all_regions(places), _only_tags(*tags.OF_RESTORE)),
+            wide=_SWAPPED_OUT,
+        ),
+    ),
+)
+
+UNMARK_VOLUMES = Grant(
+    name="UNMARK_VOLUMES",
+    reason="Takes the tags of a restore away from a volume that comes back to its source",
+    rights=(
+        Right(
+            actions=("ec2:DeleteTags",),
+            on=_on_ec2("volume"),
+            when=lambda places: _all_of(_in_all_regions(places), _only_tags(*tags.OF_RESTORE)),
+            wide=_SWAPPED_OUT,
+        ),
+    ),
+)
+
+KEEP_RESTORED = Grant(
+    name="KEEP_RESTORED",
+    reason="Takes from a clone that is to stay the tag that says that it will be removed",
+    rights=(
+        Right(
+            actions=("ec2:DeleteTags",),
+            on=_on_ec2("instance", "volume"),
+            when=lambda places: _all_of(_of_restore(places), _only_tags(tags.TEMPORARY)),
+            wide="which clone, people say; the tag of a time to live is the only one it may touch",
+        ),
+    ),
+)
+
+UNDO_RESTORES = Grant(
+    name="UNDO_RESTORES",
+    reason="Removes what a restore has made, and what it swapped out, once its time is over",
+    rights=(
+        Right(
+            actions=("ec2:TerminateInstances",),
+            on=_on_ec2("instance"),
+            when=_of_restore,
+            wide="what a restore made shows at run time; without its tag nothing goes",
+        ),
+        Right(
+            actions=("ec2:DeleteVolume",),
+            on=_on_ec2("volume"),
+            when=_of_restore,
+            wide="what a restore made shows at run time; without its tag nothing goes",
+        ),
+        Right(
+            actions=("ec2:DeregisterImage",),
+            on=lambda places: (places.images,),
+            when=_of_restore,
+            wide="what a restore made shows at run time; without its tag nothing goes",
+        ),
+        Right(
+            actions=("ec2:DeleteSnapshot",),
+            on=lambda places: (places.snapshots,),
+            when=lambda places: _all_of(
+                _own(places, _all_regions(places)),
+                OF_A_RESTORE,
+                {"Null": {f"aws:ResourceTag/{tags.HOLD}": "true"}},
+            ),
+            wide="what a restore made shows at run time; without its tag nothing goes",
+        ),
+    ),
+)
+
+RUN_CHECKS = Grant(
+    name="RUN_CHECKS",
+    reason="Runs the command on what was restored that a person gave, and reads what it wrote",
+    rights=(
+        Right(
+            actions=("ssm:SendCommand",),
+            on=lambda places: (
+                f"arn:{places.partition}:ssm:*:{places.account}:document/*",
+                f"arn:{places.partition}:ssm:*::document/*",
+            ),
+            when=_in_all_regions,
+            wide="people name the document, of theirs or of AWS",
+        ),
+        Right(
+            actions=("ssm:SendCommand",),
+            on=_on_ec2("instance"),
+            when=_in_all_regions,
+            each=_of_source_or_restore,
+            wide="which instance, people say; only one with the tags of a policy or of a restore",
+        ),
+        Right(
+            actions=("ssm:DescribeInstanceInformation", "ssm:GetCommandInvocation"),
+            on=_all,
+            when=_in_all_regions,
+            wide="these know no resources; the condition keeps them to the policies' Regions",
+        ),
+    ),
+)
+
 # The ledger. A transaction needs the rights of the writes that it is made of.
 
 # On the table's key, by way of DynamoDB only ("Using a customer managed key", DynamoDB).
@@ -606,9 +1127,15 @@ SOURCES = _partition(keys.sources_of("", 0))
 LAUNCHES = _partition(keys.launch("", "")["pk"])
 TOLD = _partition(keys.notice("")["pk"])
 HOLDS = _partition(keys.hold("")["pk"])
+NAMES = _partition(keys.name("")["pk"])
 PLANS = _partition(keys.plan("")["pk"])
 PLACES = _partition(keys.slots(Place(region="", account=""))["pk"])
 COPIES = _partition(keys.copies_to(Place(region="", account="")))
+RESTORES = _partition(keys.restore("")["pk"])
+LOCKS = _partition(keys.restoring("")["pk"])
+NAMES = _partition(keys.name("")["pk"])
+CHATS = "CHAT#*"
+REFUSALS = "REFUSED#*"
 
 
 def _items(
@@ -656,10 +1183,10 @@ FORESEE_COPIES = Grant(
 RECORD_POINTS = Grant(
     name="RECORD_POINTS",
     reason="Claims a point in the ledger before it is taken, records what EC2 answered, and counts "
-    "in its run what could not be taken",
+    "in its run what could not be taken; remembers the Names of sources",
     rights=(
-        _items(("GetItem",), POINTS, LAUNCHES),
-        _items(("PutItem",), POINTS, RUNS, LAUNCHES),
+        _items(("GetItem",), POINTS, LAUNCHES, NAMES),
+        _items(("PutItem",), POINTS, RUNS, LAUNCHES, NAMES),
         _items(("UpdateItem",), POINTS, RUNS, SOURCES),
         _LEDGER_KEY,
     ),
@@ -667,7 +1194,7 @@ RECORD_POINTS = Grant(
 
 SETTLE_POINTS = Grant(
     name="SETTLE_POINTS",
-    setting="members",
+    settings=("members",),
     reason="Finds the point of a snapshot that ended, and records how the point ended",
     rights=(
         _items(("GetItem",), POINTS),
@@ -681,12 +1208,12 @@ SETTLE_POINTS = Grant(
 MEND_LEDGER = Grant(
     name="MEND_LEDGER",
     reason="Reads what is in flight, what ran, what is protected and what is copied; settles, "
-    "gives up and rebuilds points; notes of what people were told",
+    "gives up and rebuilds points, with the Names of their sources; notes of what people were told",
     rights=(
         _items(("BatchGetItem",), POINTS),
         _items(("DeleteItem",), POINTS),
-        _items(("GetItem",), POINTS, TOLD),
-        _items(("PutItem",), POINTS, RUNS, TOLD, keys.POLICIES),
+        _items(("GetItem",), POINTS, TOLD, NAMES),
+        _items(("PutItem",), POINTS, RUNS, TOLD, NAMES, keys.POLICIES),
         _items(("UpdateItem",), POINTS, RUNS, SOURCES),
         _items(("Query",), RUNS, SOURCES, keys.POLICIES),
         _items(
@@ -741,10 +1268,11 @@ RECORD_DELETES = Grant(
 
 REPLACE_MEMBERS = Grant(
     name="REPLACE_MEMBERS",
-    reason="Makes an encrypted copy in place the member of a point, unless that is held",
+    reason="Makes an encrypted copy in place the member of a point, unless that is held or a "
+    "restore is made from it",
     rights=(
         _items(("BatchGetItem",), HOLDS, where=_encrypting),
-        _items(("UpdateItem",), POINTS, where=_encrypting),
+        _items(("ConditionCheckItem", "UpdateItem"), POINTS, where=_encrypting),
     ),
 )
 
@@ -775,11 +1303,79 @@ RECORD_COPIES = Grant(
     ),
 )
 
+OPEN_RESTORES = Grant(
+    name="OPEN_RESTORES",
+    reason="Finds the source and the point that a person means; opens a restore, reads and changes "
+    "those that there are",
+    rights=(
+        _items(("BatchGetItem",), RESTORES),
+        _items(("GetItem",), POINTS, RESTORES, LOCKS),
+        _items(("PutItem",), RESTORES, LOCKS),
+        _items(("Query",), POINTS, NAMES),
+        _items(
+            ("Query",),
+            _partition(keys.points_of("")),
+            _partition(keys.restores_of("")),
+            index=keys.LISTING,
+        ),
+        _LEDGER_KEY,
+    ),
+)
+
+RECORD_RESTORES = Grant(
+    name="RECORD_RESTORES",
+    reason="Records what a restore made and how far it is; lets go of its point and its instance",
+    rights=(
+        _items(("GetItem", "PutItem"), RESTORES),
+        _items(("DeleteItem",), LOCKS),
+        _items(("UpdateItem",), POINTS),
+        _LEDGER_KEY,
+    ),
+)
+
+KEEP_POINTS = Grant(
+    name="KEEP_POINTS",
+    reason="Keeps a point that is there from being deleted while something is made from it",
+    rights=(_items(("ConditionCheckItem",), POINTS),),
+)
+
+RECORD_CHECKS = Grant(
+    name="RECORD_CHECKS",
+    reason="Records what a check found, and when a point was last proved",
+    rights=(
+        _items(("GetItem", "PutItem"), RESTORES),
+        _items(("UpdateItem",), POINTS),
+        _LEDGER_KEY,
+    ),
+)
+
+NOTE_REQUESTS = Grant(
+    name="NOTE_REQUESTS",
+    reason="Notes each request of chat, so that it counts once, who was refused what, and where to "
+    "tell of a restore",
+    rights=(_items(("PutItem",), CHATS, REFUSALS), _items(("UpdateItem",), CHATS), _LEDGER_KEY),
+)
+
+TELL_RESTORES = Grant(
+    name="TELL_RESTORES",
+    reason="Reads where to tell of a restore, and notes what was told",
+    rights=(_items(("GetItem", "UpdateItem"), CHATS), _LEDGER_KEY),
+)
+
+MEND_RESTORES = Grant(
+    name="MEND_RESTORES",
+    reason="Reads the restores that are under way, or that are to end",
+    rights=(
+        _items(("BatchGetItem",), RESTORES),
+        _items(("Query",), keys.RESTORES, index=keys.IN_FLIGHT),
+    ),
+)
+
 # Plans
 
 STORE_PLANS = Grant(
     name="STORE_PLANS",
-    setting="plans",
+    settings=("plans",),
     reason="Stores the whole plan of a prune, for people and for who applies it",
     rights=(
         Right(
@@ -793,7 +1389,7 @@ STORE_PLANS = Grant(
 
 READ_PLANS = Grant(
     name="READ_PLANS",
-    setting="plans",
+    settings=("plans",),
     reason="Reads the part of a plan that it is to apply",
     rights=(
         Right(
@@ -820,7 +1416,7 @@ _KEY_TO_RECEIVE = Right(
 
 SEND_TAKE_REQUESTS = Grant(
     name="SEND_TAKE_REQUESTS",
-    setting="take_queue",
+    settings=("take_queue",),
     reason="Asks for a point of a source",
     rights=(
         Right(actions=("sqs:SendMessage",), on=lambda places: (places.take_queue,)),
@@ -830,7 +1426,7 @@ SEND_TAKE_REQUESTS = Grant(
 
 SEND_PRUNE_MESSAGES = Grant(
     name="SEND_PRUNE_MESSAGES",
-    setting="prune_queue",
+    settings=("prune_queue",),
     reason="Asks for a part of a plan to be applied, or for the rest of it",
     rights=(
         Right(actions=("sqs:SendMessage",), on=lambda places: (places.prune_queue,)),
@@ -840,7 +1436,7 @@ SEND_PRUNE_MESSAGES = Grant(
 
 SEND_COPY_REQUESTS = Grant(
     name="SEND_COPY_REQUESTS",
-    setting="copy_queue",
+    settings=("copy_queue",),
     reason="Has the places looked after to which points are copied",
     rights=(
         Right(actions=("sqs:SendMessage",), on=lambda places: (places.copy_queue,)),
@@ -878,13 +1474,13 @@ BURY = Grant(
 
 ANNOUNCE = Grant(
     name="ANNOUNCE",
-    reason="Tells subscribers that a point is available or has failed",
+    reason="Tells subscribers that a point is available or has failed, or how a restore goes",
     rights=(Right(actions=("events:PutEvents",), on=lambda places: (places.bus,)),),
 )
 
 TELL_PEOPLE = Grant(
     name="TELL_PEOPLE",
-    setting="topic",
+    settings=("topic",),
     reason="Tells people of what they should know or mend",
     rights=(
         Right(actions=("sns:Publish",), on=lambda places: (places.topic,)),
@@ -899,16 +1495,99 @@ TELL_PEOPLE = Grant(
 
 ASK_PLANNER = Grant(
     name="ASK_PLANNER",
-    setting="planner",
+    settings=("planner",),
     reason="Has a slot planned that nobody planned, or planned to its end",
     rights=(Right(actions=("lambda:InvokeFunction",), on=lambda places: (places.planner,)),),
 )
 
 ASK_PRUNER = Grant(
     name="ASK_PRUNER",
-    setting="pruner",
+    settings=("pruner",),
     reason="Has the pruning of each policy planned in an invocation of its own, and to its end",
     rights=(Right(actions=("lambda:InvokeFunction",), on=lambda places: (places.pruner,)),),
+)
+
+# The restore state machine
+
+START_RESTORES = Grant(
+    name="START_RESTORES",
+    settings=("machine",),
+    reason="Starts the machine that works at a restore",
+    rights=(Right(actions=("states:StartExecution",), on=lambda places: (places.machine,)),),
+)
+
+SEE_EXECUTIONS = Grant(
+    name="SEE_EXECUTIONS",
+    reason="Sees whether anybody works at a restore",
+    rights=(
+        Right(
+            actions=("states:DescribeExecution",),
+            on=lambda places: (places.executions,),
+            wide="the executions of one machine",
+        ),
+    ),
+)
+
+ANSWER_RESTORES = Grant(
+    name="ANSWER_RESTORES",
+    reason="Tells the machine what a second person said, by the token that it waits with",
+    rights=(
+        Right(
+            actions=("states:SendTaskFailure", "states:SendTaskSuccess"),
+            on=_all,
+            wide="these know no resources: the token, which only the ledger has, says which",
+        ),
+    ),
+)
+
+END_RESTORES = Grant(
+    name="END_RESTORES",
+    settings=("machine", "endings", "ending_role", "ending_letters"),
+    reason="Has what a restore made ended at its time by a schedule; changes that, and takes it "
+    "back",
+    rights=(
+        Right(
+            actions=(
+                "scheduler:CreateSchedule",
+                "scheduler:DeleteSchedule",
+                "scheduler:UpdateSchedule",
+            ),
+            on=lambda places: (places.endings,),
+            wide="a schedule for each restore, in a group that has no others",
+        ),
+        Right(
+            actions=("iam:PassRole",),
+            on=lambda places: (places.ending_role,),
+            when=lambda _: {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
+        ),
+    ),
+)
+
+ASK_CLONER = Grant(
+    name="ASK_CLONER",
+    settings=("cloner",),
+    reason="Has a restore begun that a person may ask for, or says what became of one",
+    rights=(Right(actions=("lambda:InvokeFunction",), on=lambda places: (places.cloner,)),),
+)
+
+ASK_ABOUT_POINTS = Grant(
+    name="ASK_ABOUT_POINTS",
+    settings=("pruner",),
+    reason="Has it explained which points a source has, and why",
+    rights=(Right(actions=("lambda:InvokeFunction",), on=lambda places: (places.pruner,)),),
+)
+
+READ_CHAT = Grant(
+    name="READ_CHAT",
+    settings=("chat", "secret"),
+    reason="Reads who may ask for what, and the secret that Slack signs its requests with",
+    rights=(
+        Right(actions=("ssm:GetParameter",), on=lambda places: (places.chat,)),
+        Right(actions=("secretsmanager:GetSecretValue",), on=lambda places: (places.secret,)),
+        Right(
+            actions=("kms:Decrypt",), on=lambda places: (places.key,), when=_via("secretsmanager")
+        ),
+    ),
 )
 
 _LIST_POLICIES = Right(actions=("ssm:GetParametersByPath",), on=lambda places: (places.parameters,))
@@ -951,6 +1630,44 @@ START = Grant(
     rights=(
         Right(actions=("lambda:InvokeFunction",), on=lambda places: (places.function,)),
         *BURY.rights,
+    ),
+)
+
+START_ENDINGS = Grant(
+    name="START_ENDINGS",
+    reason="A schedule has what a restore made ended, and puts what it could not start among the "
+    "dead letters of endings",
+    rights=(
+        Right(actions=("states:StartExecution",), on=lambda places: (places.machine,)),
+        *BURY.rights,
+    ),
+)
+
+TAKE_STEPS = Grant(
+    name="TAKE_STEPS",
+    reason="The machine invokes the functions that do its steps",
+    rights=(Right(actions=("lambda:InvokeFunction",), on=lambda places: places.steps),),
+)
+
+LOG_EXECUTIONS = Grant(
+    name="LOG_EXECUTIONS",
+    reason="Step Functions has the machine's log delivered (Step Functions Developer Guide, "
+    '"Logging using CloudWatch Logs")',
+    rights=(
+        Right(
+            actions=(
+                "logs:CreateLogDelivery",
+                "logs:DeleteLogDelivery",
+                "logs:DescribeLogGroups",
+                "logs:DescribeResourcePolicies",
+                "logs:GetLogDelivery",
+                "logs:ListLogDeliveries",
+                "logs:PutResourcePolicy",
+                "logs:UpdateLogDelivery",
+            ),
+            on=_all,
+            wide="deliveries of logs know no resources",
+        ),
     ),
 )
 
@@ -1032,6 +1749,15 @@ ALARMS_USE_KEY = Grant(
 )
 
 
+def _log_groups(places: Places) -> list[str]:
+    """Of functions, and of the restore state machine."""
+    groups = f"arn:{places.partition}:logs:{places.region}:{places.account}:log-group"
+    return [f"{groups}:/aws/lambda/lastgood-*", f"{groups}:{STATES_LOG}"]
+
+
+STATES_LOG = "/aws/vendedlogs/states/lastgood-restore"
+
+
 def logs_use_key(region: str) -> Grant:
     """CloudWatch Logs is a principal of its Region."""
     return Grant(
@@ -1051,7 +1777,7 @@ def logs_use_key(region: str) -> Grant:
                 ),
                 on=_all,
                 when=lambda places: {
-                    "ArnLike": {"kms:EncryptionContext:aws:logs:arn": places.log_group}
+                    "ArnLike": {"kms:EncryptionContext:aws:logs:arn": _log_groups(places)}
                 },
                 wide=ITSELF,
             ),

@@ -74,28 +74,24 @@ def policy_document(policy: Policy) -> str:
     Raises:
         PolicyInvalid: the text is larger than ``LARGEST_DOCUMENT``.
     """
-    return document(policy, f"policies.{policy.name}", "split it into two policies")
-
-
-def document(value: object, path: str, advice: str) -> str:
-    """A value of the domain as the text of one SSM parameter.
-
-    Raises:
-        PolicyInvalid: the text is larger than ``LARGEST_DOCUMENT``; ``advice`` says what to do.
-    """
-    data = codec.unstructure(value)
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    # SSM refuses {{ }} in a value. Compact JSON has {{ only inside texts, where it can be escaped.
-    text = text.replace("{{", "{\\u007b")
+    text = parameter_text(policy)
     size = len(text.encode())
     if size > LARGEST_DOCUMENT:
         raise PolicyInvalid(
             [
-                f"{path}: takes {size} bytes as an SSM parameter, "
-                f"but must take at most {LARGEST_DOCUMENT}: {advice}"
+                f"policies.{policy.name}: takes {size} bytes as an SSM parameter, "
+                f"but must take at most {LARGEST_DOCUMENT}: split it into two policies"
             ]
         )
     return text
+
+
+def parameter_text(value: object) -> str:
+    """As an SSM parameter takes it."""
+    data = codec.unstructure(value)
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    # SSM refuses {{ }} in a value. Compact JSON has {{ only inside texts, where it can be escaped.
+    return text.replace("{{", "{\\u007b")
 
 
 def schedule_names(policy: Policy) -> dict[str, Schedule]:
@@ -138,7 +134,7 @@ class _Loader(yaml.SafeLoader):
 
 def parse(text: bytes, key: str) -> tuple[object, list[str]]:
     """The content, and what is wrong with the YAML; None if there is no content to look at.
-    ``key``: one that it must have."""
+    ``key``: what it must have at least."""
     loader = None
     try:
         loader = _Loader(text)

@@ -1,7 +1,7 @@
 """What people are woken for: one alarm for each way in which a function or a policy can fail."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,17 +13,20 @@ from constructs import Construct, IDependable
 
 from infra.catalog import (
     BY_NAME,
-    CATALOG,
     COPIER,
     PLANNER,
     PRUNER,
+    RESTORING,
     SWEEPER,
     TAKER,
     Every,
+    FunctionUrl,
     QueueTrigger,
     Row,
+    StepOf,
 )
 from infra.constructs.inbox import Inbox
+from infra.constructs.restoring import ENDING_LETTERS, Restoring
 from infra.constructs.schedules import GROUP
 from lastgood.domain.measures import NAMESPACE, Measure
 from lastgood.domain.policy import Policy, duration_text
@@ -90,13 +93,12 @@ class Alarms(Construct):
         construct_id: str,
         *,
         topic: sns.ITopic,
-        inboxes: Mapping[str, Inbox],
-        policies: Mapping[str, Policy],
-        after: Sequence[IDependable],
+        watches: Iterable[Watch],
+        after: Sequence[IDependable] = (),
     ) -> None:
         super().__init__(scope, construct_id)
         action = actions.SnsAction(topic)
-        self.all = [self._alarm(watch, action) for watch in watches(inboxes, policies)]
+        self.all = [self._alarm(watch, action) for watch in watches]
         self.node.add_dependency(*after)
 
     def _alarm(self, watch: Watch, action: actions.SnsAction) -> cloudwatch.Alarm:
@@ -126,30 +128,52 @@ class Alarms(Construct):
         return alarm
 
 
-def watches(inboxes: Mapping[str, Inbox], policies: Mapping[str, Policy]) -> Iterator[Watch]:
-    """All of them: by row, by policy, and those of the whole."""
-    for row in CATALOG:
-        yield _dead_letters(row, inboxes[row.name])
+def watches(
+    rows: Iterable[Row],
+    inboxes: Mapping[str, Inbox],
+    policies: Mapping[str, Policy],
+    restoring: Restoring,
+) -> Iterator[Watch]:
+    """All of home: by row, by policy, and those of the whole."""
+    for row in rows:
+        if row.name in RESTORING:
+            continue
+        if row.buries:
+            yield _dead_letters(row, inboxes[row.name])
         yield _errors(row)
         yield _throttles(row)
         if isinstance(row.trigger, QueueTrigger):
             yield _old_messages(row, row.trigger)
         if isinstance(row.trigger, Every):
             yield _did_not_run(row, row.trigger)
+    yield from watches_of_restores(restoring)
     yield _schedules_refused()
     yield _schedules_lost()
     yield _stuck()
     for policy in policies.values():
-        if policy.schedules:
-            yield _caught_up(policy)
-        if policy.rpo is not None:
-            yield _past_rpo(policy)
-        yield _prune_stopped(policy)
-        if policy.copies:
-            yield _copies_failed(policy)
-            yield _prune_waits_for_copies(policy)
-        if any(copy.complete_within for copy in policy.copies):
-            yield _copies_late(policy)
+        yield from _of_policy(policy)
+
+
+def _of_policy(policy: Policy) -> Iterator[Watch]:
+    if policy.schedules:
+        yield _caught_up(policy)
+    if policy.rpo is not None:
+        yield _past_rpo(policy)
+    yield _prune_stopped(policy)
+    if policy.copies:
+        yield _copies_failed(policy)
+        yield _prune_waits_for_copies(policy)
+    if any(copy.complete_within for copy in policy.copies):
+        yield _copies_late(policy)
+
+
+def watches_of_restores(restoring: Restoring) -> Iterator[Watch]:
+    """Those of any Region in which restores are made. That one failed and was undone is no alarm:
+    a notice tells of it."""
+    for name in RESTORING:
+        yield _errors_undoing(restoring) if name == UNDOER else _errors(BY_NAME[name])
+        yield _throttles(BY_NAME[name])
+    yield _endings_lost(restoring)
 
 
 # of a function
@@ -196,9 +220,8 @@ def _errors(row: Row) -> Watch:
     return Watch(
         name=f"{row.physical_name}-errors",
         text=f"{row.physical_name} failed more than once within a quarter of an hour: it raised an "
-        "error, ran out of time or could not start. What failed is tried again by itself, and "
-        "what is given up becomes a dead letter. Look since when, and why: "
-        f"{_log(row.physical_name, 1, 'ERROR')}. "
+        f"error, ran out of time or could not start. {_after_errors(row)} "
+        f"Look since when, and why: {_log(row.physical_name, 1, 'ERROR')}. "
         "If it began with a deployment, deploy the version before it.",
         namespace="AWS/Lambda",
         metric="Errors",
@@ -208,13 +231,42 @@ def _errors(row: Row) -> Watch:
     )
 
 
+def _after_errors(row: Row) -> str:
+    """What becomes of what failed."""
+    if isinstance(row.trigger, StepOf):
+        return "What may work later is tried again; else the restore is undone, and its cause told."
+    if not row.buries:
+        return "Who asked got no answer, and may ask again: a request that is repeated counts once."
+    return "What failed is tried again by itself, and what is given up becomes a dead letter."
+
+
 def _throttles(row: Row) -> Watch:
+    if isinstance(row.trigger, FunctionUrl):
+        return _flooded(row, row.trigger)
     return Watch(
         name=f"{row.physical_name}-throttles",
         text=f"Lambda has refused to start {row.physical_name} for a quarter of an hour: the "
         "account has no concurrency left. Work waits, and is late. Look who uses it, and how much "
         "there is: aws lambda get-account-settings --query AccountLimit. Ask for more in Service "
         "Quotas (Lambda, Concurrent executions), or limit who takes it all.",
+        namespace="AWS/Lambda",
+        metric="Throttles",
+        dimensions={"FunctionName": row.physical_name},
+        periods=3,
+        of=3,
+    )
+
+
+def _flooded(row: Row, trigger: FunctionUrl) -> Watch:
+    return Watch(
+        name=f"{row.physical_name}-throttles",
+        text=f"For a quarter of an hour, more than {trigger.concurrency} requests at a time have "
+        f"come to the URL of {row.physical_name}, and people get no answers. Whoever knows the URL "
+        "may call it; nothing happens without Slack's signature, but each call costs. Look whether "
+        f"it is refused: {_log(row.physical_name, 1)}. To stop it: aws lambda "
+        f"put-function-concurrency --function-name {row.physical_name} "
+        "--reserved-concurrent-executions 0, and then deploy Lastgood without chat and with it, "
+        "which gives another URL.",
         namespace="AWS/Lambda",
         metric="Throttles",
         dimensions={"FunctionName": row.physical_name},
@@ -267,6 +319,48 @@ def _did_not_run(row: Row, trigger: Every) -> Watch:
         periods=3,
         of=3,
         missing=Missing.BREACHING,
+    )
+
+
+# of restores
+
+UNDOER = "undo_restore"
+
+
+def _errors_undoing(restoring: Restoring) -> Watch:
+    """One alone is enough: an undo that gives up leaves something behind."""
+    undoer = BY_NAME[UNDOER].physical_name
+    arn = restoring.machine.state_machine_arn
+    return Watch(
+        name=f"{undoer}-errors",
+        text="The undo of a restore failed, or the end of a clone. What may work later is tried "
+        "again. If it gave up, what was made may still be there and cost, and an instance that was "
+        "restored in place may not be as it was. Look which: aws stepfunctions list-executions "
+        f"--status-filter FAILED --max-items 20 --state-machine-arn {arn}; and why: "
+        f"{_log(undoer, 1, 'ERROR')}. Mend the cause, and let it go on where it stopped: "
+        "aws stepfunctions redrive-execution --execution-arn ... The next sweep at home begins "
+        "undos anew, too, of which nothing runs any more.",
+        namespace="AWS/Lambda",
+        metric="Errors",
+        dimensions={"FunctionName": undoer},
+        period=QUARTER,
+    )
+
+
+def _endings_lost(restoring: Restoring) -> Watch:
+    letters = restoring.ending_letters.queue_url
+    return Watch(
+        name=ENDING_LETTERS,
+        text="EventBridge Scheduler could not start the end of something whose time to live is "
+        "over: a clone, or a volume that was swapped out, is still there and costs. The next sweep "
+        "at home ends it. Look which, and why: aws sqs receive-message "
+        f"--queue-url {letters} --message-attribute-names All. If a role or the machine was "
+        "changed by hand, deploy Lastgood again. When all is dealt with, empty the queue, or this "
+        f"alarm stays: aws sqs purge-queue --queue-url {letters}",
+        namespace="AWS/SQS",
+        metric="ApproximateNumberOfMessagesVisible",
+        dimensions={"QueueName": ENDING_LETTERS},
+        statistic="Maximum",
     )
 
 

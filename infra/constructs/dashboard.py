@@ -6,7 +6,8 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infra.catalog import BY_NAME, CATALOG, SWEEPER, QueueTrigger
+from infra.catalog import BY_NAME, SWEEPER, QueueTrigger, Row
+from infra.constructs.restoring import ENDING_LETTERS
 from lastgood.domain.measures import NAMESPACE, Measure
 
 NAME = "lastgood"
@@ -41,6 +42,7 @@ class Dashboard(Construct):
         construct_id: str,
         *,
         alarms: Sequence[cloudwatch.IAlarm],
+        rows: Sequence[Row],
     ) -> None:
         super().__init__(scope, construct_id)
         cloudwatch.Dashboard(
@@ -75,14 +77,20 @@ class Dashboard(Construct):
                     _graph("Copies, by Region", _copies()),
                 ),
                 _row(
-                    _graph("Dead letters", _dead_letters()),
-                    _graph("Age of the oldest message, in seconds", _ages()),
+                    _graph("Restores, by end", _restores()),
+                    _graph("Seconds to what was restored", _restore_seconds()),
+                ),
+                _row(
+                    _graph("Dead letters", _dead_letters(rows)),
+                    _graph("Age of the oldest message, in seconds", _ages(rows)),
                     _graph("What failed, by error", _failures()),
                 ),
                 _row(
-                    _graph("Errors of functions", _of_functions("Errors", "Sum")),
-                    _graph("Throttles of functions", _of_functions("Throttles", "Sum")),
-                    _graph("Duration of functions (ms)", _of_functions("Duration", "Maximum")),
+                    _graph("Errors of functions", _of_functions(rows, "Errors", "Sum")),
+                    _graph("Throttles of functions", _of_functions(rows, "Throttles", "Sum")),
+                    _graph(
+                        "Duration of functions (ms)", _of_functions(rows, "Duration", "Maximum")
+                    ),
                 ),
             ],
         )
@@ -206,6 +214,20 @@ def _unmanaged() -> Lines:
     return [_searched(Measure.POINTS_UNMANAGED, "Maximum", label="${PROP('Dim.policy')}")]
 
 
+def _restores() -> Lines:
+    label = "${PROP('Dim.mode')}: ${PROP('Dim.end')}"
+    return [_searched(Measure.RESTORES, "Sum", ("mode", "end"), label=label)]
+
+
+def _restore_seconds() -> Lines:
+    return [
+        _searched(
+            Measure.RESTORE_SECONDS, statistic, ("mode",), label=f"{label} ${{PROP('Dim.mode')}}"
+        )
+        for statistic, label in (("p50", "p50"), ("Maximum", "max"))
+    ]
+
+
 def _failures() -> Lines:
     label = "${PROP('Dim.error')}, ${PROP('Dim.service')}"
     return [
@@ -224,22 +246,22 @@ def _of_queue(name: str, metric: str) -> cloudwatch.Metric:
     )
 
 
-def _dead_letters() -> Lines:
+def _dead_letters(rows: Sequence[Row]) -> Lines:
+    queues = [f"{row.physical_name}-dead-letters" for row in rows if row.buries]
     return [
-        _of_queue(f"{row.physical_name}-dead-letters", "ApproximateNumberOfMessagesVisible")
-        for row in CATALOG
+        _of_queue(name, "ApproximateNumberOfMessagesVisible") for name in (*queues, ENDING_LETTERS)
     ]
 
 
-def _ages() -> Lines:
+def _ages(rows: Sequence[Row]) -> Lines:
     return [
         _of_queue(row.physical_name, "ApproximateAgeOfOldestMessage")
-        for row in CATALOG
+        for row in rows
         if isinstance(row.trigger, QueueTrigger)
     ]
 
 
-def _of_functions(metric: str, statistic: str) -> Lines:
+def _of_functions(rows: Sequence[Row], metric: str, statistic: str) -> Lines:
     return [
         cloudwatch.Metric(
             namespace="AWS/Lambda",
@@ -248,5 +270,5 @@ def _of_functions(metric: str, statistic: str) -> Lines:
             statistic=statistic,
             label=row.physical_name,
         )
-        for row in CATALOG
+        for row in rows
     ]

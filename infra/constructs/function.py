@@ -12,7 +12,7 @@ from constructs import Construct
 
 from infra import grants
 from infra.assets import TASK, staged
-from infra.catalog import QueueTrigger, Row, Scheduled
+from infra.catalog import FunctionUrl, QueueTrigger, Row, Scheduled
 from infra.constructs.core_layer import ARCHITECTURE, PYTHON
 from infra.constructs.inbox import Inbox
 from infra.grants import Places
@@ -22,7 +22,7 @@ from lastgood.settings import PREFIX, Settings
 
 FUNCTIONS = ROOT / "functions"
 
-FOR_ALL = ("account", "region", "table", "bus", "policies")
+FOR_ALL = ("account", "region", "table", "bus", "policies", "home")
 """What every function is told, of ``Settings``."""
 
 
@@ -35,12 +35,13 @@ class CatalogFunction(Construct):
         construct_id: str,
         *,
         row: Row,
-        inbox: Inbox,
         layers: Sequence[lambda_.ILayerVersion],
         key: kms.IKey,
         places: Places,
         settings: Settings,
+        inbox: Inbox | None = None,
     ) -> None:
+        """``inbox``: of a row that has dead letters."""
         super().__init__(scope, construct_id)
         log_group = logs.LogGroup(
             self,
@@ -52,8 +53,8 @@ class CatalogFunction(Construct):
         )
         places = replace(
             places,
-            queue=inbox.queue.queue_arn if inbox.queue else "",
-            dead_letters=inbox.dead_letters.queue_arn,
+            queue=inbox.queue.queue_arn if inbox and inbox.queue else "",
+            dead_letters=inbox.dead_letters.queue_arn if inbox else "",
             # Not the group's own ARN, which ends in :* already.
             log_group=f"arn:{places.partition}:logs:{places.region}:{places.account}"
             f":log-group:/aws/lambda/{row.physical_name}",
@@ -74,6 +75,9 @@ class CatalogFunction(Construct):
             environment=_environment(row, inbox, settings),
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
+            reserved_concurrent_executions=row.trigger.concurrency
+            if isinstance(row.trigger, FunctionUrl)
+            else None,
         )
         Validations.of(self.function).acknowledge(
             Acknowledgment(
@@ -82,7 +86,8 @@ class CatalogFunction(Construct):
                 "newer one is a change of its own, with the lock",
             )
         )
-        self._trigger(row, inbox)
+        if inbox is not None:
+            self._trigger(row, inbox)
 
     def _code(self, row: Row) -> lambda_.Code:
         """Its folder and nothing else, under its own name: it is imported here as in tests."""
@@ -131,15 +136,15 @@ class CatalogFunction(Construct):
             )
 
 
-def _environment(row: Row, inbox: Inbox, settings: Settings) -> Mapping[str, str]:
+def _environment(row: Row, inbox: Inbox | None, settings: Settings) -> Mapping[str, str]:
     """The variables that ``Settings.from_env`` reads, without those that the row has no use for."""
     own = Settings(
         **{field: getattr(settings, field) for field in (*FOR_ALL, *_named_by_grants(row))},
         timeout=str(row.timeout),
         function=row.physical_name if settings.external_id and row.works_abroad else "",
-        dead_letters=inbox.dead_letters.queue_url,
+        dead_letters=inbox.dead_letters.queue_url if inbox else "",
     )
-    if isinstance(row.trigger, QueueTrigger) and inbox.queue is not None:
+    if isinstance(row.trigger, QueueTrigger) and inbox is not None and inbox.queue is not None:
         own = replace(
             own,
             queue=inbox.queue.queue_url,
@@ -158,4 +163,4 @@ def _environment(row: Row, inbox: Inbox, settings: Settings) -> Mapping[str, str
 
 
 def _named_by_grants(row: Row) -> list[str]:
-    return [grant.setting for grant in row.all_grants if grant.setting]
+    return [name for grant in row.all_grants for name in grant.settings]

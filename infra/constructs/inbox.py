@@ -10,14 +10,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import grants
-from infra.catalog import (
-    CopyEvents,
-    EbsEvents,
-    QueueTrigger,
-    Row,
-    announced_pattern,
-    ebs_pattern,
-)
+from infra.catalog import EbsEvents, QueueTrigger, Row, announced_pattern, ebs_pattern
 from infra.constructs.bus import NAME as BUS
 from infra.grants import Places
 
@@ -36,18 +29,16 @@ class Inbox(Construct):
         self, scope: Construct, construct_id: str, *, row: Row, key: kms.IKey, places: Places
     ) -> None:
         super().__init__(scope, construct_id)
-        self._key = key
-        self.dead_letters = self._queue(
-            "DeadLetters", f"{row.physical_name}-dead-letters", DEAD_KEPT
-        )
-        Validations.of(self.dead_letters).acknowledge(
-            Acknowledgment(id="AwsSolutions-SQS3", reason="It is itself where dead letters go")
+        self.dead_letters = dead_letters(
+            self, "DeadLetters", f"{row.physical_name}-dead-letters", key
         )
         self.queue: sqs.Queue | None = None
         if isinstance(row.trigger, QueueTrigger):
-            self.queue = self._queue(
+            self.queue = _queue(
+                self,
                 "Queue",
                 row.physical_name,
+                key,
                 KEPT,
                 # AWS advises six times the function's timeout, so that Lambda can try a batch
                 # again while it is throttled (Lambda Developer Guide, "Using Lambda with SQS").
@@ -56,39 +47,22 @@ class Inbox(Construct):
                     queue=self.dead_letters, max_receive_count=row.trigger.receives
                 ),
             )
-        if isinstance(row.trigger, EbsEvents) and self.queue is not None:
             self._listen(row, row.trigger, self.queue, places)
 
-    def _queue(
-        self,
-        construct_id: str,
-        name: str,
-        kept: Duration,
-        visibility_timeout: Duration | None = None,
-        dead_letter_queue: sqs.DeadLetterQueue | None = None,
-    ) -> sqs.Queue:
-        return sqs.Queue(
-            self,
-            construct_id,
-            queue_name=name,
-            encryption_master_key=self._key,
-            # Each data key that is asked for anew costs, and slows a send.
-            data_key_reuse=Duration.hours(1),
-            enforce_ssl=True,
-            retention_period=kept,
-            visibility_timeout=visibility_timeout,
-            dead_letter_queue=dead_letter_queue,
-        )
-
-    def _listen(self, row: Row, trigger: EbsEvents, queue: sqs.Queue, places: Places) -> None:
+    def _listen(self, row: Row, trigger: QueueTrigger, queue: sqs.Queue, places: Places) -> None:
         """By a rule on the account's own bus, where AWS services put their events; and one on ours,
         if it wants what Lastgood announces."""
         name = row.physical_name
-        rules = [self._rule("Rule", name, f"EBS's events, for {name}", ebs_pattern(trigger.events))]
-        if isinstance(trigger, CopyEvents):
+        rules = []
+        if isinstance(trigger, EbsEvents):
+            what = f"EBS's events, for {name}"
+            rules.append(self._rule("Rule", name, what, ebs_pattern(trigger.events)))
+        if trigger.announced:
             pattern = announced_pattern(trigger.announced)
             what = f"What Lastgood announces, for {name}"
             rules.append(self._rule("Announced", f"{name}-announced", what, pattern, BUS))
+        if not rules:
+            return
         for rule in rules:
             rule.targets = [
                 events.CfnRule.TargetProperty(
@@ -132,3 +106,35 @@ class Inbox(Construct):
             event_bus_name=bus,
             event_pattern=pattern,
         )
+
+
+def dead_letters(scope: Construct, construct_id: str, name: str, key: kms.IKey) -> sqs.Queue:
+    """A queue of them, which people look at."""
+    queue = _queue(scope, construct_id, name, key, DEAD_KEPT)
+    Validations.of(queue).acknowledge(
+        Acknowledgment(id="AwsSolutions-SQS3", reason="It is itself where dead letters go")
+    )
+    return queue
+
+
+def _queue(
+    scope: Construct,
+    construct_id: str,
+    name: str,
+    key: kms.IKey,
+    kept: Duration,
+    visibility_timeout: Duration | None = None,
+    dead_letter_queue: sqs.DeadLetterQueue | None = None,
+) -> sqs.Queue:
+    return sqs.Queue(
+        scope,
+        construct_id,
+        queue_name=name,
+        encryption_master_key=key,
+        # Each data key that is asked for anew costs, and slows a send.
+        data_key_reuse=Duration.hours(1),
+        enforce_ssl=True,
+        retention_period=kept,
+        visibility_timeout=visibility_timeout,
+        dead_letter_queue=dead_letter_queue,
+    )

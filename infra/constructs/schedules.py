@@ -86,32 +86,18 @@ class Schedules(Construct):
         function: lambda_.IFunction,
         dead_letters: sqs.IQueue,
     ) -> iam.Role:
-        places = self._places
-        group = f"arn:{places.partition}:scheduler:{places.region}:{places.account}:schedule-group"
-        return iam.Role(
+        places = replace(
+            self._places,
+            function=function.function_arn,
+            dead_letters=dead_letters.queue_arn,
+        )
+        return role_of_schedules(
             self,
             construct_id,
+            group=GROUP,
             description=f"Lastgood's schedules: {what}",
-            # As the Scheduler User Guide has it, "Confused deputy prevention".
-            assumed_by=iam.ServicePrincipal(
-                "scheduler.amazonaws.com",
-                conditions={
-                    "StringEquals": {
-                        "aws:SourceAccount": places.account,
-                        "aws:SourceArn": f"{group}/{GROUP}",
-                    }
-                },
-            ),
-            inline_policies={
-                "Granted": grants.document(
-                    [grants.START],
-                    replace(
-                        places,
-                        function=function.function_arn,
-                        dead_letters=dead_letters.queue_arn,
-                    ),
-                )
-            },
+            grant=grants.START,
+            places=places,
         )
 
     def _schedule(
@@ -136,6 +122,35 @@ class Schedules(Construct):
             flexible_time_window=window,
             target=target,
         )
+
+
+def role_of_schedules(
+    scope: Construct,
+    construct_id: str,
+    *,
+    group: str,
+    description: str,
+    grant: grants.Grant,
+    places: Places,
+) -> iam.Role:
+    """Under which those of a group do what ``grant`` says."""
+    arn = f"arn:{places.partition}:scheduler:{places.region}:{places.account}:schedule-group"
+    return iam.Role(
+        scope,
+        construct_id,
+        description=description,
+        # As the Scheduler User Guide has it, "Confused deputy prevention".
+        assumed_by=iam.ServicePrincipal(
+            "scheduler.amazonaws.com",
+            conditions={
+                "StringEquals": {
+                    "aws:SourceAccount": places.account,
+                    "aws:SourceArn": f"{arn}/{group}",
+                }
+            },
+        ),
+        inline_policies={"Granted": grants.document([grant], places)},
+    )
 
 
 def _target(

@@ -15,18 +15,23 @@ from constructs import Construct
 from infra import grants
 from infra.catalog import (
     BY_NAME,
-    CATALOG,
+    CHAT,
+    CLONER,
     COPIER,
     DELETER,
     PLANNER,
     PRUNER,
+    RESTORING,
     TAKER,
     PolicySchedules,
     Row,
     Timed,
+    deployed_rows,
 )
+from infra.chat import chat_document
+from infra.constructs import chat
 from infra.constructs import policies as deployed
-from infra.constructs.alarms import Alarms
+from infra.constructs.alarms import Alarms, watches
 from infra.constructs.bus import AnnouncementBus
 from infra.constructs.core_layer import CoreLayer
 from infra.constructs.dashboard import Dashboard
@@ -34,17 +39,23 @@ from infra.constructs.function import CatalogFunction
 from infra.constructs.inbox import Inbox
 from infra.constructs.notices import NoticesTopic
 from infra.constructs.policies import DeployedPolicies
+from infra.constructs.restore_machine import machine_arn
+from infra.constructs.restoring import Restoring
 from infra.constructs.schedules import Schedules
 from infra.duties import others, roles_of, with_duties
 from infra.grants import Places
 from infra.stacks.state import StateStack, plans_bucket
+from lastgood.domain.chat_permissions import Permissions
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, copy_places, encrypting_places, source_places
 from lastgood.settings import Settings
 
 
 class LastgoodStack(Stack):
-    """Names are fixed, since people type them: one deployment for an account and Region."""
+    """Names are fixed, since people type them: one deployment for an account and Region.
+
+    ``permissions``: who may ask by chat; without them there is no chat.
+    """
 
     def __init__(
         self,
@@ -55,12 +66,13 @@ class LastgoodStack(Stack):
         state: StateStack,
         external_id: str,
         email: str | None = None,
+        permissions: Permissions | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             scope,
             construct_id,
-            description="Lastgood: takes recovery points of EC2 fleets by policy.",
+            description="Lastgood: takes recovery points of EC2 fleets by policy, and restores.",
             **kwargs,
         )
         self._state = state
@@ -72,13 +84,17 @@ class LastgoodStack(Stack):
         self._bus = AnnouncementBus(self, "Bus").bus
         here = Places(partition=self.partition, account=self.account, region=self.region)
         topic = NoticesTopic(self, "Notices", key=self._key, places=here, email=email).topic
+        self._rows = deployed_rows(chat=permissions is not None)
         # Before the functions, since one of them sends to the queue of another.
         inboxes = {
             row.name: Inbox(self, f"{row.construct_id}Inbox", row=row, key=self._key, places=here)
-            for row in CATALOG
+            for row in self._rows
+            if row.buries
         }
         queues = {name: _queue_of(inboxes[name], name) for name in (TAKER, DELETER, COPIER)}
         places = self._places(policies, queues, topic)
+        if permissions is not None:
+            places = self._with_chat(places, permissions)
         abroad = {one.account for one in others(policies.values(), self._home)}
         settings = replace(
             self._settings(queues, topic),
@@ -91,34 +107,60 @@ class LastgoodStack(Stack):
             members=self._accounts(source_places(policies.values(), self._home)),
             external_id=external_id if abroad else "",
         )
+        restoring = Restoring(
+            self,
+            "Restoring",
+            layers=self._layer.versions,
+            key=self._key,
+            places=places,
+            settings=settings,
+        )
         functions = {
             row.name: self._function(
                 row,
-                inboxes[row.name],
+                inboxes.get(row.name),
                 replace(
                     places,
                     roles=roles_of(row, policies.values(), self._home, self.partition),
                 ),
                 settings,
             )
-            for row in CATALOG
-        }
+            for row in self._rows
+            if row.name not in RESTORING
+        } | restoring.functions
+        if permissions is not None:
+            chat.ChatUrl(self, "ChatUrl", function=functions[CHAT].function)
         DeployedPolicies(self, "Policies", policies.values())
         if abroad:
             self._hear(sorted(abroad))
         schedules = Schedules(self, "Schedules", places=places)
         own = self._schedule(schedules, policies, functions, inboxes)
         alarms = Alarms(
-            self, "Alarms", topic=topic, inboxes=inboxes, policies=policies, after=own
+            self,
+            "Alarms",
+            topic=topic,
+            watches=watches(self._rows, inboxes, policies, restoring),
+            after=own,
         ).all
-        Dashboard(self, "Dashboard", alarms=alarms)
-        for row in CATALOG:
+        Dashboard(self, "Dashboard", alarms=alarms, rows=self._rows)
+        for row in self._rows:
             self._tell(f"{row.construct_id}Function", functions[row.name].function.function_name)
-            self._tell(f"{row.construct_id}DeadLetters", inboxes[row.name].dead_letters.queue_url)
+        for name, inbox in inboxes.items():
+            self._tell(f"{BY_NAME[name].construct_id}DeadLetters", inbox.dead_letters.queue_url)
         self._tell("TakeQueue", queues[TAKER].queue_url)
         self._tell("AnnouncementBus", self._bus.event_bus_name)
         self._tell("ScheduleGroup", schedules.group.ref)
         self._tell("NoticesTopic", topic.topic_arn)
+        self._tell("RestoreMachine", restoring.machine.state_machine_arn)
+
+    def _with_chat(self, places: Places, permissions: Permissions) -> Places:
+        settings = chat.ChatSettings(
+            self, "Chat", permissions=chat_document(permissions), key=self._key
+        )
+        parameter = f"arn:{self.partition}:ssm:{self.region}:{self.account}:parameter"
+        return replace(
+            places, chat=f"{parameter}{chat.PARAMETER}", secret=settings.secret.secret_arn
+        )
 
     def _schedule(
         self,
@@ -129,8 +171,12 @@ class LastgoodStack(Stack):
     ) -> list[scheduler.CfnSchedule]:
         """All schedules; those of our own are returned."""
         own: list[scheduler.CfnSchedule] = []
-        for row in CATALOG:
-            function, dead_letters = functions[row.name].function, inboxes[row.name].dead_letters
+        for name, inbox in inboxes.items():
+            row, function, dead_letters = (
+                BY_NAME[name],
+                functions[name].function,
+                inbox.dead_letters,
+            )
             if isinstance(row.trigger, PolicySchedules):
                 schedules.of_policies(
                     policies.values(),
@@ -163,6 +209,8 @@ class LastgoodStack(Stack):
             copy_queue=queues[COPIER].queue_arn,
             planner=self._by_name(PLANNER),
             pruner=self._by_name(PRUNER),
+            cloner=self._by_name(CLONER),
+            machine=machine_arn(self),
             plans=f"arn:{self.partition}:s3:::{plans_bucket(self)}",
             topic=topic.topic_arn,
         )
@@ -214,12 +262,16 @@ class LastgoodStack(Stack):
             copy_queue=queues[COPIER].queue_url,
             planner=BY_NAME[PLANNER].physical_name,
             pruner=BY_NAME[PRUNER].physical_name,
+            cloner=BY_NAME[CLONER].physical_name,
+            machine=machine_arn(self),
+            chat=chat.PARAMETER,
+            secret=chat.SECRET,
             plans=plans_bucket(self),
             topic=topic.topic_arn,
         )
 
     def _function(
-        self, row: Row, inbox: Inbox, places: Places, settings: Settings
+        self, row: Row, inbox: Inbox | None, places: Places, settings: Settings
     ) -> CatalogFunction:
         return CatalogFunction(
             self,

@@ -10,8 +10,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from infra import grants
-from infra.constructs.key import alias_arn, retained_key
-from infra.grants import Places
+from infra.constructs.key import alias_arn, let_in, retained_key
 from lastgood.domain.prune_plan import PLAN_FOR
 from lastgood.ledger import keys
 
@@ -60,18 +59,10 @@ class StateStack(Stack):
         key = retained_key(
             self, "Key", description="Lastgood: the ledger, queues, notices and logs"
         )
-        # By name, not by reference: what they name is in a stack that depends on this one.
-        places = Places(
-            partition=self.partition,
-            account=self.account,
-            region=self.region,
-            log_group=f"arn:{self.partition}:logs:{self.region}:{self.account}"
-            ":log-group:/aws/lambda/lastgood-*",
+        let_in(
+            key,
+            (grants.EVENTS_USE_KEY, grants.ALARMS_USE_KEY, grants.logs_use_key(self.region)),
         )
-        services = (grants.EVENTS_USE_KEY, grants.ALARMS_USE_KEY, grants.logs_use_key(self.region))
-        for grant in services:
-            for statement in grant.statements(places):
-                key.add_to_resource_policy(statement)
         return key
 
     def _plans(self) -> s3.Bucket:

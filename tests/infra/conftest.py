@@ -17,7 +17,7 @@ os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 import aws_cdk as cdk
 import cdk_nag
 
-from infra.bundle import POLICIES, REGION, build
+from infra.bundle import CHAT, POLICIES, REGION, build
 from infra.catalog import Row
 from infra.packages import ROOT
 
@@ -45,6 +45,16 @@ policies:
 """.replace("MANY", ", ".join(f"a-rather-long-value-of-a-tag-number-{n}" for n in range(110)))
 
 
+PERMISSIONS = """
+slack: {team: T0123456789}
+groups: {oncall: [U01AAAAAAA]}
+allow:
+  - who: {groups: [oncall], channels: [C01OPS0000]}
+    verbs: [list, clone]
+    sources: {backup: [daily]}
+"""
+
+
 @dataclass(frozen=True)
 class Synthesised:
     """What a synth left in its folder."""
@@ -67,18 +77,21 @@ class Synthesised:
             if one["Type"] == type_
         }
 
-    def function(self, row: Row) -> dict[str, Any]:
-        return self.named("AWS::Lambda::Function", "FunctionName", row.physical_name)[1]
+    def function(self, row: Row, stack: str = "Lastgood") -> dict[str, Any]:
+        return self.named("AWS::Lambda::Function", "FunctionName", row.physical_name, stack)[1]
 
-    def named(self, type_: str, key: str, name: str) -> tuple[str, dict[str, Any]]:
+    def named(
+        self, type_: str, key: str, name: str, stack: str = "Lastgood"
+    ) -> tuple[str, dict[str, Any]]:
         """The one resource of a type with that name, and its logical id."""
-        found = [one for one in self.resources(type_).items() if one[1].get(key) == name]
+        found = [one for one in self.resources(type_, stack).items() if one[1].get(key) == name]
         assert len(found) == 1, f"{len(found)} of {type_} are named {name}"
         return found[0]
 
-    def granted(self, row: Row) -> list[dict[str, Any]]:
+    def granted(self, row: Row, stack: str = "Lastgood") -> list[dict[str, Any]]:
         """The statements of a function's role."""
-        role = self.resources("AWS::IAM::Role")[self.function(row)["Role"]["Fn::GetAtt"][0]]
+        roles = self.resources("AWS::IAM::Role", stack)
+        role = roles[self.function(row, stack)["Role"]["Fn::GetAtt"][0]]
         (policy,) = role["Policies"]
         statements: list[dict[str, Any]] = policy["PolicyDocument"]["Statement"]
         return statements
@@ -127,11 +140,21 @@ def two_regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, two_regions: Path) -> Synthesised:
+def chat_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("chat") / "chat.yaml"
+    path.write_text(PERMISSIONS)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(
+    tmp_path_factory: pytest.TempPathFactory, two_regions: Path, chat_file: Path
+) -> Synthesised:
+    """With all that there can be: further Regions, another account, chat."""
     return synthesise(
         tmp_path_factory.mktemp("cdk.out"),
         two_regions,
         # So that findings are in the report, where a test names them, and do not end the synth.
-        context={"@aws-cdk/core:failSynthOnValidationErrors": False},
+        context={"@aws-cdk/core:failSynthOnValidationErrors": False, CHAT: str(chat_file)},
         checked=True,
     )

@@ -23,7 +23,9 @@ from typing import Any
 from moto.sns.models import sns_backends
 from moto.sqs.models import Message, Queue, sqs_backends
 
-from infra.catalog import CATALOG, CopyEvents, EbsEvents, QueueTrigger, announced_pattern
+from infra.catalog import CATALOG, EbsEvents, QueueTrigger, announced_pattern
+from infra.constructs import restore_machine
+from infra.grants import ENDINGS
 from infra.policies import policy_document
 from lastgood import runtime
 from lastgood.domain.model import Point
@@ -48,6 +50,8 @@ NOTICES = "lastgood-notices"
 PLANS = "lastgood-plans"
 TOPIC = f"arn:aws:sns:{HOME}:{ACCOUNT}:{NOTICES}"
 ANNOUNCEMENTS = "announcements"
+RESTORE = "lastgood-restore"
+MACHINE = f"arn:aws:states:{HOME}:{ACCOUNT}:stateMachine:{RESTORE}"
 
 RETRIED = (timedelta(minutes=1), timedelta(minutes=2))
 """When Lambda invokes again what failed, of an asynchronous invocation. Source: Lambda Developer
@@ -173,7 +177,7 @@ class World:
         self.cloud.clock.advance_to(slot, self.settle)
         return self.run(slot=slot.isoformat())
 
-    def invoke(self, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    def invoke(self, function: str, event: Mapping[str, Any]) -> Any:
         """Invoke the function and wait for its answer, as people do.
 
         Raises:
@@ -184,7 +188,20 @@ class World:
         deadline = self.cloud.clock.now() + left
         context = Context(function, f"request-{next(self._requests)}", deadline)
         with self.cloud.running(function):
-            return dict(handler(event, context))
+            return handler(event, context)
+
+    def machine(self, name: str, definition: str, **substitutions: str) -> str:
+        """A state machine at home whose tasks invoke our functions; its ARN.
+
+        ``substitutions``: for each ``${name}``. A function goes by its physical name, or its row's.
+        """
+        for key, value in substitutions.items():
+            definition = definition.replace(f"${{{key}}}", value)
+        role = f"arn:aws:iam::{ACCOUNT}:role/{name}"
+        made = self.client("stepfunctions").create_state_machine(
+            name=name, definition=definition, roleArn=role
+        )
+        return str(made["stateMachineArn"])
 
     def schedule(self, policy: str = "web-daily", slot: datetime = SLOT) -> None:
         """Invoke the planner for the slot as EventBridge Scheduler does: asynchronously."""
@@ -231,9 +248,10 @@ class World:
         """Until nothing is left to do now: deliver what EBS told, invoke, feed the functions."""
         while True:
             self._forward_ebs_events()
+            stepped = self.cloud.settle()
             invoked = self._invoke_asked()
             fed = [self._feed(name, one) for name, one in FED.items()]
-            if not invoked and not any(fed):
+            if not stepped and not invoked and not any(fed):
                 break
         self._watch_hidden()
 
@@ -338,6 +356,11 @@ class World:
             "dead_letters": _url(f"{row.physical_name}-dead-letters"),
             "planner": ROWS["plan_snapshots"].physical_name,
             "topic": TOPIC,
+            "machine": MACHINE,
+            "endings": ENDINGS,
+            "ending_role": f"arn:aws:iam::{ACCOUNT}:role/ending",
+            "ending_letters": f"arn:aws:sqs:{HOME}:{ACCOUNT}:{ENDINGS}-dead-letters",
+            "cloner": ROWS["clone_instance"].physical_name,
             "workers": str(getattr(row.trigger, "concurrency", None) or 1),
             "queue": _url(fed.queue) if fed else "",
             "receives": str(fed.receives if fed else 1),
@@ -355,6 +378,16 @@ class World:
         number = self.arrived[function]
         self.arrived[function] += 1
         return self.fates.get((function, number))
+
+    def answer_machine(self, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Invoke the function for a task of a state machine."""
+        try:
+            return self.invoke(function, event)
+        except LastgoodError:
+            raise
+        except Exception as error:
+            self.bugs.append(error)
+            raise
 
     def _ask(self, asked: _Asked) -> None:
         self._asked.append(asked)
@@ -526,6 +559,9 @@ def a_world(start: datetime = SLOT) -> Iterator[World]:
 
 def _build(world: World) -> None:
     """What the stacks hold, beside the functions and their roles."""
+    for row in CATALOG:
+        answer = partial(world.answer_machine, row.name)
+        world.cloud.functions |= {row.name: answer, row.physical_name: answer}
     table.create(world.client("dynamodb"))
     sqs = sqs_backends[ACCOUNT][HOME]
     for row in CATALOG:
@@ -539,6 +575,9 @@ def _build(world: World) -> None:
                 RedrivePolicy=json.dumps(redrive),
             )
     sqs.create_queue(ANNOUNCEMENTS)
+    sqs.create_queue(f"{ENDINGS}-dead-letters")
+    world.client("scheduler").create_schedule_group(Name=ENDINGS)
+    world.machine(RESTORE, restore_machine.FILE.read_text(), **restore_machine.STEPS)
     where = {"LocationConstraint": HOME}
     world.client("s3").create_bucket(Bucket=PLANS, CreateBucketConfiguration=where)
     world.client("sns").create_topic(Name=NOTICES)
@@ -548,7 +587,7 @@ def _build(world: World) -> None:
     arn = _queue(ANNOUNCEMENTS).queue_arn
     events.put_targets(Rule="all", EventBusName=BUS, Targets=[{"Id": "1", "Arn": arn}])
     for row in CATALOG:
-        if isinstance(row.trigger, CopyEvents):
+        if isinstance(row.trigger, QueueTrigger) and row.trigger.announced:
             pattern = json.dumps(announced_pattern(row.trigger.announced))
             events.put_rule(Name=row.name, EventBusName=BUS, EventPattern=pattern)
             arn = _queue(FED[row.name].queue).queue_arn

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.chat import load_permissions, permissions_document
+from infra.chat import ChatInvalid, chat_document, load_chat
 from lastgood import codec
 from lastgood.domain.chat_permissions import Permissions, Verb, may, touches
-from lastgood.errors import PolicyInvalid
 
 FILE = """
 slack:
@@ -39,7 +38,7 @@ def permissions(tmp_path: Path) -> Permissions:
 def load(tmp_path, text):
     path = tmp_path / "chat.yaml"
     path.write_text(text)
-    return load_permissions(path)
+    return load_chat(path)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +112,13 @@ def test_a_source_needs_all_the_tags_of_one_rule(tags, touched):
 def test_the_parameter_is_read_back_as_it_was(permissions):
     import json
 
-    text = permissions_document(permissions)
+    text = chat_document(permissions)
 
     assert codec.structure(json.loads(text), Permissions) == permissions
 
 
 def test_every_mistake_is_told_at_once_with_its_path(tmp_path):
-    with pytest.raises(PolicyInvalid) as invalid:
+    with pytest.raises(ChatInvalid) as invalid:
         load(
             tmp_path,
             """
@@ -168,7 +167,7 @@ allow:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "is empty, but must have the key 'allow'"),
+        ("", "is empty, but must have the key 'slack'"),
         ("allow: [", "line 1: is not YAML"),
         ("- a", "is a list, but must be a mapping"),
         ("slack: {team: T012}\nallow: []", "allow: is an empty list, so nobody may ask"),
@@ -189,12 +188,12 @@ allow:
             "slack: {team: T012}\ngroups: {a: ["
             + ", ".join(f"U{n:010}" for n in range(700))
             + "]}\nallow: [{who: {groups: [a]}, verbs: [list]}]",
-            "chat: takes 9",
+            "chat.yaml: takes 9",
         ),
     ],
 )
 def test_a_file_that_cannot_be_deployed_is_refused(tmp_path, text, problem):
-    with pytest.raises(PolicyInvalid) as invalid:
+    with pytest.raises(ChatInvalid) as invalid:
         load(tmp_path, text)
 
     assert problem in str(invalid.value)

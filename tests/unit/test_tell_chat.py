@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from lastgood.aws.bus import progress_event
-from lastgood.domain.conversing import OPENED, Conversation, Progress
+from lastgood.domain.conversing import Conversation, Progress
 from lastgood.errors import (
     AlreadyDone,
     CallRefused,
@@ -37,8 +37,9 @@ def progress(number=1, minutes=1.0, **given):
         "at": NOW + timedelta(minutes=minutes),
         "restore": RESTORE,
         "status": "running",
-        "what": f"step {number}",
+        "what": f"is at step {number}",
         "mode": "clone",
+        "name": "web-1",
         "step": f"Step {number}",
     }
     return Progress(**facts | given)
@@ -71,10 +72,12 @@ def test_progress_is_told_where_the_restore_was_asked_for():
     bench = Bench()
 
     assert bench.tell(progress(1)) == TOLD
-    assert bench.tell(progress(2, 2, status="done", what="It is there.")) == TOLD
+    assert bench.tell(progress(2, 2, status="done", what="is done")) == TOLD
 
     assert [url for url, _ in bench.replies.posted] == [REPLY_TO] * 2
-    assert bench.told() == ["step 1", "It is there."]
+    assert bench.told() == [
+        f"{RESTORE} (clone of web-1) {what}" for what in ("is at step 1", "is done")
+    ]
     done = bench.replies.posted[1][1]
     assert actions_of(done) == [("extend", RESTORE), ("remove", RESTORE)]
     assert done["response_type"] == "in_channel"
@@ -100,12 +103,12 @@ def test_of_five_messages_the_last_is_kept_for_the_end():
     bench = Bench()
 
     outcomes = [bench.tell(progress(number, number)) for number in range(1, 8)]
-    end = bench.tell(progress(9, 9, status="undone", what="It failed."))
+    end = bench.tell(progress(9, 9, status="undone", what="is undone"))
     more = bench.tell(progress(10, 10, status="ended"))
 
     assert outcomes == [TOLD] * 4 + ["the last message is kept for the end"] * 3
     assert (end, more) == (TOLD, "Slack takes 5 messages only")
-    assert bench.told()[-1] == "It failed."
+    assert bench.told()[-1].endswith(" is undone")
 
 
 def test_what_comes_after_half_an_hour_is_left_out():
@@ -119,13 +122,13 @@ def test_what_comes_after_half_an_hour_is_left_out():
 
 def test_what_was_overtaken_is_left_out():
     bench = Bench()
-    bench.tell(progress(2, 2, status="done", what="It is there."))
+    bench.tell(progress(2, 2, status="done", what="is done"))
 
     assert bench.tell(progress(1, 1), late=2) == "something later was told already"
 
 
 def test_the_first_announcement_waits_until_it_is_known_whether_chat_says_it_itself():
-    opened = progress(1, 0.01, step=OPENED)
+    opened = progress(1, 0.01, step="")
     bench = Bench()
     with pytest.raises(NotSettledYet) as waits:
         bench.tell(opened)
@@ -140,7 +143,7 @@ def test_the_first_announcement_waits_until_it_is_known_whether_chat_says_it_its
 def test_a_refusal_that_chat_did_not_wait_for_is_told_to_who_asked():
     bench = Bench()
 
-    bench.tell(progress(1, 1, step=OPENED, status="refused", what="There is no web-9."))
+    bench.tell(progress(1, 1, step="", status="refused", what="There is no web-9."))
 
     ((_, message),) = bench.replies.posted
     assert message["response_type"] == "ephemeral"
@@ -178,9 +181,10 @@ def an_event(**given):
         "detail": {
             "restore": RESTORE,
             "status": "running",
-            "what": "step 1",
+            "what": "is at step 1",
             "mode": "clone",
             "source": "i-0a",
+            "name": "web-1",
             "step": "Step 1",
             "by": "slack:U01AAAAAAA",
             "via": "chat",
@@ -284,3 +288,9 @@ def test_slack_that_is_not_there_may_be_there_later():
 def test_nothing_is_sent_anywhere_else(url):
     with pytest.raises(CallRefused, match="does not begin with"):
         SlackReplies(HOOKS, 5).post(url, {})
+
+
+def test_a_restore_that_fails_before_its_first_step_is_told_although_chat_answered():
+    bench = Bench(replace(TALK, answered=True))
+
+    assert bench.tell(progress(1, step="", status="undoing", what="failed")) == TOLD

@@ -29,6 +29,7 @@ from lastgood.domain.model import (
 from lastgood.domain.notices import Notice
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, TagMatch
+from lastgood.domain.preflight import Group, Image, Subnet
 from lastgood.domain.prune_plan import Applied, Part, PruneMessage, PrunePlan
 from lastgood.domain.requests import TakeRequest
 from lastgood.domain.restoring import CommandCheck, Restore
@@ -250,39 +251,6 @@ class Compute(Protocol):
     def untag_snapshots(self, snapshots: Iterable[str], key: str, value: str) -> None:
         """Those that are gone, or bear the key with another value, are passed over."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """``devices`` are those that it maps, ``product_codes`` those of the Marketplace."""
-
-    id: str
-    name: str
-    state: str
-    root_device: str
-    devices: tuple[str, ...] = ()
-    usage_operation: str = "RunInstances"
-    product_codes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subnet:
-    """``free``: addresses that are not taken."""
-
-    id: str
-    vpc: str
-    zone: str
-    free: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """A security group. ``isolated``: it lets nothing in and nothing out."""
-
-    id: str
-    name: str
-    vpc: str
-    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

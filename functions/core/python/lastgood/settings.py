@@ -22,9 +22,13 @@ class Settings:
     where places go whose copies are to be looked after. ``accounts``: those of the places that
     copies go to, with commas; ``members``: those that sources are in. ``function``: its own name,
     by which its roles in other accounts are named; ``external_id``: what those ask for.
-    ``chat``: the name of the SSM parameter that says who may do what in chat; ``secret``: of the
-    secret by which requests from Slack are signed; ``slack_hooks``: how every URL begins that
-    messages may be sent to; ``cloner``: the name of the function that opens restores.
+    ``machine``: the ARN of the restore state machine. ``endings``: the group of the schedules that
+    start it when a time to live is over; ``ending_role``, ``ending_letters``: the ARNs of the role
+    by which they do, and of the queue that takes what could not be started. ``cloner``: the name
+    of the function that people ask for restores. ``home``: the Region of the stack that takes
+    points, where this is one of those that only restore. ``chat``: the name of the SSM parameter
+    that says who may ask for what by chat; ``secret``: the name of the secret that Slack signs
+    with; ``slack_hooks``: how every URL begins that messages may be sent to.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -49,10 +53,15 @@ class Settings:
     members: str = ""
     function: str = ""
     external_id: str = ""
+    machine: str = ""
+    endings: str = ""
+    ending_role: str = ""
+    ending_letters: str = ""
+    cloner: str = ""
+    home: str = ""
     chat: str = ""
     secret: str = ""
     slack_hooks: str = "https://hooks.slack.com/"
-    cloner: str = ""
     receives: str = "1"
     workers: str = "1"
 
@@ -73,6 +82,11 @@ class Settings:
                 "hand to run a function outside of it"
             )
         return cls(**given)
+
+    @property
+    def alone(self) -> bool:
+        """The function restores from what is in its own Region, and from nothing else."""
+        return bool(self.home) and self.home != self.region
 
     @property
     def lease(self) -> timedelta:

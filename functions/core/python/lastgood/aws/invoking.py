@@ -1,4 +1,4 @@
-"""Lambda: have a planner started, without waiting for it."""
+"""Lambda: have a planner started, without waiting for it; or ask a function, and wait."""
 
 import json
 from collections.abc import Mapping
@@ -42,7 +42,8 @@ class LambdaPruners:
 
 
 class LambdaFunction:
-    """``Cloner`` and ``Explainer`` on a function that answers. Nobody waits longer than the client
+    """``Cloner`` and ``Explainer`` on a function that answers. ``client`` must not try again by
+    itself, for what the function did has no token of Lambda's. Nobody waits longer than the client
     does: what was asked for is done all the same."""
 
     def __init__(self, client: Any, function: str) -> None:
@@ -50,25 +51,27 @@ class LambdaFunction:
         self._function = function
 
     def ask(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        with translated("lambda", f"ask {self._function}"):
+        what = f"ask {self._function}"
+        with translated("lambda", what):
             reply = self._client.invoke(
                 FunctionName=self._function, Payload=json.dumps(payload).encode()
             )
             answer = json.loads(reply["Payload"].read())
         if "FunctionError" in reply:
-            raise _raised(self._function, answer)
+            raise _raised(what, answer)
         if not isinstance(answer, dict):
-            raise CallRefused(f"{self._function} answered what is no JSON object")
+            raise CallRefused(f"{what}: the answer is no JSON object")
         return answer
 
 
-def _raised(function: str, answer: Any) -> LastgoodError:
+def _raised(what: str, answer: Any) -> LastgoodError:
     """What the function raised, if that was a refusal of ours; anything else is in its own log."""
     name, text = (str(answer.get(key, "")) for key in ("errorType", "errorMessage"))
     kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, Refused) and kind not in _OF_PROBLEMS:
-        return kind(text)
-    return CallRefused(f"{function} failed: {name} {text}")
+    if isinstance(kind, type) and issubclass(kind, Refused):
+        return Refused(text) if kind in _OF_PROBLEMS else kind(text)
+    # Not Unavailable: that would say that it may be at work still.
+    return CallRefused(f"{what}: it failed: {name} {text}")
 
 
 _OF_PROBLEMS = (errors.PolicyInvalid, errors.CannotRestore)

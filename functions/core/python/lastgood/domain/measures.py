@@ -51,6 +51,10 @@ class Measure(StrEnum):
     """By policy: copies that were not complete within the time that it gives them."""
     POINTS_UNMANAGED = "PointsUnmanaged"
     """By policy: points of a policy that is not deployed any more; nothing prunes them."""
+    RESTORES = "Restores"
+    """By mode and end: restores that are over, and how: what ``RestoreStatus`` calls it."""
+    RESTORE_SECONDS = "RestoreSeconds"
+    """By mode: from the request to what was asked for."""
     CHAT_REFUSED = "ChatRequestsRefused"
     """By reason: requests to chat that were forged, stale, replayed or malformed, or asked for what
     their sender may not have done."""

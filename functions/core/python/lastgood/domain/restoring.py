@@ -5,7 +5,7 @@ Each step of the machine gathers facts, decides, and makes one change; what it m
 restore's tag from the same call on, so that whatever happens, it is found again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -62,7 +62,8 @@ class CommandCheck:
 class Overrides:
     """What is to be other than the original. None: as it was. An empty text: none at all.
 
-    ``user_data``: False drops it. ``kms_key``: under which all volumes are encrypted.
+    ``user_data``: False drops it. ``kms_key``: under which all volumes are encrypted. ``image``:
+    through which the licence of an instance is billed, where the original's is not to be had.
     """
 
     name: str | None = None
@@ -74,6 +75,7 @@ class Overrides:
     key_name: str | None = None
     private_ip: str | None = None
     kms_key: str | None = None
+    image: str | None = None
     user_data: bool = True
     tags: Tags = field(default_factory=dict)
 
@@ -139,11 +141,14 @@ class Piece:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swap:
     """On one device of the source: the volume that is there now, which is kept, and how it was
-    attached. ``root``: it is the root volume. ``by_task``: EC2 replaces it while the instance runs.
+    attached; ``old`` is None if there is none. ``piece``: the original volume of the snapshot that
+    comes there. ``root``: it is the root volume. ``by_task``: EC2 replaces it while the instance
+    runs.
     """
 
     device: str
-    old: str
+    piece: str
+    old: str | None
     delete_on_termination: bool
     root: bool = False
     by_task: bool = False
@@ -174,12 +179,11 @@ class Attach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """``calls``: how often the machine came to it. ``ended_at`` is None while it is under way."""
+    """One state of the machine. ``ended_at`` is None while it is under way."""
 
     name: str
     began_at: datetime
     ended_at: datetime | None = None
-    calls: int = 0
 
     @property
     def seconds(self) -> float | None:
@@ -188,12 +192,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """``kind``: ``instance``, ``volume``, ``image``, ``snapshot``. ``removed_at``: when it was seen
-    to be gone."""
+    """``kind``: ``instance``, ``volume``, ``image``, ``snapshot``. ``of``: what it is for, of those
+    of its kind: the original volume, or the clone whose root it is. ``removed_at``: when it was
+    seen to be gone."""
 
     kind: str
     id: str
     at: datetime
+    of: str = ""
     removed_at: datetime | None = None
 
 
@@ -227,10 +233,10 @@ class Restore:
 
     ``origin``: where the snapshots are that it is made from. ``place``: where it is made.
     ``why``: why this point. ``launch``: of a clone or drill; ``disks``: the volumes to be made in
-    the other modes. ``attempted_at``: when a call that makes something last went out; until
-    describes must show what it made, an absence proves nothing. ``token``: of the machine, which
-    waits for approval. ``command``: the id of the SSM command that is under way. ``version``: how
-    often it was written. ``told``: how many messages went to ``reply_to``.
+    the other modes, in ``zone``. ``attempted_at``: when a call that makes something last went out;
+    until describes must show what it made, an absence proves nothing. ``token``: of the machine,
+    which waits for approval. ``command``: the id of the SSM command that is under way.
+    ``version``: how often it was written. ``told``: how many messages went to ``reply_to``.
     """
 
     id: str
@@ -246,6 +252,7 @@ class Restore:
     pieces: tuple[Piece, ...] = ()
     launch: Launch | None = None
     disks: tuple[Disk, ...] = ()
+    zone: str = ""
     attach: Attach | None = None
     in_place: InPlace | None = None
     time_to_live: timedelta | None = None
@@ -265,28 +272,67 @@ class Restore:
     told: int = 0
     version: int = 0
 
+    @property
+    def open(self) -> bool:
+        """There is something to do still, now or once it expires."""
+        done = self.status is RestoreStatus.DONE
+        return self.status.at_work or (done and self.expires_at is not None)
+
+    @property
+    def locks(self) -> str | None:
+        """The instance that no other restore in place may work at meanwhile. One that is DONE only
+        has kept volumes to remove."""
+        works = self.status.forward or self.status is RestoreStatus.UNDOING
+        return self.in_place.instance if self.in_place and works else None
+
+    @property
+    def from_copy(self) -> bool:
+        """It is made from the copy of the point in ``origin``."""
+        return self.origin != self.source.place
+
     def step(self, name: str) -> Step | None:
         """The latest of that name."""
         return next((one for one in reversed(self.steps) if one.name == name), None)
+
+    def made_for(self, kind: str, of: str) -> str | None:
+        found = (one.id for one in self.made if (one.kind, one.of) == (kind, of))
+        return next(found, None)
+
+    @property
+    def temporary(self) -> bool:
+        """What it makes will be removed again, by itself."""
+        return self.request.mode is Mode.DRILL or (
+            self.time_to_live is not None and self.request.mode is not Mode.IN_PLACE
+        )
 
     def ids(self, kind: str) -> tuple[str, ...]:
         """What it made of a kind, in order, less what is gone."""
         return tuple(one.id for one in self.made if one.kind == kind and one.removed_at is None)
 
 
-def noted(restore: Restore, kind: str, ids: tuple[str, ...], at: datetime) -> Restore:
+def noted(restore: Restore, kind: str, ids: Iterable[str], at: datetime, of: str = "") -> Restore:
     """With what was found to be made; what is on record already stays as it is."""
     known = {one.id for one in restore.made}
-    new = tuple(Made(kind=kind, id=one, at=at) for one in ids if one not in known)
+    new = tuple(Made(kind=kind, id=one, at=at, of=of) for one in ids if one not in known)
     return replace(restore, made=(*restore.made, *new)) if new else restore
 
 
+def gone(restore: Restore, there: Iterable[str], at: datetime) -> Restore:
+    """With everything as removed that is not ``there`` any more."""
+    left = set(there)
+    made = tuple(
+        one if one.removed_at or one.id in left else replace(one, removed_at=at)
+        for one in restore.made
+    )
+    return replace(restore, made=made)
+
+
 def began(restore: Restore, name: str, at: datetime) -> Restore:
-    """With a further call of the step, which begins with the first."""
+    """With the step under way; one that is stays as it is."""
     latest = restore.step(name)
-    if latest is None or latest.ended_at:
-        return replace(restore, steps=(*restore.steps, Step(name=name, began_at=at, calls=1)))
-    return _with_step(restore, replace(latest, calls=latest.calls + 1))
+    if latest is not None and latest.ended_at is None:
+        return restore
+    return replace(restore, steps=(*restore.steps, Step(name=name, began_at=at)))
 
 
 def ended(restore: Restore, name: str, at: datetime) -> Restore:
@@ -301,6 +347,9 @@ def _with_step(restore: Restore, step: Step) -> Restore:
     return replace(restore, steps=(*restore.steps[:index], step, *restore.steps[index + 1 :]))
 
 
+SAFETY = "a restore in place"
+"""Who holds a safety point."""
+
 SHORTEST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=5)
 SHARE_WAITED = 5
@@ -312,6 +361,29 @@ def wait_after(since: datetime, now: datetime) -> int:
     passed = (now - since) / SHARE_WAITED
     return int(min(max(passed, SHORTEST_WAIT), LONGEST_WAIT).total_seconds())
 
+
+STEPS = {
+    "begin": "Begin",
+    "ask": "Wait for approval",
+    "hold": "Hold the point",
+    "copy": "Bring the snapshots here",
+    "image": "Register an image",
+    "launch": "Launch",
+    "root": "Swap the root",
+    "dress": "Dress the clone",
+    "volumes": "Make the volumes",
+    "attach": "Attach the volumes",
+    "stop": "Stop the instance",
+    "safety": "Take a safety point",
+    "replace": "Replace the root volume",
+    "swap": "Swap the volumes",
+    "start": "Start the instance",
+    "check": "Check",
+    "hand_over": "Hand over",
+    "remove": "Remove what was made",
+    "undo": "Undo",
+}
+"""By what the machine says to its functions, the name of the state, which stands in the record."""
 
 DEADLINES = {
     "Bring the snapshots here": timedelta(hours=48),

@@ -5,6 +5,8 @@ from datetime import datetime
 
 from lastgood.domain.names import copy_id, instant
 
+NAME = "Name"
+"""By which people know a source."""
 POINT = "lastgood:point"
 POLICY = "lastgood:policy"
 RUN = "lastgood:run"
@@ -29,8 +31,9 @@ RESTORED_FROM = "lastgood:restored-from"
 TEMPORARY = "lastgood:temporary"
 """On a clone with a time to live, or a volume that was swapped out: it will be removed, by the
 restore that is named, and is not taken by policies."""
+OF_RESTORE = (RESTORE, RESTORED_FROM, TEMPORARY)
 OF_POINT = (POINT, POLICY, RUN, SLOT, SOURCE, METHOD, MEMBERS)
-OWN = (*OF_POINT, COPY, COPY_OF, COPIED_FROM, VOLUME, RESTORE, RESTORED_FROM, TEMPORARY)
+OWN = (*OF_POINT, COPY, COPY_OF, COPIED_FROM, VOLUME, *OF_RESTORE)
 
 MOST_TAGS = 50
 """Of any EC2 resource (EC2 User Guide, "Tag restrictions"); the aws: ones are not counted."""

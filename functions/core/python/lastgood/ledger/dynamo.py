@@ -27,6 +27,7 @@ from lastgood.domain.model import (
     Planned,
     Point,
     PointStatus,
+    Proof,
     Run,
     Source,
     SourceRecord,
@@ -34,6 +35,7 @@ from lastgood.domain.model import (
 from lastgood.domain.names import instant, shard
 from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import PLAN_FOR, Applied, PrunePlan
+from lastgood.domain.restoring import Restore
 from lastgood.domain.taking import anchor
 from lastgood.errors import CallRefused, Conflict, Throttled
 from lastgood.ledger import items, keys
@@ -42,8 +44,8 @@ from lastgood.ports import Settled
 
 MOST_KEYS = 100
 """Of one BatchGetItem (DynamoDB API Reference)."""
-COPIES_AT_ONCE = 25
-"""Of those that wait in a place: those that are under way come first, then what is next."""
+READ_AT_ONCE = 25
+"""Of what an index leads to: copies that are under way come first, then what is next."""
 ON_RECORD = "attribute_exists(pk)"
 CONDITION = "ConditionalCheckFailed"
 NO_REASON = "None"
@@ -401,7 +403,8 @@ class DynamoLedger:
                                            AVAILABLE    there           <--- or hold the source
             if there is none: refused, Conflict
 
-        Who holds after the write is refused instead: the point is EXPIRED by then.
+        Who holds after the write is refused instead: the point is EXPIRED by then. What a restore
+        is made from is held in the same way: see ``hold_for_restore``.
         """
         update = self._in_transaction(
             keys.point(point.id),
@@ -414,13 +417,20 @@ class DynamoLedger:
             condition="#status = :seen AND attribute_not_exists(#hold)",
         )
         try:
-            self._transact(f"expire {point.id}", update, self._no_hold(point.source.id))
+            self._transact(
+                f"expire {point.id}",
+                update,
+                self._no_hold(point.source.id),
+                self._no_restore(point.id),
+            )
         except _NotMet as refused:
             known = self._known(point.id)
             if known.status is PointStatus.EXPIRED:
                 return known
             if known.status is not point.status:
                 raise Conflict(f"{point.id} is {known.status} now") from refused
+            if refused.reasons[-1] != NO_REASON:
+                raise self._restored_from(point.id) from refused
             raise Conflict(f"{point.id} is {known.hold or 'held with its source'}") from refused
         return self._known(point.id)
 
@@ -435,7 +445,8 @@ class DynamoLedger:
                                                                         the point has then
             again: refused, Conflict
 
-        Members are compared by their snapshots, each where it stands.
+        Members are compared by their snapshots, each where it stands. What a restore is made from
+        is not exchanged: see ``hold_for_restore``.
         """
         before = list(enumerate(zip(point.members, members, strict=True)))
         other = [(index, old, new) for index, (old, new) in before if old != new]
@@ -443,9 +454,8 @@ class DynamoLedger:
         unchanged = "".join(
             f" AND members[{index}].#snapshot = :old{index}" for index, _, _ in other
         )
-        updated = self._update(
+        update = self._in_transaction(
             keys.point(point.id),
-            f"exchange members of {point.id}",
             f"SET {changes}anchor = :anchor, history = list_append(history, :change)",
             {
                 **{f":new{index}": items.value(new) for index, _, new in other},
@@ -456,12 +466,16 @@ class DynamoLedger:
             },
             condition=f"#status = :available{unchanged}",
         )
-        if updated:
-            return items.from_item(Point, updated)
-        known = self._known(point.id)
-        if known.status is not PointStatus.AVAILABLE or known.members != members:
-            raise Conflict(f"{point.id} is {known.status}, or has other members now")
-        return known
+        try:
+            self._transact(f"exchange members of {point.id}", update, self._no_restore(point.id))
+        except _NotMet as refused:
+            known = self._known(point.id)
+            if known.status is PointStatus.AVAILABLE and known.members == members:
+                return known
+            if refused.reasons[0] == NO_REASON:
+                raise self._restored_from(point.id) from refused
+            raise Conflict(f"{point.id} is {known.status}, or has other members now") from refused
+        return self._known(point.id)
 
     def deleted(self, point: str, at: datetime) -> None:
         """A point leaves the listing with its snapshots; the record of it stays for a while::
@@ -644,19 +658,11 @@ class DynamoLedger:
             yield items.from_item(PointCopy, item)
 
     def due(self, place: Place) -> Iterator[PointCopy]:
-        due = self._flight(keys.copies_to(place), PaginationConfig={"PageSize": COPIES_AT_ONCE})
-        while page := list(islice(due, COPIES_AT_ONCE)):
-            known = {
-                one["pk"]["S"]: items.from_item(PointCopy, one)
-                for one in self._get_all(
-                    [{name: item[name]["S"] for name in ("pk", "sk")} for item in page],
-                    f"read the copies to {place}",
-                )
-            }
-            for item in page:
-                copy = known.get(item["pk"]["S"])
-                if copy and copy.open:
-                    yield copy
+        due = self._flight(keys.copies_to(place), PaginationConfig={"PageSize": READ_AT_ONCE})
+        for item in self._whole(due, f"read the copies to {place}"):
+            copy = items.from_item(PointCopy, item)
+            if copy.open:
+                yield copy
 
     def change_copy(
         self,
@@ -695,13 +701,19 @@ class DynamoLedger:
                 self._in_transaction(slots, "DELETE taken :ops", {":ops": {"SS": [free]}})
             )
         if after.status is CopyStatus.EXPIRED:
-            writes += [self._no_hold(before.source.id), self._no_own_hold(before.point)]
+            writes += [
+                self._no_hold(before.source.id),
+                self._no_own_hold(before.point),
+                self._no_restore(before.point),
+            ]
         try:
             self._transact(f"record {before.id}", *writes)
         except _NotMet as refused:
             if refused.reasons[0] != NO_REASON:
                 raise Conflict(f"{before.id} was changed meanwhile") from refused
             if after.status is CopyStatus.EXPIRED:
+                if refused.reasons[-1] != NO_REASON:
+                    raise self._restored_from(before.point) from refused
                 raise Conflict(f"{before.id} is held with its point or source") from refused
             return None
         return written
@@ -725,6 +737,157 @@ class DynamoLedger:
             "SET shrunk_to = :to, shrunk_until = :until",
             {":to": {"N": str(to)}, ":until": items.value(until)},
         )
+
+    # restores
+
+    def open_restore(self, restore: Restore) -> Restore:
+        """Two people restore the same instance in place, one of them with a doubled request::
+
+            A                             restore      lock         B
+            put both, if not there ----->  rs-A         of rs-A
+            the same again: refused; the
+            one that is there is given
+                                           (rs-B)       of rs-A      <--- put both: refused,
+                                                                         Conflict: rs-A works at it
+
+        The lock goes in the transaction that settles what holds it: see ``change_restore``.
+        """
+        writes = [self._put(items.restore(restore), "attribute_not_exists(pk)")]
+        if restore.locks:
+            lock = {**keys.restoring(restore.locks), "locked_by": restore.id}
+            writes.append(self._put(items.to_item(lock), "attribute_not_exists(pk)"))
+        try:
+            self._transact(f"open {restore.id}", *writes)
+        except _NotMet as refused:
+            if known := self.restore(restore.id):
+                return known
+            raise self._locked(restore.locks or "") from refused
+        return restore
+
+    def _locked(self, instance: str) -> Exception:
+        lock = self._get(keys.restoring(instance), f"look who restores {instance}")
+        if lock is None:
+            return Throttled(f"another restore worked at {instance} a moment ago", SOON)
+        return Conflict(f"{lock['locked_by']['S']} works at {instance}")
+
+    def restore(self, restore: str) -> Restore | None:
+        item = self._get(keys.restore(restore), f"read {restore}")
+        return items.from_item(Restore, item) if item else None
+
+    def change_restore(self, before: Restore, after: Restore) -> Restore:
+        """A person cancels a restore while a step of it writes what it made::
+
+            step                          item                          person
+            reads: version 3               3                            reads: version 3
+            made i-1, if 3  ------------>  4
+                                                       <--------------- cancelled, if 3: refused,
+                                                                        Conflict: reads again
+
+        One that is settled frees its instance in the same transaction.
+        """
+        written = replace(after, version=before.version + 1)
+        put = self._put(items.restore(written), "version = :version")
+        put["Put"]["ExpressionAttributeValues"] = {":version": {"N": str(before.version)}}
+        writes = [put]
+        if before.locks and not after.locks:
+            free = {
+                "TableName": self._table,
+                "Key": items.to_item(keys.restoring(before.locks)),
+                "ConditionExpression": "attribute_not_exists(pk) OR locked_by = :restore",
+                "ExpressionAttributeValues": {":restore": {"S": before.id}},
+            }
+            writes.append({"Delete": free})
+        try:
+            self._transact(f"record {before.id}", *writes)
+        except _NotMet as refused:
+            raise Conflict(f"{before.id} was changed meanwhile") from refused
+        return written
+
+    def restores_of(self, source: str) -> Iterator[Restore]:
+        what = f"read the restores of {source}"
+        for item in self._whole(self._listed(keys.restores_of(source)), what):
+            yield items.from_item(Restore, item)
+
+    def open_restores(self) -> Iterator[Restore]:
+        for item in self._whole(self._flight(keys.RESTORES), "read the restores that are open"):
+            restore = items.from_item(Restore, item)
+            if restore.open:
+                yield restore
+
+    def hold_for_restore(self, restore: Restore) -> None:
+        """A worker is about to delete the point that a restore is to be made from::
+
+            restore                       point        restores     worker
+            reads: AVAILABLE               AVAILABLE                 reads: AVAILABLE
+            hold, if AVAILABLE  -------->               rs-1
+                                                        rs-1         <--- EXPIRED, if nobody holds:
+                                                                         refused, Conflict
+            free  ---------------------->  AVAILABLE    none
+                                           EXPIRED                   <--- EXPIRED, if nobody holds
+            hold, if AVAILABLE: refused, Conflict
+
+        The holds are in an item of their own, so that the point is not written for a restore.
+        """
+        point, place = restore.point, restore.origin
+        made_from = keys.copy(point, place) if restore.from_copy else keys.point(point)
+        hold = self._in_transaction(
+            keys.restores_from(restore.point),
+            "ADD restores :restore SET #ttl = :ttl",
+            {
+                ":restore": {"SS": [restore.id]},
+                ":ttl": {"N": str(items.expires(restore.asked_at, items.RESTORE_FOR))},
+            },
+        )
+        there = {
+            "TableName": self._table,
+            "Key": items.to_item(made_from),
+            "ConditionExpression": "#status = :available",
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": {":available": {"S": PointStatus.AVAILABLE}},
+        }
+        try:
+            self._transact(f"hold {restore.point}", hold, {"ConditionCheck": there})
+        except _NotMet as refused:
+            raise Conflict(items.not_available(restore)) from refused
+
+    def free_from_restore(self, restore: Restore) -> None:
+        self._update(
+            keys.restores_from(restore.point),
+            f"free {restore.point} from {restore.id}",
+            "DELETE restores :restore",
+            {":restore": {"SS": [restore.id]}},
+            condition=ON_RECORD,
+        )
+
+    def prove(self, point: str, proof: Proof) -> None:
+        """Two drills of a point end at once; the later word stays, whoever writes first::
+
+        drill A                       item                          drill B
+        A at 02:10, if later  ------>  A at 02:10
+                                       B at 02:20  <--------------- B at 02:20, if later
+        A again: refused
+        """
+        proof = items.proof(proof)
+        self._update(
+            keys.point(point),
+            f"note that {point} is proved",
+            "SET proof = :proof",
+            {":proof": items.value(proof), ":at": {"S": instant(proof.at)}},
+            condition="attribute_exists(pk) AND (attribute_not_exists(proof) OR proof.#at < :at)",
+        )
+
+    def note_name(self, name: str, source: Source, at: datetime) -> None:
+        if self._get(keys.name(name, source.id), f"look for the name of {source.id}") is None:
+            self._put_new(items.name(name, source, at), f"note the name of {source.id}")
+
+    def named(self, name: str) -> tuple[Source, ...]:
+        start = keys.name(name)
+        found = self._query(
+            f"look who has the name {name}",
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :source)",
+            ExpressionAttributeValues={":pk": {"S": start["pk"]}, ":source": {"S": start["sk"]}},
+        )
+        return tuple(items.read_name(item) for item in found)
 
     # policies
 
@@ -1054,6 +1217,13 @@ class DynamoLedger:
                 yield from reply["Responses"].get(self._table, [])
                 wanted = reply["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
 
+    def _whole(self, found: Iterator[Item], what: str) -> Iterator[Item]:
+        """What an index leads to, in its order, as it is now; without what is gone."""
+        while page := list(islice(found, READ_AT_ONCE)):
+            wanted = [{name: item[name]["S"] for name in ("pk", "sk")} for item in page]
+            known = {one["pk"]["S"]: one for one in self._get_all(wanted, what)}
+            yield from (known[pk] for item in page if (pk := item["pk"]["S"]) in known)
+
     def _query(self, what: str, **request: Any) -> Iterator[Item]:
         pages = self._client.get_paginator("query").paginate(TableName=self._table, **request)
         with translated("dynamodb", what):
@@ -1123,6 +1293,20 @@ class DynamoLedger:
                 "ExpressionAttributeNames": {"#hold": "hold"},
             }
         }
+
+    def _no_restore(self, point: str) -> dict[str, Any]:
+        return {
+            "ConditionCheck": {
+                "TableName": self._table,
+                "Key": items.to_item(keys.restores_from(point)),
+                "ConditionExpression": "attribute_not_exists(restores)",
+            }
+        }
+
+    def _restored_from(self, point: str) -> Conflict:
+        item = self._get(keys.restores_from(point), f"look who restores from {point}") or {}
+        by = item["restores"]["SS"] if "restores" in item else ["one that has just let it go"]
+        return Conflict(items.restored_from(point, by))
 
     def _put(self, item: Item, condition: str | None = None) -> dict[str, Any]:
         request: dict[str, Any] = {"TableName": self._table, "Item": item}

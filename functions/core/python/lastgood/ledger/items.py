@@ -9,10 +9,22 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from lastgood.codec import structure, unstructure
 from lastgood.domain.copying import PointCopy
-from lastgood.domain.model import Change, Claim, Doubt, Member, Outcome, Point, PointStatus, Run
+from lastgood.domain.model import (
+    Change,
+    Claim,
+    Doubt,
+    Member,
+    Outcome,
+    Point,
+    PointStatus,
+    Proof,
+    Run,
+    Source,
+)
 from lastgood.domain.names import shard
 from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import PLAN_FOR, PrunePlan
+from lastgood.domain.restoring import Restore
 from lastgood.ledger import keys
 
 T = TypeVar("T")
@@ -31,6 +43,9 @@ DELETED_FOR = RUN_FOR
 """How long one can ask what became of a point, and why."""
 COPY_DELETED_FOR = timedelta(days=3_653)
 """Ten years: as long as its point may be kept, which waits for no copy that was there once."""
+RESTORE_FOR = RUN_FOR
+"""How long one can ask what became of a restore, once there is nothing to do. What keeps a point
+from being deleted goes then at the latest: no restore is made for so long."""
 CHAT_REFUSED_FOR = RUN_FOR
 NOTICE_FOR = RUN_FOR
 """As long as a run that people were told of: a policy's newest run is looked at however old."""
@@ -134,6 +149,45 @@ def copy(one: PointCopy) -> Item:
             "ttl": expires(one.history[-1].at, COPY_DELETED_FOR) if gone else None,
         }
     )
+
+
+def restore(one: Restore) -> Item:
+    """While it is open, it is in flight; then it goes by itself."""
+    told = (one.asked_at, one.settled_at, *(step.began_at for step in one.steps))
+    return to_item(
+        {
+            **keys.restore(one.id),
+            **unstructure(one),
+            "listed": keys.restores_of(one.source.id),
+            "at": keys.by_slot(one.asked_at, one.id),
+            "flight": keys.RESTORES if one.open else None,
+            "ttl": None if one.open else expires(max(filter(None, told)), RESTORE_FOR),
+        }
+    )
+
+
+def restored_from(point: str, by: Iterable[str]) -> str:
+    return f"{point} is being restored from, by {', '.join(sorted(by))}"
+
+
+def not_available(restore: Restore) -> str:
+    """Why it cannot be held for the restore."""
+    copy = f"the copy in {restore.origin} of " if restore.from_copy else ""
+    return f"{copy}{restore.point} is not available any more"
+
+
+def proof(one: Proof) -> Proof:
+    """In whole seconds, since conditions compare these times as texts."""
+    return replace(one, at=one.at.replace(microsecond=0))
+
+
+def name(of: str, source: Source, at: datetime) -> Item:
+    noted = {"source": unstructure(source), "noted_at": unstructure(at)}
+    return to_item({**keys.name(of, source.id), **noted})
+
+
+def read_name(item: Item) -> Source:
+    return structure(_read(item["source"]), Source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ partition ``pk``       sort ``sk``               item
 ``POINT#<point>``      ``SNAPSHOT#<snapshot>``   leads from a member to a point taken one by one
 ``POINT#<point>``      ``DOUBT``                 it may have more snapshots than members
 ``POINT#<point>``      ``COPY#<a>#<region>``     its copy in a Region of account a
+``POINT#<point>``      ``RESTORES``              which restores are made from it just now
 ``PLACE#<a>#<region>`` ``SLOTS``                 the slots of that place, and who holds them
 ``RUN#<run>``          ``RUN``                   a run
 ``RUN#<run>``          ``COUNT#<shard>``         how many of its points ended, and how
@@ -16,6 +17,9 @@ partition ``pk``       sort ``sk``               item
 ``LAUNCH#<p>#<id>``    ``LAUNCH``                launch attributes of a source of policy p
 ``NOTICE#<key>``       ``NOTICE``                people were told of this
 ``HOLD#<source>``      ``HOLD``                  no point of the source may be deleted
+``RESTORE#<restore>``  ``RESTORE``               a restore
+``RESTORING#<i>``      ``RESTORING``             the one restore in place that works at instance i
+``NAME#<name>``        ``SOURCE#<source>``       a source that had this Name
 ``PLAN#<plan>``        ``PLAN``                  the head of a plan of what to prune
 ``PLAN#<plan>``        ``SLICE#<number>``        what became of a slice of it
 ``POLICIES``           ``POLICY#<p>``            a policy that was deployed once
@@ -25,10 +29,10 @@ partition ``pk``       sort ``sk``               item
 ``REFUSED#<day>``      ``<time>#<key>``          somebody asked in chat for what he may not
 =====================  ========================  ==============================================
 
-Three sparse indexes: ``listing`` (points of a source, its copies in a place, runs of a policy; by
-slot),
+Three sparse indexes: ``listing`` (points of a source, its copies in a place, its restores, runs of
+a policy; by slot, or by when they were asked for),
 ``by_snapshot`` (the point that a snapshot leads to), ``in_flight`` (what is not settled: points,
-copies by place, doubts).
+copies by place, doubts, restores).
 """
 
 from datetime import datetime
@@ -51,6 +55,10 @@ SLOTS = "SLOTS"
 LAUNCH = "LAUNCH"
 NOTICE = "NOTICE"
 HOLD = "HOLD"
+RESTORE = "RESTORE"
+RESTORING = "RESTORING"
+RESTORES = "RESTORES"
+SOURCE = "SOURCE#"
 PLAN = "PLAN"
 SLICE = "SLICE#"
 POLICIES = "POLICIES"
@@ -134,6 +142,27 @@ def hold(source_id: str) -> Key:
     return {"pk": f"HOLD#{source_id}", "sk": HOLD}
 
 
+def restores_from(point_id: str) -> Key:
+    return {"pk": f"POINT#{point_id}", "sk": RESTORES}
+
+
+def restore(restore_id: str) -> Key:
+    return {"pk": f"RESTORE#{restore_id}", "sk": RESTORE}
+
+
+def restoring(instance: str) -> Key:
+    return {"pk": f"RESTORING#{instance}", "sk": RESTORING}
+
+
+def restores_of(source_id: str) -> str:
+    return f"RESTORESOF#{source_id}"
+
+
+def name(name: str, source_id: str = "") -> Key:
+    """Without a source, how the sort keys of all begin."""
+    return {"pk": f"NAME#{name}", "sk": f"{SOURCE}{source_id}"}
+
+
 def plan(plan_id: str) -> Key:
     return {"pk": f"PLAN#{plan_id}", "sk": PLAN}
 
@@ -155,7 +184,7 @@ def copied(policy: str, place: Place | None = None) -> Key:
 def source(policy: str, source_id: str) -> Key:
     return {
         "pk": sources_of(policy, shard(source_id, SHARDS)),
-        "sk": f"SOURCE#{source_id}",
+        "sk": f"{SOURCE}{source_id}",
     }
 
 

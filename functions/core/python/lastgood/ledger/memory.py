@@ -22,6 +22,7 @@ from lastgood.domain.model import (
     Planned,
     Point,
     PointStatus,
+    Proof,
     Run,
     Source,
     SourceRecord,
@@ -29,10 +30,11 @@ from lastgood.domain.model import (
 from lastgood.domain.names import shard
 from lastgood.domain.place import Place
 from lastgood.domain.prune_plan import Applied, PrunePlan
+from lastgood.domain.restoring import Restore
 from lastgood.domain.taking import anchor
 from lastgood.errors import Conflict
 from lastgood.ledger import items
-from lastgood.ledger.keys import SHARDS
+from lastgood.ledger.keys import SHARDS, by_slot
 from lastgood.ports import Settled
 
 
@@ -58,6 +60,10 @@ class MemoryLedger:
         self._copied: dict[str, dict[Place, datetime | None]] = {}
         self._copies: dict[tuple[str, Place], PointCopy] = {}
         self._slots: dict[Place, Slots] = {}
+        self._restores: dict[str, Restore] = {}
+        self._restoring: dict[str, str] = {}
+        self._restored_from: dict[str, set[str]] = {}
+        self._names: dict[str, dict[str, Source]] = {}
         self._requests: set[str] = set()
         self._conversations: dict[str, Conversation] = {}
         self.refusals: list[ChatRefusal] = []
@@ -202,6 +208,7 @@ class MemoryLedger:
             raise Conflict(f"{point.id} is {known.status} now")
         if known.hold or point.source.id in self._holds:
             raise Conflict(f"{point.id} is {known.hold or 'held with its source'}")
+        self._may_go(point.id)
         change = Change(at=at, status=PointStatus.EXPIRED, reason=reason)
         expired = replace(known, status=PointStatus.EXPIRED, history=(*known.history, change))
         self._keep(expired)
@@ -213,6 +220,7 @@ class MemoryLedger:
             return known
         if known.status is not PointStatus.AVAILABLE or known.snapshots != point.snapshots:
             raise Conflict(f"{point.id} is {known.status}, or has other members now")
+        self._may_go(point.id)
         change = items.exchange(point, members, at)
         changed = replace(known, members=members, history=(*known.history, change))
         self._keep(changed)
@@ -431,6 +439,8 @@ class MemoryLedger:
         held = before.source.id in self._holds or (point is not None and point.hold)
         if after.status is CopyStatus.EXPIRED and held:
             raise Conflict(f"{before.id} is held with its point or source")
+        if after.status is CopyStatus.EXPIRED:
+            self._may_go(before.point)
         slots = self.slots(before.place)
         if take and (take in slots.taken or len(slots.taken) >= limit):
             return None
@@ -447,6 +457,65 @@ class MemoryLedger:
 
     def shrink(self, place: Place, to: int, until: datetime) -> None:
         self._slots[place] = replace(self.slots(place), shrunk_to=to, shrunk_until=until)
+
+    def open_restore(self, restore: Restore) -> Restore:
+        if restore.id in self._restores:
+            return self._restores[restore.id]
+        if restore.locks:
+            if restore.locks in self._restoring:
+                raise Conflict(f"{self._restoring[restore.locks]} works at {restore.locks}")
+            self._restoring[restore.locks] = restore.id
+        self._restores[restore.id] = restore
+        return restore
+
+    def restore(self, restore: str) -> Restore | None:
+        return self._restores.get(restore)
+
+    def change_restore(self, before: Restore, after: Restore) -> Restore:
+        known = self._restores.get(before.id)
+        if known is None or known.version != before.version:
+            raise Conflict(f"{before.id} was changed meanwhile")
+        if before.locks and not after.locks:
+            del self._restoring[before.locks]
+        self._restores[before.id] = replace(after, version=before.version + 1)
+        return self._restores[before.id]
+
+    def restores_of(self, source: str) -> Iterator[Restore]:
+        ours = [one for one in self._restores.values() if one.source.id == source]
+        return iter(sorted(ours, key=_asked, reverse=True))
+
+    def open_restores(self) -> Iterator[Restore]:
+        return iter(sorted((one for one in self._restores.values() if one.open), key=_asked))
+
+    def hold_for_restore(self, restore: Restore) -> None:
+        copy = self._copies.get((restore.point, restore.origin))
+        point = self._points.get(restore.point)
+        if restore.from_copy:
+            there = copy is not None and copy.status is CopyStatus.AVAILABLE
+        else:
+            there = point is not None and point.status is PointStatus.AVAILABLE
+        if not there:
+            raise Conflict(items.not_available(restore))
+        self._restored_from.setdefault(restore.point, set()).add(restore.id)
+
+    def free_from_restore(self, restore: Restore) -> None:
+        self._restored_from.get(restore.point, set()).discard(restore.id)
+
+    def prove(self, point: str, proof: Proof) -> None:
+        known = self._points.get(point)
+        proof = items.proof(proof)
+        if known and (known.proof is None or known.proof.at < proof.at):
+            self._keep(replace(known, proof=proof))
+
+    def note_name(self, name: str, source: Source, at: datetime) -> None:  # noqa: ARG002
+        self._names.setdefault(name, {}).setdefault(source.id, source)
+
+    def named(self, name: str) -> tuple[Source, ...]:
+        return tuple(one for _, one in sorted(self._names.get(name, {}).items()))
+
+    def _may_go(self, point: str) -> None:
+        if by := self._restored_from.get(point):
+            raise Conflict(items.restored_from(point, by))
 
     def _lead_to(self, point: Point) -> None:
         one_by_one = point.method is Method.ONE_BY_ONE
@@ -524,6 +593,10 @@ def _listed(point: Point) -> Point:
 
 def _listed_copy(copy: PointCopy) -> PointCopy:
     return replace(copy, minutes=None, not_before=None, failures=0, history=())
+
+
+def _asked(restore: Restore) -> str:
+    return by_slot(restore.asked_at, restore.id)
 
 
 def _in_flight(point: Point) -> Point:

@@ -1,0 +1,107 @@
+"""Whether what was restored works: EC2's status checks, and a command if one was asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from lastgood.domain.policy import Mode
+from lastgood.domain.restoring import CommandCheck, Evidence, Restore
+from lastgood.errors import Cancelled, CheckFailed
+from lastgood.ports import Clock, CommandResult, Commands, Health, Ledger, Machines
+from lastgood.stepping import Advanced, StepRequest, Walk
+
+IMPAIRED_FOR = timedelta(minutes=5)
+"""An instance may be impaired for a moment as it starts; for so long, it stays so."""
+AGENT_FOR = timedelta(minutes=5)
+"""How long the SSM agent may take to report after the status is ok."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checker:
+    ledger: Ledger
+    machines: Callable[[str], Machines]
+    commands: Callable[[str], Commands]
+    clock: Clock
+
+    def step(self, request: StepRequest) -> dict[str, Any]:
+        """Raises CheckFailed: it does not work; and as ``Walk.step``."""
+        return self._walk.step(request, {"check": self._check})
+
+    @property
+    def _walk(self) -> Walk:
+        return Walk(ledger=self.ledger, clock=self.clock)
+
+    def _check(self, restore: Restore, now: datetime) -> Advanced:
+        if restore.cancelled_by:
+            raise Cancelled(f"{restore.cancelled_by} cancelled it")
+        if restore.request.mode is Mode.VOLUMES:
+            return self._passed(restore, now, "volumes made; nothing runs that could be checked")
+        ids = restore.ids("instance") or (restore.source.id,)
+        machines = self.machines(restore.place.region)
+        running = [
+            one.id for one in machines.instances_by_id(ids).values() if one.state == "running"
+        ]
+        plan = restore.in_place
+        if plan is not None and not plan.was_running:
+            return self._passed(restore, now, "stopped, as it was: its volumes are in their places")
+        health = machines.health(running)
+        healthy = [one for one, of in health.items() if (of.instance, of.system) == ("ok", "ok")]
+        step = restore.step("Check")
+        since = now - (step.began_at if step else now)
+        if len(healthy) < len(ids):
+            self._impaired(health, since)
+            return Advanced(restore=restore)
+        status = "instance and system status ok"
+        if restore.request.check is None:
+            return self._passed(restore, now, status, only="no command was asked for")
+        return self._command(restore, restore.request.check, ids[0], status, now)
+
+    def _impaired(self, health: dict[str, Health], since: timedelta) -> None:
+        bad = [
+            f"{id_}: instance {one.instance}, system {one.system}"
+            for id_, one in health.items()
+            if "impaired" in (one.instance, one.system)
+        ]
+        if bad and since > IMPAIRED_FOR:
+            raise CheckFailed(f"status checks: {'; '.join(bad)}")
+
+    def _command(
+        self, restore: Restore, check: CommandCheck, instance: str, status: str, now: datetime
+    ) -> Advanced:
+        commands = self.commands(restore.place.region)
+        if restore.command is None:
+            if not commands.managed(instance):
+                step = restore.step("Check")
+                if step and now - step.began_at < AGENT_FOR:
+                    return Advanced(restore=restore)
+                only = f"status only: SSM does not reach {instance}"
+                return self._passed(restore, now, status, only=only)
+            sent = commands.send(instance, check, f"Lastgood: check of {restore.id}")
+            return Advanced(restore=replace(restore, command=sent))
+        result = commands.result(restore.command, instance)
+        if result is None or not result.over:
+            return Advanced(restore=restore)
+        evidence = self._evidence(status, check, result, now)
+        if not result.ok:
+            self._walk.save(restore, replace(restore, evidence=evidence))
+            raise CheckFailed(
+                f"the command on {instance} ended with {result.status}: "
+                f"{result.output[-500:] or 'no output'}"
+            )
+        return Advanced(restore=replace(restore, evidence=evidence), done=True)
+
+    def _evidence(
+        self, status: str, check: CommandCheck, result: CommandResult, now: datetime
+    ) -> Evidence:
+        return Evidence(
+            at=now,
+            passed=result.ok,
+            status=status,
+            command="\n".join(check.commands),
+            output=result.output,
+        )
+
+    def _passed(self, restore: Restore, now: datetime, status: str, only: str = "") -> Advanced:
+        evidence = Evidence(at=now, passed=True, status=status, only_status=only)
+        return Advanced(restore=replace(restore, evidence=evidence), done=True)

@@ -1,0 +1,141 @@
+"""Which source is meant, and which of its points there are."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from lastgood.domain import choosing
+from lastgood.domain.choosing import Candidate, Chosen
+from lastgood.domain.model import Source
+from lastgood.domain.names import instant
+from lastgood.domain.place import Place
+from lastgood.domain.policy import Policy
+from lastgood.errors import CannotRestore, UnknownPolicy
+from lastgood.ports import Ledger, Machines, Policies
+
+OFFERED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """``policy``: that of the newest point, if it is deployed still. ``every``: newest first."""
+
+    source: Source
+    policy: Policy | None
+    every: list[Candidate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finder:
+    """``here``: where the function is. ``alone``: it restores only there and from what is there,
+    for the home Region may not answer."""
+
+    ledger: Ledger
+    policies: Policies
+    machines: Callable[[str], Machines]
+    here: Place
+    alone: bool
+
+    def find(self, text: str, region: str | None) -> Found:
+        """``text``: an id or a Name. ``region``: where it is to be restored; None: where it was.
+
+        Raises:
+            CannotRestore: there is no such source, or several, or it is in another account.
+        """
+        sources = self._sources(text)
+        found = [self.of_source(one, region) for one in sources]
+        found = [one for one in found if one.every] or found
+        live = [one for one in found if any(each.places for each in one.every)]
+        if len(live or found) > 1:
+            raise CannotRestore([_which(text, live or found)])
+        if not found:
+            raise CannotRestore(
+                [
+                    f"source: nothing named {text!r} has a recovery point; give its id, or see "
+                    "which policy selects it"
+                ]
+            )
+        one = (live or found)[0]
+        if one.source.account != self.here.account:
+            raise CannotRestore(
+                [
+                    f"source: {one.source.id} is in account {one.source.account}; restores are "
+                    f"made in {self.here.account} only"
+                ]
+            )
+        return one
+
+    def of_source(self, source: Source, region: str | None) -> Found:
+        points = list(self.ledger.points(source.id))
+        policy = self.policy_of(points[0].policy) if points else None
+        places = self._copy_places(source, region, policy)
+        copies = [one for place in places for one in self.ledger.copies_of(source.id, place)]
+        if policy is None and copies:
+            policy = self.policy_of(copies[0].policy)
+        every = choosing.candidates(points, copies)
+        if self.alone:
+            every = [self._only_here(one) for one in every]
+        return Found(source=source, policy=policy, every=every)
+
+    def policy_of(self, name: str) -> Policy | None:
+        """None: it is not deployed any more; its points stay."""
+        try:
+            return self.policies.get(name)
+        except UnknownPolicy:
+            return None
+
+    def choose(self, found: Found, text: str, now: datetime) -> Chosen:
+        zone = ZoneInfo(found.policy.retention.timezone if found.policy else "UTC")
+        return choosing.choose(found.every, choosing.wish(text, zone), zone, now)
+
+    def _sources(self, text: str) -> tuple[Source, ...]:
+        if text.startswith(("i-", "vol-")):
+            known = self._by_id(text)
+            return (known,) if known else ()
+        named = self.ledger.named(text)
+        if named or self.alone:
+            return named
+        live = self.machines(self.here.region).instances_named(text)
+        return tuple(
+            Source(id=one.id, region=self.here.region, account=self.here.account) for one in live
+        )
+
+    def _by_id(self, id_: str) -> Source | None:
+        """By one of its points, or of its copies where points are gone."""
+        point = next(self.ledger.points(id_), None)
+        if point:
+            return point.source
+        copy = next(self.ledger.copies_of(id_, self.here), None)
+        return copy.source if copy else None
+
+    def _copy_places(
+        self, source: Source, region: str | None, policy: Policy | None
+    ) -> Iterable[Place]:
+        wanted = {Place(region=region or self.here.region, account=self.here.account)}
+        if policy and not self.alone:
+            ways = policy.ways(self.here)
+            wanted |= {to for start, to in ways if start == source.place}
+        return sorted(one for one in wanted if one.account == self.here.account)
+
+    def _only_here(self, one: Candidate) -> Candidate:
+        places = tuple(place for place in one.places if place == self.here)
+        lacks = "" if places else f"has no copy that is available in {self.here.region}"
+        return Candidate(
+            id=one.id,
+            policy=one.policy,
+            slot=one.slot,
+            taken_at=one.taken_at,
+            places=places,
+            lacks=lacks,
+        )
+
+
+def _which(text: str, found: list[Found]) -> str:
+    lines = [
+        f"{one.source.id} (newest point {instant(one.every[0].taken_at)})"
+        if one.every
+        else one.source.id
+        for one in found[:OFFERED]
+    ]
+    return f"source: {len(found)} have the Name {text!r}: {', '.join(lines)}; give the id of one"

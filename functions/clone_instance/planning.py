@@ -1,0 +1,384 @@
+"""From a request to the restore that is to be made: the facts of EC2, and the judgement on them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from clone_instance.finding import Finder
+from lastgood.domain import names, preflight
+from lastgood.domain.launching import Launch
+from lastgood.domain.manifest import Instance, Manifest, Volume
+from lastgood.domain.model import Point
+from lastgood.domain.place import Place
+from lastgood.domain.policy import Mode, ResourceKind, Restores, duration_text
+from lastgood.domain.preflight import Findings, InPlaceFacts, LaunchFacts, Subnet, VolumeFacts
+from lastgood.domain.restoring import (
+    Restore,
+    RestoreRequest,
+    RestoreStatus,
+)
+from lastgood.domain.retention import matches
+from lastgood.errors import CannotRestore, NotPermitted
+from lastgood.ports import Ledger, Machines
+
+KEPT_FOR = timedelta(days=7)
+"""How long the volumes that a restore in place took out stay, if nobody says."""
+
+Allowed = tuple[Mapping[str, tuple[str, ...]], ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """``makes``: what it will make or change, a line each."""
+
+    restore: Restore
+    makes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePlanner:
+    finder: Finder
+    ledger: Ledger
+    machines: Callable[[str], Machines]
+    here: Place
+
+    def prepare(self, request: RestoreRequest, allowed: Allowed, now: datetime) -> Prepared:
+        """Nothing is made by this.
+
+        Raises:
+            CannotRestore: with every reason that was found.
+            NotPermitted: the source's tags are none of ``allowed``.
+        """
+        place = self._place(request)
+        found = self.finder.find(request.source, place.region if place else None)
+        place = place or found.source.place
+        chosen = self.finder.choose(found, request.point, now)
+        candidate = chosen.candidate
+        origin = place if place in candidate.places else candidate.places[0]
+        point = self.ledger.point(candidate.id)
+        if point is None:
+            raise CannotRestore([f"point: {candidate.id} is not on record any more"])
+        self._permit(point, allowed)
+        snapshots = self._snapshots(point, origin)
+        manifest = _manifest(point, request)
+        pieces = preflight.pieces(manifest, snapshots)
+        if origin == place:
+            pieces = tuple(replace(one, snapshot=one.taken_from) for one in pieces)
+        rules = found.policy.restores if found.policy else Restores()
+        restore = Restore(
+            id=names.restore_id(request.request),
+            request=request,
+            source=found.source,
+            policy=point.policy,
+            point=point.id,
+            origin=origin,
+            place=place,
+            why=chosen.why,
+            status=RestoreStatus.RUNNING,
+            asked_at=now,
+            pieces=pieces,
+            approval=request.mode in rules.approval,
+            time_to_live=_time_to_live(request, rules),
+        )
+        if restore.approval:
+            restore = replace(restore, status=RestoreStatus.APPROVING)
+        restore, findings = self._fitted(restore, manifest, now)
+        if origin != place:
+            gib = sum(one.size_gib for one in pieces)
+            findings.notes.append(
+                f"its snapshots are copied from {origin} to {place} first: up to {gib} GiB"
+            )
+        if findings.problems:
+            raise CannotRestore(findings.problems)
+        return Prepared(
+            restore=restore,
+            makes=tuple(_makes(restore)),
+            notes=(*chosen.notes, *findings.notes),
+        )
+
+    def _place(self, request: RestoreRequest) -> Place | None:
+        """None: where the source was."""
+        if self.finder.alone:
+            if request.region and request.region != self.here.region:
+                raise CannotRestore(
+                    [
+                        f"region: this function restores in {self.here.region} only; ask that of "
+                        f"{request.region}, or leave region out"
+                    ]
+                )
+            if request.mode is Mode.IN_PLACE:
+                raise CannotRestore(
+                    [f"mode: the source is not in {self.here.region}; use clone or volumes here"]
+                )
+            return self.here
+        if request.region is None:
+            return None
+        return Place(region=request.region, account=self.here.account)
+
+    def permit(self, point: str, allowed: Allowed) -> None:
+        """As ``prepare`` does, by the id of a point."""
+        if allowed is not None:
+            known = self.ledger.point(point)
+            if known is not None:
+                self._permit(known, allowed)
+
+    def _permit(self, point: Point, allowed: Allowed) -> None:
+        if allowed is None:
+            return
+        tags = source_tags(point.manifest)
+        if not any(matches(tags, match) for match in allowed):
+            raise NotPermitted(
+                f"you may not do that with {point.source.id}: your permissions are for sources "
+                f"tagged {' or '.join(_tags_text(match) for match in allowed) or 'nothing'}"
+            )
+
+    def _snapshots(self, point: Point, origin: Place) -> dict[str, tuple[str, bool]]:
+        """By volume, of the point or of its copy in ``origin``."""
+        if origin == point.source.place:
+            return {one.volume: (one.snapshot, one.encrypted) for one in point.members}
+        copy = self.ledger.copy(point.id, origin)
+        if copy is None:
+            raise CannotRestore([f"point: the copy of {point.id} in {origin} is gone"])
+        return {one.volume: (one.snapshot, True) for one in copy.members if one.snapshot}
+
+    def _fitted(
+        self, restore: Restore, manifest: Manifest, now: datetime
+    ) -> tuple[Restore, Findings]:
+        """With all that is to be made; or as it is, with problems."""
+        request, machines = restore.request, self.machines(restore.place.region)
+        if request.mode.launches:
+            return self._launch(restore, manifest, machines)
+        if request.mode is Mode.VOLUMES:
+            return self._volumes(restore, manifest, machines)
+        return self._in_place(restore, manifest, machines, now)
+
+    def _launch(
+        self, restore: Restore, manifest: Manifest, machines: Machines
+    ) -> tuple[Restore, Findings]:
+        original, request = manifest.instance, restore.request
+        if original is None:
+            of_volume = restore.source.kind is ResourceKind.VOLUME
+            why = "mode: the source is a volume; use mode volumes"
+            raise CannotRestore([why if of_volume else _no_manifest(restore.point)])
+        facts = _launch_facts(restore, original, manifest, machines)
+        launch, findings = preflight.launch(request, manifest, restore.pieces, facts)
+        if launch is None:
+            return restore, findings
+        image = launch.image or (original.image if original.image in facts.images else None)
+        known = {one.volume: one.snapshot for one in restore.pieces if one.snapshot}
+        if image is None or len(known) < len(restore.pieces):
+            findings.notes.append(
+                "EC2 was not asked to try the launch: "
+                + ("its snapshots are not here yet" if image else f"{original.image} is gone")
+            )
+            return replace(restore, launch=launch), findings
+        try:
+            machines.try_launch(launch, known, image)
+        except CannotRestore as error:
+            findings.problems += error.problems
+        return replace(restore, launch=launch), findings
+
+    def _volumes(
+        self, restore: Restore, manifest: Manifest, machines: Machines
+    ) -> tuple[Restore, Findings]:
+        request, home = restore.request, restore.place == restore.source.place
+        wanted = request.instance
+        facts = VolumeFacts(
+            place=restore.place,
+            home=home,
+            instance=machines.instances_by_id([wanted]).get(wanted) if wanted else None,
+            bad_keys=_bad_keys(machines, manifest.volumes, request, home=home),
+        )
+        made, zone, attach, findings = preflight.volumes(request, manifest, restore.pieces, facts)
+        pieces = tuple(one for one in restore.pieces if one.volume in {disk.piece for disk in made})
+        return replace(restore, disks=made, zone=zone, attach=attach, pieces=pieces), findings
+
+    def _in_place(
+        self, restore: Restore, manifest: Manifest, machines: Machines, now: datetime
+    ) -> tuple[Restore, Findings]:
+        request, id_ = restore.request, restore.source.id
+        if restore.place != restore.source.place:
+            raise CannotRestore(
+                [f"region: {id_} is in {restore.source.region}; in place means there"]
+            )
+        current = machines.instances_by_id([id_]).get(id_)
+        facts = InPlaceFacts(current=None)
+        if current is not None and current.state in ("running", "stopped"):
+            attributes = machines.launch_attributes(current, now)
+            facts = InPlaceFacts(
+                current=current,
+                volumes=machines.volumes_by_id(current.volumes.values()),
+                snapshot_of=machines.snapshot_volumes(
+                    one.snapshot for one in restore.pieces if one.snapshot
+                ),
+                protected=attributes.stop_protection,
+                bad_keys=_bad_keys(machines, manifest.volumes, request, home=True),
+            )
+        elif current is not None:
+            facts = InPlaceFacts(current=current)
+        made, plan, findings = preflight.in_place(request, manifest, restore.pieces, facts)
+        pieces = tuple(one for one in restore.pieces if one.volume in {disk.piece for disk in made})
+        zone = current.zone if current else ""
+        return replace(restore, disks=made, in_place=plan, zone=zone, pieces=pieces), findings
+
+
+def source_tags(manifest: Manifest | None) -> Mapping[str, str]:
+    """Of the instance, or of the lone volume."""
+    if manifest is None:
+        return {}
+    if manifest.instance:
+        return manifest.instance.tags
+    return manifest.volumes[0].tags if manifest.volumes else {}
+
+
+def _tags_text(match: Mapping[str, tuple[str, ...]]) -> str:
+    return " and ".join(f"{key}={'|'.join(values)}" for key, values in match.items())
+
+
+def _no_manifest(point: str) -> str:
+    return (
+        f"point: {point} has no manifest, since its record was rebuilt from tags; use mode "
+        "volumes, or another point"
+    )
+
+
+def _manifest(point: Point, request: RestoreRequest) -> Manifest:
+    """Of a point whose record was rebuilt, what its snapshots tell: enough for volumes."""
+    if point.manifest is not None:
+        return point.manifest
+    if request.mode is Mode.IN_PLACE:
+        raise CannotRestore([_no_manifest(point.id)])
+    return Manifest(
+        captured_at=point.slot,
+        volumes=tuple(
+            Volume(
+                id=one.volume,
+                type="gp3",
+                size_gib=one.size_gib,
+                state="",
+                zone="",
+                encrypted=one.encrypted,
+            )
+            for one in point.members
+        ),
+    )
+
+
+def _time_to_live(request: RestoreRequest, rules: Restores) -> timedelta | None:
+    """None: it has no end, or, of a drill, none of its own."""
+    if request.mode is Mode.DRILL or request.for_ever:
+        return None
+    wanted = request.time_to_live
+    if wanted is not None and wanted > rules.longest:
+        raise CannotRestore(
+            [
+                f"time_to_live: {duration_text(wanted)} is more than its policy allows, "
+                f"{duration_text(rules.longest)}"
+            ]
+        )
+    if wanted is None and request.mode is Mode.CLONE:
+        return rules.time_to_live
+    if wanted is None and request.mode is Mode.IN_PLACE:
+        return min(KEPT_FOR, rules.longest)
+    return wanted
+
+
+def _bad_keys(
+    machines: Machines, volumes: tuple[Volume, ...], request: RestoreRequest, *, home: bool
+) -> dict[str, str]:
+    """In another Region the volumes' own keys mean nothing."""
+    asked = request.overrides.kms_key
+    keys = {asked} if asked else {one.kms_key for one in volumes if home}
+    found = {key: machines.key_problem(key) for key in keys if key}
+    return {key: why for key, why in found.items() if why}
+
+
+def _launch_facts(
+    restore: Restore, original: Instance, manifest: Manifest, machines: Machines
+) -> LaunchFacts:
+    request, overrides = restore.request, restore.request.overrides
+    home = restore.place == restore.source.place
+    own = {one.subnet for one in original.interfaces} | {original.subnet or ""} if home else set()
+    subnets = machines.subnets({one for one in (*own, overrides.subnet) if one})
+    in_zone: tuple[Subnet, ...] = ()
+    if overrides.zone and not overrides.subnet and original.vpc and home:
+        in_zone = machines.subnets_in(original.vpc, overrides.zone)
+    wanted = overrides.groups or ()
+    if request.mode is Mode.DRILL:
+        wanted = wanted or (preflight.ISOLATED,)
+    elif overrides.groups is None and home:
+        wanted = original.groups
+    groups = list(machines.groups({one for one in wanted if one.startswith("sg-")}).values())
+    for name in wanted:
+        if not name.startswith("sg-"):
+            groups += machines.groups_named(name)
+    type_ = overrides.type or original.type
+    profile = (
+        original.instance_profile
+        if overrides.instance_profile is None
+        else overrides.instance_profile
+    )
+    key = original.key_name if overrides.key_name is None else overrides.key_name
+    where = overrides.subnet or original.subnet
+    taken_by = None
+    if overrides.private_ip and where:
+        taken_by = machines.address_taken(where, overrides.private_ip)
+    return LaunchFacts(
+        place=restore.place,
+        home=home,
+        subnets=subnets,
+        in_zone=in_zone,
+        groups=tuple(groups),
+        zones=machines.zones_offering(type_),
+        architectures=machines.architectures(type_) if overrides.type else frozenset(),
+        key_pairs=frozenset({key} if key and machines.has_key_pair(key) else ()),
+        profiles=frozenset({profile} if profile and machines.has_profile(profile) else ()),
+        images=machines.images({one for one in (original.image, overrides.image) if one}),
+        bad_keys=_bad_keys(machines, manifest.volumes, request, home=home),
+        taken_by=taken_by,
+    )
+
+
+def _makes(restore: Restore) -> list[str]:
+    if restore.launch is not None:
+        return _makes_clones(restore.launch)
+    made = [
+        f"a volume {one.type} of {one.size_gib} GiB in {restore.zone} from the snapshot of "
+        f"{one.piece}" + (f" ({one.device})" if one.device else "")
+        for one in restore.disks
+    ]
+    if restore.attach:
+        made += [
+            f"it is attached to {restore.attach.instance} as {device}"
+            for device in restore.attach.devices.values()
+        ]
+    plan = restore.in_place
+    if plan is None:
+        return made
+    if plan.must_stop and plan.was_running:
+        made.append(f"{plan.instance} is stopped, and started again")
+    made.append(f"a recovery point of {plan.instance} as it is now, before anything is changed")
+    for one in plan.swaps:
+        how = "EC2 replaces it while the instance runs" if one.by_task else "swapped"
+        kept = f"{one.old} is kept" if one.old else "nothing is there now"
+        made.append(f"{one.device}: {how}; {kept}")
+    return made
+
+
+def _makes_clones(launch: Launch) -> list[str]:
+    count = "an instance" if launch.count == 1 else f"{launch.count} instances"
+    name = launch.tags.get("Name", "")
+    first = launch.cards[0]
+    lines = [
+        f"{count} {launch.type} named {name} in {launch.zone}, {first.subnet}, "
+        f"groups {', '.join(first.groups)}",
+        *(
+            f"{one.device}: {one.type} of {one.size_gib} GiB"
+            + (f" under {one.kms_key}" if one.kms_key else "")
+            for one in launch.disks
+        ),
+    ]
+    if launch.image:
+        lines.append(f"launched from {launch.image}, for its licence; its root is swapped then")
+    return lines

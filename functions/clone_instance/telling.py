@@ -1,0 +1,139 @@
+"""The answers, as data and as text for people."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from lastgood.domain.choosing import Candidate, age
+from lastgood.domain.model import Source
+from lastgood.domain.names import instant
+from lastgood.domain.restoring import Restore, RestoreStatus
+
+MOST_LISTED = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """``status``: of the restore; or ``planned`` (a dry run), ``refused``, ``listed``.
+
+    ``makes``: what it will make or change. ``problems``: why it cannot be, each with the key of the
+    request that it is about. ``text``: all of it, for people.
+    """
+
+    status: str
+    text: str
+    restore: str = ""
+    mode: str = ""
+    source: str = ""
+    point: str = ""
+    why: str = ""
+    place: str = ""
+    makes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    execution: str = ""
+    approval: bool = False
+    expires_at: datetime | None = None
+    made: tuple[str, ...] = ()
+
+
+def refused(problems: list[str]) -> Answer:
+    lines = "\n".join(f"- {one}" for one in problems)
+    return Answer(
+        status="refused", problems=tuple(problems), text=f"Nothing was made or changed:\n{lines}"
+    )
+
+
+def planned(restore: Restore, makes: tuple[str, ...], notes: tuple[str, ...]) -> Answer:
+    head = f"A dry run: this {restore.request.mode} can be made; nothing was made."
+    return _answer(restore, "planned", head, makes=makes, notes=notes, id_="")
+
+
+def answer_of(
+    restore: Restore,
+    now: datetime,
+    *,
+    makes: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+    execution: str = "",
+) -> Answer:
+    return _answer(
+        restore,
+        restore.status.value,
+        _head(restore, now),
+        makes=makes,
+        notes=notes,
+        id_=restore.id,
+        execution=execution,
+    )
+
+
+def _answer(
+    restore: Restore,
+    status: str,
+    head: str,
+    *,
+    makes: tuple[str, ...],
+    notes: tuple[str, ...],
+    id_: str,
+    execution: str = "",
+) -> Answer:
+    lines = [
+        head,
+        f"point {restore.point}, {restore.why}",
+        *(f"- {one}" for one in makes),
+        *(f"note: {one}" for one in notes),
+    ]
+    return Answer(
+        status=status,
+        text="\n".join(lines),
+        restore=id_,
+        mode=restore.request.mode.value,
+        source=restore.source.id,
+        point=restore.point,
+        why=restore.why,
+        place=str(restore.place),
+        makes=makes,
+        notes=notes,
+        execution=execution,
+        approval=restore.approval,
+        expires_at=restore.expires_at,
+        made=tuple(f"{one.kind} {one.id}" for one in restore.made if one.removed_at is None),
+    )
+
+
+def _head(restore: Restore, now: datetime) -> str:
+    what = f"{restore.id}: {restore.request.mode} of {restore.source.id} in {restore.place}"
+    match restore.status:
+        case RestoreStatus.APPROVING:
+            return f"{what} waits for a second person to approve it (asked for by " + (
+                f"{restore.request.asker.by})"
+            )
+        case RestoreStatus.RUNNING:
+            step = restore.steps[-1].name if restore.steps else "about to begin"
+            return f"{what} is under way since {age(now - restore.asked_at)}: {step}"
+        case RestoreStatus.DONE:
+            ends = f"; it ends {instant(restore.expires_at)}" if restore.expires_at else ""
+            made = ", ".join(restore.ids("instance") or restore.ids("volume"))
+            took = age((restore.settled_at or now) - restore.asked_at)
+            return f"{what} is done after {took}: {made}{ends}"
+        case RestoreStatus.UNDONE | RestoreStatus.UNDOING:
+            left = (
+                "nothing is left of it"
+                if restore.status is RestoreStatus.UNDONE
+                else ("what it made is being removed")
+            )
+            return f"{what} failed, and {left}: {restore.cause or 'no cause is known'}"
+        case _:
+            return f"{what} is {restore.status}"
+
+
+def list_of(source: Source, every: list[Candidate], now: datetime) -> Answer:
+    lines = [f"{source.id} in {source.place} has {len(every)} recovery points:"]
+    for one in every[:MOST_LISTED]:
+        where = ", ".join(place.region for place in one.places) or one.lacks
+        lines.append(
+            f"- {one.id} of {instant(one.taken_at)}, {age(now - one.taken_at)} ago: {where}"
+        )
+    if len(every) > MOST_LISTED:
+        lines.append(f"and {len(every) - MOST_LISTED} older ones")
+    return Answer(status="listed", source=source.id, text="\n".join(lines))

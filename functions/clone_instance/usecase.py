@@ -1,0 +1,233 @@
+"""What people ask about restores: make one, say how it goes, let it live longer, end it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from clone_instance.finding import Finder
+from clone_instance.planning import Prepared, RestorePlanner
+from clone_instance.telling import Answer, answer_of, list_of, planned, refused
+from lastgood.domain import asking, tags
+from lastgood.domain.asking import Asked
+from lastgood.domain.names import restore_id
+from lastgood.domain.policy import Mode, Restores, duration_text
+from lastgood.domain.restoring import Restore, RestoreRequest, RestoreStatus
+from lastgood.errors import (
+    AlreadyDone,
+    CannotRestore,
+    Conflict,
+    MalformedMessage,
+    NotPermitted,
+    UnknownTarget,
+)
+from lastgood.ports import Clock, Endings, Ledger, Machines, News, RestoreMachine
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreDesk:
+    finder: Finder
+    planner: RestorePlanner
+    ledger: Ledger
+    machines: Callable[[str], Machines]
+    machine: RestoreMachine
+    endings: Endings
+    news: News
+    clock: Clock
+
+    def answer(self, given: Mapping[str, Any], request_id: str) -> Answer | str:
+        """Of one request; a text if ``answer`` says so. What cannot be done is an answer too."""
+        as_text = given.get("answer") == "text"
+        try:
+            asked = asking.read(given, request_id)
+            answer = self._answer(asked)
+        except MalformedMessage as error:
+            answer = refused(str(error).split("\n"))
+        except CannotRestore as error:
+            answer = refused(error.problems)
+        except (NotPermitted, UnknownTarget, Conflict) as error:
+            answer = refused([str(error)])
+        return answer.text if as_text else answer
+
+    def _answer(self, asked: Asked) -> Answer:
+        now = self.clock.now()
+        if asked.restoring:
+            return self._restore(asked.restoring, asked, now)
+        if asked.verb == "points" or (asked.verb == "status" and asked.source):
+            return self._of_source(asked, now)
+        restore = self._known(asked.restore)
+        self.planner.permit(restore.point, asked.allowed)
+        match asked.verb:
+            case "status":
+                return answer_of(restore, now)
+            case "extend":
+                return self._extend(restore, asked, now)
+            case "keep":
+                return self._keep(restore, now)
+            case "cancel":
+                return self._cancel(restore, asked, now)
+            case "remove":
+                return self._remove(restore, now)
+            case "approve":
+                return self._approve(restore, asked, now)
+            case _:
+                return self._decline(restore, asked, now)
+
+    def _known(self, id_: str) -> Restore:
+        restore = self.ledger.restore(id_)
+        if restore is None:
+            raise UnknownTarget(f"restore: there is no {id_}")
+        return restore
+
+    # ------------------------------------------------------------------------- restores
+
+    def _restore(self, request: RestoreRequest, asked: Asked, now: datetime) -> Answer:
+        if not request.dry_run:
+            known = self.ledger.restore(restore_id(request.request))
+            if known is not None:
+                return self._again(known, request, now)
+        prepared = self.planner.prepare(request, asked.allowed, now)
+        if request.dry_run:
+            return planned(prepared.restore, prepared.makes, prepared.notes)
+        restore = self.ledger.open_restore(prepared.restore)
+        if restore.request != request:
+            return self._again(restore, request, now)
+        return self._started(restore, prepared, now)
+
+    def _started(self, restore: Restore, prepared: Prepared | None, now: datetime) -> Answer:
+        """Whoever died between the record and the start is made good by the next, or the sweep."""
+        execution = self.machine.start(restore.id, "begin", restore.id)
+        what = "waits for approval" if restore.approval else "has begun"
+        self.news.announce(restore, what)
+        makes = prepared.makes if prepared else ()
+        notes = prepared.notes if prepared else ()
+        return answer_of(restore, now, makes=makes, notes=notes, execution=execution)
+
+    def _again(self, known: Restore, request: RestoreRequest, now: datetime) -> Answer:
+        """A repeated request changes nothing; another one may not take its name."""
+        if replace(known.request, asker=request.asker, dry_run=request.dry_run) != request:
+            raise CannotRestore(
+                [
+                    f"request_id: {request.request} was used for another request ({known.id}); "
+                    "give a new one, or none"
+                ]
+            )
+        if known.status.forward and not known.steps:
+            return self._started(known, None, now)
+        return answer_of(known, now, notes=("it was asked for before; nothing was changed",))
+
+    def _of_source(self, asked: Asked, now: datetime) -> Answer:
+        found = self.finder.find(asked.source, None)
+        if asked.allowed is not None and found.every:
+            self.planner.permit(found.every[0].id, asked.allowed)
+        if asked.verb == "points":
+            return list_of(found.source, found.every, now)
+        restores = [
+            one
+            for one, _ in zip(self.ledger.restores_of(found.source.id), range(SHOWN), strict=False)
+        ]
+        if not restores:
+            raise UnknownTarget(f"source: nothing was restored from {found.source.id}")
+        answers = [answer_of(one, now) for one in restores]
+        return replace(answers[0], text="\n".join(one.text for one in answers))
+
+    # ------------------------------------------------------------------------ their lives
+
+    def _rules(self, restore: Restore) -> Restores:
+        policy = self.finder.policy_of(restore.policy)
+        return policy.restores if policy else Restores()
+
+    def _extend(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
+        self._has_end(restore)
+        length, longest = asked.time_to_live, self._rules(restore).longest
+        if length is None or length > longest:
+            raise CannotRestore(
+                [f"time_to_live: its policy allows {duration_text(longest)} from now at most"]
+            )
+        after = self.ledger.change_restore(restore, replace(restore, expires_at=now + length))
+        self.endings.set(restore.id, now + length)
+        return answer_of(after, now)
+
+    def _keep(self, restore: Restore, now: datetime) -> Answer:
+        """The tag by which it would be removed goes first; then nothing removes it any more."""
+        self._has_end(restore)
+        machines = self.machines(restore.place.region)
+        things = machines.things_of(restore.id)
+        tagged = [(one.id, one.tags) for one in things.instances]
+        tagged += [(one.id, one.tags) for one in things.volumes]
+        ids = [id_ for id_, of in tagged if tags.TEMPORARY in of]
+        machines.untag(ids, [tags.TEMPORARY])
+        after = self.ledger.change_restore(restore, replace(restore, expires_at=None))
+        self.endings.clear(restore.id)
+        return answer_of(after, now)
+
+    def _has_end(self, restore: Restore) -> None:
+        if restore.status is not RestoreStatus.DONE:
+            raise CannotRestore([f"restore: {restore.id} is {restore.status}, not done"])
+        if restore.expires_at is None:
+            raise CannotRestore([f"restore: {restore.id} has no end already"])
+
+    def _remove(self, restore: Restore, now: datetime) -> Answer:
+        if restore.status.forward:
+            raise CannotRestore([f"restore: {restore.id} is under way; cancel it"])
+        if restore.status is not RestoreStatus.DONE:
+            return answer_of(restore, now)
+        if restore.expires_at is None and restore.request.mode is not Mode.IN_PLACE:
+            raise CannotRestore(
+                [f"restore: {restore.id} is to be kept, and not Lastgood's to remove any more"]
+            )
+        after = self.ledger.change_restore(restore, replace(restore, expires_at=now))
+        self.machine.start(restore.id, "end", f"{restore.id}-end-{after.version}")
+        return answer_of(after, now, notes=("it is being removed",))
+
+    def _cancel(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
+        if restore.cancelled_by:
+            return answer_of(restore, now)
+        if not restore.status.forward:
+            raise CannotRestore(
+                [f"restore: {restore.id} is {restore.status}; what is done is ended by remove"]
+            )
+        after = self.ledger.change_restore(restore, replace(restore, cancelled_by=asked.asker.by))
+        self._wake(after, f"{asked.asker.by} cancelled it")
+        return answer_of(after, now, notes=("what it made so far is being removed",))
+
+    # -------------------------------------------------------------------------- approval
+
+    def _approve(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
+        self._waits(restore)
+        by = asked.asker.by
+        if by in (restore.request.asker.by, asking.NOBODY):
+            raise NotPermitted(
+                f"{restore.id} was asked for by {restore.request.asker.by}: a second person, by "
+                "name, must approve it"
+            )
+        if restore.approved_by is None:
+            restore = self.ledger.change_restore(restore, replace(restore, approved_by=by))
+        if restore.token:
+            try:
+                self.machine.approve(restore.token)
+            except AlreadyDone:
+                return answer_of(restore, now, notes=("it waits no more",))
+        return answer_of(restore, now)
+
+    def _decline(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
+        self._waits(restore)
+        by = asked.asker.by
+        why = f"{by} declined it" + (f": {asked.reason}" if asked.reason else "")
+        after = self.ledger.change_restore(restore, replace(restore, cancelled_by=by, cause=why))
+        self._wake(after, why)
+        return answer_of(after, now)
+
+    def _waits(self, restore: Restore) -> None:
+        if restore.status is not RestoreStatus.APPROVING or restore.cancelled_by:
+            raise CannotRestore([f"restore: {restore.id} does not wait for approval"])
+
+    def _wake(self, restore: Restore, why: str) -> None:
+        """The machine, if it waits for a person; else it sees the word at its next step."""
+        if restore.token and restore.status is RestoreStatus.APPROVING:
+            try:
+                self.machine.decline(restore.token, why)
+            except AlreadyDone:
+                return

@@ -1,0 +1,89 @@
+"""One call of one step of a restore: how its record is read, and what is written of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from lastgood.domain.restoring import (
+    STEPS,
+    Restore,
+    began,
+    deadline,
+    ended,
+    wait_after,
+)
+from lastgood.errors import DeadlinePassed, MalformedMessage, UnknownTarget
+from lastgood.ports import Clock, Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRequest:
+    """What the machine says. ``context``: all that it knows, where a step needs that."""
+
+    restore: str
+    step: str
+    token: str = ""
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced:
+    """The record as it is to be; ``more``: what the machine is told beside that it is done."""
+
+    restore: Restore
+    done: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+Act = Callable[[Restore, datetime], Advanced]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """Writes come from one execution; a second worker at the same step meets a Conflict."""
+
+    ledger: Ledger
+    clock: Clock
+
+    def restore(self, id_: str) -> Restore:
+        restore = self.ledger.restore(id_)
+        if restore is None:
+            raise UnknownTarget(f"there is no restore {id_} on record")
+        return restore
+
+    def step(self, request: StepRequest, acts: Mapping[str, Act]) -> dict[str, Any]:
+        """Call the step once; ``wait`` is after how many seconds it is worth another call.
+
+        Raises:
+            DeadlinePassed: it was not done in time.
+            MalformedMessage: there is no such step here.
+        """
+        if request.step not in acts:
+            raise MalformedMessage(f"no step {request.step!r} here; there are: {', '.join(acts)}")
+        name, now = STEPS[request.step], self.clock.now()
+        restore = self.restore(request.restore)
+        restore = self.save(restore, began(restore, name, now))
+        advanced = acts[request.step](restore, now)
+        after = advanced.restore
+        if advanced.done:
+            after = ended(after, name, self.clock.now())
+        self._write(restore, after)
+        latest = after.step(name)
+        since = latest.began_at if latest else now
+        if not advanced.done and now - since > deadline(name):
+            raise DeadlinePassed(f"{name}: not done after {deadline(name)}")
+        return {"done": advanced.done, "wait": wait_after(since, now), **advanced.more}
+
+    def save(self, before: Restore, after: Restore) -> Restore:
+        """Write ``after`` if it is another; as it is then."""
+        return after if after == before else self.ledger.change_restore(before, after)
+
+    def _write(self, before: Restore, after: Restore) -> None:
+        """``after`` may come of what the step itself has written since ``before``."""
+        if after != before:
+            self.ledger.change_restore(after, after)
+
+    def attempt(self, restore: Restore, now: datetime) -> Restore:
+        """Note that a call goes out that makes something."""
+        return self.save(restore, replace(restore, attempted_at=now))

@@ -1,0 +1,449 @@
+"""The steps of a restore that lead forward: each makes one change, or waits for one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from lastgood.domain.fidelity import compare
+from lastgood.domain.launching import Launch
+from lastgood.domain.manifest import Instance
+from lastgood.domain.model import Proof
+from lastgood.domain.place import Place
+from lastgood.domain.policy import Mode
+from lastgood.domain.restoring import Restore, RestoreStatus, noted
+from lastgood.domain.swapping import moves
+from lastgood.domain.tags import RESTORE, VOLUME, of_restore
+from lastgood.errors import AlreadyDone, Cancelled, CannotRestore, MadeInVain
+from lastgood.ports import (
+    Clock,
+    Compute,
+    Endings,
+    Ledger,
+    Machines,
+    News,
+    Patience,
+    RestoreMachine,
+)
+from lastgood.stepping import Act, Advanced, StepRequest, Walk
+from restore_instance.copying import Fetcher
+from restore_instance.safety import SafetyPoints
+
+GONE = ("terminated", "shutting-down")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restorer:
+    ledger: Ledger
+    machines: Callable[[str], Machines]
+    at: Callable[[Place], Compute]
+    machine: RestoreMachine
+    endings: Endings
+    news: News
+    safety: SafetyPoints
+    clock: Clock
+    patience: Patience
+
+    def step(self, request: StepRequest) -> dict[str, Any]:
+        """Raises what ends a restore, and what is worth another try (``Walk.step``)."""
+        if request.step == "ask":
+            return self._walk.step(request, {"ask": lambda one, _: self._ask(one, request.token)})
+        return self._walk.step(request, self._acts)
+
+    @property
+    def _walk(self) -> Walk:
+        return Walk(ledger=self.ledger, clock=self.clock)
+
+    @property
+    def _acts(self) -> dict[str, Act]:
+        fetcher = Fetcher(
+            walk=self._walk, at=self.at, machines=self.machines, patience=self.patience
+        )
+        acts: dict[str, Act] = {
+            "begin": self._begin,
+            "hold": self._hold,
+            "copy": fetcher.fetch,
+            "image": self._image,
+            "launch": self._launch,
+            "root": self._root,
+            "dress": self._dress,
+            "volumes": self._volumes,
+            "attach": self._attach,
+            "stop": self._stop,
+            "safety": self.safety.take,
+            "replace": self._replace,
+            "swap": self._swap,
+            "start": self._start,
+        }
+        heeding = {name: _heeding(act) for name, act in acts.items()}
+        # Its last word is that the restore is done: said again, it must not count as too late.
+        return {**heeding, "hand_over": self._hand_over}
+
+    # ----------------------------------------------------------------------- beginning
+
+    def _begin(self, restore: Restore, _: datetime) -> Advanced:
+        launch, plan = restore.launch, restore.in_place
+        return Advanced(
+            restore=restore,
+            done=True,
+            more={
+                "approval": restore.status is RestoreStatus.APPROVING,
+                "copies": restore.origin != restore.place,
+                "registers": launch is not None and launch.image is None,
+                "launches": launch is not None,
+                "swaps_root": launch is not None and launch.swaps_root,
+                "in_place": plan is not None,
+                "stops": plan is not None and plan.must_stop,
+                "by_task": plan is not None and not plan.must_stop,
+                "drill": restore.request.mode is Mode.DRILL,
+            },
+        )
+
+    def _ask(self, restore: Restore, token: str) -> Advanced:
+        """The machine goes on when a person says so; or at once, if one has said so already."""
+        _heed(restore)
+        after = self._walk.save(restore, replace(restore, token=token))
+        if after.approved_by:
+            try:
+                self.machine.approve(token)
+            except AlreadyDone:
+                return Advanced(restore=after)
+        return Advanced(restore=after)
+
+    def _hold(self, restore: Restore, _: datetime) -> Advanced:
+        self.ledger.hold_for_restore(restore)
+        return Advanced(
+            restore=replace(restore, status=RestoreStatus.RUNNING, token=None), done=True
+        )
+
+    # --------------------------------------------------------------------- new instances
+
+    def _image(self, restore: Restore, now: datetime) -> Advanced:
+        machines, launch = self._place(restore), _launch_of(restore)
+        (image,) = restore.ids("image") or (None,)
+        if image is None:
+            restore = self._walk.attempt(restore, now)
+            image = machines.register_image(
+                launch,
+                _snapshots(restore),
+                name=f"lastgood-{restore.id}",
+                tags=of_restore(restore.id, restore.point, temporary=True),
+            )
+            return Advanced(restore=noted(restore, "image", [image], now))
+        known = machines.images([image]).get(image)
+        if known is not None and known.state in ("failed", "error", "invalid"):
+            raise MadeInVain(f"the image {image} of the point's snapshots is {known.state}")
+        return Advanced(restore=restore, done=known is not None and known.state == "available")
+
+    def _launch(self, restore: Restore, now: datetime) -> Advanced:
+        machines, launch = self._place(restore), _launch_of(restore)
+        ids = restore.ids("instance")
+        if not ids:
+            (registered,) = restore.ids("image") or (None,)
+            image = launch.image or registered
+            if image is None:
+                raise MadeInVain("the image that was registered is gone")
+            restore = self._walk.attempt(restore, now)
+            ids = machines.launch(
+                launch,
+                _snapshots(restore),
+                image=image,
+                token=f"{restore.id}-launch",
+                tags=self._tags(restore),
+            )
+            self.news.announce(restore, f"launched {', '.join(ids)}")
+            return Advanced(restore=noted(restore, "instance", ids, now))
+        found = machines.instances_by_id(ids)
+        for one in found.values():
+            if one.state in GONE or one.state == "stopped":
+                raise MadeInVain(
+                    f"EC2 ended {one.id} while it started: most often a KMS key that its volumes "
+                    "need is disabled or may not be used"
+                )
+        running = [one for one in found.values() if one.state == "running"]
+        return Advanced(restore=restore, done=len(running) == len(ids))
+
+    def _root(self, restore: Restore, now: datetime) -> Advanced:
+        """Of a clone that had to start from its image for the licence."""
+        machines, launch = self._place(restore), _launch_of(restore)
+        disk, done = launch.root, True
+        for one in machines.instances_by_id(restore.ids("instance")).values():
+            volume = restore.made_for("volume", one.id)
+            if volume is None:
+                restore = self._walk.attempt(restore, now)
+                volume = machines.create_volume(
+                    disk,
+                    _snapshots(restore)[disk.piece],
+                    one.zone,
+                    token=f"{restore.id}-{one.id}",
+                    tags={**self._tags(restore), VOLUME: disk.piece},
+                )
+                restore = self._walk.save(
+                    restore, noted(restore, "volume", [volume], now, of=one.id)
+                )
+            there = one.volumes.get(one.root_device or "") == volume
+            if one.state == "running" and there:
+                continue
+            done = False
+            if one.state == "running":
+                machines.stop(one.id)
+            elif one.state == "stopped":
+                self._move(machines, one, {one.root_device or "": volume})
+                if there:
+                    machines.delete_on_termination(one.id, {one.root_device or "": True})
+                    machines.start(one.id)
+        return Advanced(restore=restore, done=done)
+
+    def _dress(self, restore: Restore, now: datetime) -> Advanced:
+        """What RunInstances cannot be told: each volume's own tags, and the address check."""
+        machines, launch = self._place(restore), _launch_of(restore)
+        instances = machines.instances_by_id(restore.ids("instance"))
+        disks = {one.device: one for one in launch.disks}
+        cards = {one.device_index: one for one in launch.cards}
+        for one in instances.values():
+            for device, volume in one.volumes.items():
+                restore = noted(restore, "volume", [volume], now)
+                if device in disks and disks[device].tags:
+                    machines.tag([volume], disks[device].tags)
+            for interface in one.interfaces:
+                card = cards.get(interface.device_index)
+                if card and interface.source_dest_check and not card.source_dest_check:
+                    machines.set_source_dest_check(interface.id, on=False)
+        for image in restore.ids("image"):
+            machines.deregister_image(image)
+        attached = {volume for one in instances.values() for volume in one.volumes.values()}
+        for left in machines.things_of(restore.id).volumes:
+            # The root that an image with a licence came with.
+            if left.id not in attached and left.state == "available":
+                machines.delete_volume(left.id)
+        return Advanced(restore=_removed(restore, "image", now), done=True)
+
+    # -------------------------------------------------------------------------- volumes
+
+    def _volumes(self, restore: Restore, now: datetime) -> Advanced:
+        machines, snapshots = self._place(restore), _snapshots(restore)
+        plan = restore.in_place
+        by_task = {one.piece for one in plan.swaps if one.by_task} if plan else set()
+        wanted = [one for one in restore.disks if one.piece not in by_task]
+        for disk in wanted:
+            if restore.made_for("volume", disk.piece):
+                continue
+            restore = self._walk.attempt(restore, now)
+            volume = machines.create_volume(
+                disk,
+                snapshots[disk.piece],
+                restore.zone,
+                token=f"{restore.id}-{disk.piece}",
+                tags={**disk.tags, **self._tags(restore)},
+            )
+            made = noted(restore, "volume", [volume], now, of=disk.piece)
+            restore = self._walk.save(restore, made)
+        ids = restore.ids("volume")
+        found = machines.volumes_by_id(ids)
+        for one in found.values():
+            if one.state == "error":
+                raise MadeInVain(
+                    f"EC2 could not make {one.id}: most often the KMS key of the snapshot or of "
+                    "the volume is disabled or may not be used"
+                )
+        ready = [one for one in found.values() if one.state in ("available", "in-use")]
+        return Advanced(restore=restore, done=len(ready) == len(ids))
+
+    def _attach(self, restore: Restore, _: datetime) -> Advanced:
+        attach = restore.attach
+        if attach is None:
+            return Advanced(restore=restore, done=True)
+        wanted = {
+            device: restore.made_for("volume", piece) for piece, device in attach.devices.items()
+        }
+        machines = self._place(restore)
+        instance = _one(machines, attach.instance)
+        return Advanced(restore=restore, done=self._move(machines, instance, wanted))
+
+    # -------------------------------------------------------------------------- in place
+
+    def _stop(self, restore: Restore, _: datetime) -> Advanced:
+        machines = self._place(restore)
+        instance = _one(machines, restore.source.id)
+        if instance.state == "running":
+            machines.stop(instance.id)
+        return Advanced(restore=restore, done=instance.state == "stopped")
+
+    def _replace(self, restore: Restore, now: datetime) -> Advanced:
+        machines, plan = self._place(restore), restore.in_place
+        if plan is None:
+            return Advanced(restore=restore, done=True)
+        (swap,) = plan.swaps
+        tasks = [
+            one for one in machines.root_tasks(plan.instance) if one.tags.get(RESTORE) == restore.id
+        ]
+        if not tasks:
+            restore = self._walk.attempt(restore, now)
+            machines.replace_root(
+                plan.instance,
+                _snapshots(restore)[swap.piece],
+                token=f"{restore.id}-root",
+                tags=of_restore(restore.id, restore.point, temporary=False),
+            )
+            return Advanced(restore=restore)
+        state = tasks[-1].state
+        if state.startswith("fail"):
+            raise MadeInVain(f"EC2 could not replace the root volume: {tasks[-1].id} is {state}")
+        volume = _one(machines, plan.instance).volumes.get(swap.device)
+        if state != "succeeded" or volume in (None, swap.old):
+            return Advanced(restore=restore)
+        # EC2 takes no tags for the volume that it makes here.
+        (disk,) = restore.disks
+        machines.tag([str(volume)], {**disk.tags, **self._tags(restore)})
+        machines.delete_on_termination(plan.instance, {swap.device: swap.delete_on_termination})
+        return Advanced(
+            restore=noted(restore, "volume", [str(volume)], now, of=swap.piece), done=True
+        )
+
+    def _swap(self, restore: Restore, _: datetime) -> Advanced:
+        machines, plan = self._place(restore), restore.in_place
+        if plan is None:
+            return Advanced(restore=restore, done=True)
+        wanted = {one.device: restore.made_for("volume", one.piece) for one in plan.swaps}
+        instance = _one(machines, plan.instance)
+        if instance.state not in ("stopped", "running"):
+            return Advanced(restore=restore)
+        if not self._move(machines, instance, wanted):
+            return Advanced(restore=restore)
+        flags = {one.device: one.delete_on_termination for one in plan.swaps}
+        machines.delete_on_termination(plan.instance, flags)
+        return Advanced(restore=restore, done=True)
+
+    def _start(self, restore: Restore, _: datetime) -> Advanced:
+        machines, plan = self._place(restore), restore.in_place
+        if plan is None or not plan.was_running:
+            return Advanced(restore=restore, done=True)
+        instance = _one(machines, plan.instance)
+        if instance.state == "stopped":
+            machines.start(instance.id)
+        return Advanced(restore=restore, done=instance.state == "running")
+
+    def _move(self, machines: Machines, instance: Instance, wanted: dict[str, str | None]) -> bool:
+        """Make the moves that can be made now; whether there is none left."""
+        meant = [one for one in (*wanted.values(), *instance.volumes.values()) if one]
+        found = moves(wanted, instance, machines.volumes_by_id(meant))
+        for one in found.now:
+            if one.attach:
+                machines.attach(one.volume, instance.id, one.device)
+            else:
+                machines.detach(one.volume, instance.id)
+        return found.done
+
+    # ------------------------------------------------------------------------- the end
+
+    def _hand_over(self, restore: Restore, now: datetime) -> Advanced:
+        if restore.status in (RestoreStatus.DONE, RestoreStatus.ENDING):
+            return Advanced(restore=restore, done=True)
+        _heed(restore)
+        machines = self._place(restore)
+        if not restore.request.started and not self._stopped(restore, machines):
+            return Advanced(restore=restore)
+        if restore.launch is not None and not restore.compared:
+            restore = replace(restore, compared=self._compared(restore, machines, now))
+        compute = self.at(restore.place)
+        for copied in machines.things_of(restore.id).snapshots:
+            compute.delete_snapshot(copied.member.snapshot)
+        if restore.in_place is not None:
+            old = [one.old for one in restore.in_place.swaps if one.old]
+            machines.tag(old, of_restore(restore.id, restore.point, temporary=True))
+        if restore.time_to_live is not None:
+            if restore.expires_at is None:
+                ends = now + restore.time_to_live
+                restore = self._walk.save(restore, replace(restore, expires_at=ends))
+            self.endings.set(restore.id, restore.expires_at or now)
+        self.ledger.free_from_restore(restore)
+        drill = restore.request.mode is Mode.DRILL
+        if drill:
+            self._prove(restore)
+        status = RestoreStatus.ENDING if drill else RestoreStatus.DONE
+        after = _removed(replace(restore, status=status, settled_at=now), "snapshot", now)
+        self.news.announce(after, "is checked, and is removed now" if drill else "is done")
+        return Advanced(restore=after, done=True)
+
+    def _stopped(self, restore: Restore, machines: Machines) -> bool:
+        found = machines.instances_by_id(restore.ids("instance")).values()
+        for one in found:
+            if one.state == "running":
+                machines.stop(one.id)
+        return all(one.state == "stopped" for one in found)
+
+    def _compared(self, restore: Restore, machines: Machines, now: datetime) -> Any:
+        """Of the first clone: they are launched alike."""
+        point = self.ledger.point(restore.point)
+        found = list(machines.instances_by_id(restore.ids("instance")[:1]).values())
+        if point is None or point.manifest is None or not found:
+            raise CannotRestore([f"point: {restore.point} or its clone is gone meanwhile"])
+        clone = found[0]
+        return compare(
+            restore.request,
+            _launch_of(restore),
+            point.manifest,
+            clone,
+            machines.launch_attributes(clone, now),
+            machines.volumes_by_id(clone.volumes.values()).values(),
+        )
+
+    def _prove(self, restore: Restore) -> None:
+        evidence, began = restore.evidence, restore.steps[0].began_at
+        if evidence is None or not evidence.passed:
+            return
+        proof = Proof(
+            restore=restore.id,
+            at=evidence.at,
+            seconds=int((evidence.at - began).total_seconds()),
+            how=evidence.status,
+        )
+        self.ledger.prove(restore.point, proof)
+
+    def _place(self, restore: Restore) -> Machines:
+        return self.machines(restore.place.region)
+
+    def _tags(self, restore: Restore) -> dict[str, str]:
+        return of_restore(restore.id, restore.point, temporary=restore.temporary)
+
+
+def _heed(restore: Restore) -> None:
+    if restore.cancelled_by:
+        raise Cancelled(restore.cause or f"{restore.cancelled_by} cancelled it")
+    if not restore.status.forward:
+        raise Cancelled(f"it is {restore.status} already")
+
+
+def _heeding(act: Act) -> Act:
+    """A step of a restore that a person has stopped is its end."""
+
+    def heeding(restore: Restore, now: datetime) -> Advanced:
+        _heed(restore)
+        return act(restore, now)
+
+    return heeding
+
+
+def _launch_of(restore: Restore) -> Launch:
+    if restore.launch is None:
+        raise MadeInVain(f"{restore.id} has no launch on record")
+    return restore.launch
+
+
+def _snapshots(restore: Restore) -> dict[str, str]:
+    return {one.volume: one.snapshot for one in restore.pieces if one.snapshot}
+
+
+def _one(machines: Machines, instance: str) -> Instance:
+    found = machines.instances_by_id([instance]).get(instance)
+    if found is None or found.state in GONE:
+        raise MadeInVain(f"{instance} is gone")
+    return found
+
+
+def _removed(restore: Restore, kind: str, now: datetime) -> Restore:
+    made = tuple(
+        replace(one, removed_at=now) if one.kind == kind and one.removed_at is None else one
+        for one in restore.made
+    )
+    return replace(restore, made=made)
