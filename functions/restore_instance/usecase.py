@@ -234,7 +234,7 @@ class Restorer:
                 snapshots[disk.piece],
                 restore.zone,
                 token=f"{restore.id}-{disk.piece}",
-                tags={**disk.tags, **self._tags(restore)},
+                tags=self._tags(restore),
             )
             made = noted(restore, "volume", [volume], now, of=disk.piece)
             restore = self._walk.save(restore, made)

@@ -149,3 +149,17 @@ def test_an_answer_that_does_not_come_in_time_leaves_unknown_what_was_done(cloud
     with pytest.raises(Unavailable) as late:
         LambdaFunction(cloud.client("lambda", HOME), FUNCTION).ask({})
     assert late.value.effect_unknown
+
+
+@pytest.mark.parametrize(
+    ("effect", "error"),
+    [
+        (aws_error("TooManyRequestsException", status=429), Throttled),
+        (aws_error("AccessDeniedException", status=403), AccessDenied),
+    ],
+)
+def test_what_lambda_refuses_to_ask_has_a_name_of_ours(cloud, effect, error):
+    cloud.faults.spoil("lambda.Invoke", effect)
+
+    with pytest.raises(error, match="^ask lastgood-plan-snapshots: "):
+        LambdaFunction(cloud.client("lambda", HOME), FUNCTION).ask({})

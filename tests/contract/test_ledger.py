@@ -1516,6 +1516,15 @@ def test_a_settled_restore_in_place_lets_another_work_at_the_instance(ledger, wa
     assert ledger.open_restore(a_restore("second", in_place=in_place()))
 
 
+def test_who_gives_what_was_written_for_what_was_read_frees_the_instance_as_well(ledger):
+    first = ledger.open_restore(a_restore("first", in_place=in_place()))
+    done = replace(first, status=DONE)
+
+    ledger.change_restore(done, done)
+
+    assert ledger.open_restore(a_restore("second", in_place=in_place()))
+
+
 def test_a_restore_in_place_that_ends_leaves_the_instance_to_who_works_at_it(ledger):
     first = ledger.open_restore(a_restore("first", in_place=in_place()))
     first = ledger.change_restore(first, replace(first, status=DONE, expires_at=LATER))

@@ -262,7 +262,7 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
             "IncorrectInstanceState InvalidAMIAttributeItemValue InvalidAMIID.Malformed "
             "InvalidAMIName.Duplicate InvalidAMIName.Malformed InvalidAction "
             "InvalidBlockDeviceMapping InvalidCharacter InvalidFilter "
-            "InvalidGroupId.Malformed InvalidInput "
+            "InvalidGroupId.Malformed InvalidInput InvalidInstanceAttributeValue "
             "InvalidInstanceState InvalidMaxResults InvalidNextToken "
             "InvalidPaginationToken InvalidParameter InvalidParameterCombination "
             "InvalidParameterDependency InvalidParameterValue InvalidQueryParameter InvalidRequest "

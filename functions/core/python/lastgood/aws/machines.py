@@ -45,8 +45,6 @@ from lastgood.ports import Health, RootTask, Things
 CHANGING = timedelta(seconds=15)
 """An instance or a volume is on its way from one state to another."""
 GONE = ("shutting-down", "terminated")
-MOST_TYPES = 100
-"""In a page of DescribeInstanceTypes (EC2 API)."""
 MOST_STATUS_IDS = 100
 """Named in one DescribeInstanceStatus (EC2 API)."""
 CARDS_BY_NAME = ("efa", "efa-only")
@@ -86,12 +84,22 @@ class Ec2Machines(Describing):
         )
 
     def images(self, ids: Iterable[str]) -> dict[str, Image]:
-        return {
-            one.id: one
-            for some in chunks(ids, MOST_FILTER_VALUES)
-            # What is deprecated can be launched, but is only shown to those who ask for it.
-            for one in self._images([filter_of("image-id", some)], IncludeDeprecated=True)
-        }
+        found: list[Image] = []
+        for some in chunks(ids, MOST_FILTER_VALUES):
+            try:
+                found += self._images_by_id(some)
+            except AlreadyDone:
+                # One is gone, and EC2 has refused them all. Not by filter: it would go through
+                # every image that is public, and leave out those that are deprecated.
+                for one in some:
+                    with suppress(AlreadyDone):
+                        found += self._images_by_id([one])
+        return {one.id: one for one in found}
+
+    def _images_by_id(self, ids: list[str]) -> list[Image]:
+        with translated("ec2", f"describe images in {self.region}"):
+            reply = self._reads.describe_images(ImageIds=ids)
+        return [_image(one) for one in reply["Images"]]
 
     def subnets(self, ids: Iterable[str]) -> dict[str, Subnet]:
         return {
@@ -127,7 +135,7 @@ class Ec2Machines(Describing):
         of_type = [exactly("instance-type", [type_])]
         return frozenset(
             architecture
-            for page in self._pages("describe_instance_types", of_type, size=MOST_TYPES)
+            for page in self._pages("describe_instance_types", of_type, size=None)
             for one in page["InstanceTypes"]
             for architecture in one["ProcessorInfo"]["SupportedArchitectures"]
         )
@@ -221,7 +229,7 @@ class Ec2Machines(Describing):
                 )
 
     def _groups(self, *filters: Dict) -> Iterator[Group]:
-        for page in self._pages("describe_security_groups", list(filters)):
+        for page in self._pages("describe_security_groups", list(filters), size=None):
             for one in page["SecurityGroups"]:
                 rules = one.get("IpPermissions", []) + one.get("IpPermissionsEgress", [])
                 yield Group(
