@@ -161,5 +161,5 @@ def test_an_answer_that_does_not_come_in_time_leaves_unknown_what_was_done(cloud
 def test_what_lambda_refuses_to_ask_has_a_name_of_ours(cloud, effect, error):
     cloud.faults.spoil("lambda.Invoke", effect)
 
-    with pytest.raises(error, match="^ask lastgood-plan-snapshots: "):
+    with pytest.raises(error, match=r"^ask lastgood-plan-snapshots: "):
         LambdaFunction(cloud.client("lambda", HOME), FUNCTION).ask({})
