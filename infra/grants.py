@@ -1520,6 +1520,7 @@ SEE_EXECUTIONS = Grant(
     name="SEE_EXECUTIONS",
     reason="Sees whether anybody works at a restore",
     rights=(
+        Right(actions=("states:ListExecutions",), on=lambda places: (places.machine,)),
         Right(
             actions=("states:DescribeExecution",),
             on=lambda places: (places.executions,),

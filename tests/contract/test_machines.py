@@ -335,25 +335,32 @@ def test_an_image_that_is_gone_is_no_success(machines, net, snapshots):
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "advice"),
+    ("code", "text", "error", "advice"),
     [
         (
-            "In order to use this AWS Marketplace product you need to accept terms and subscribe.",
+            "OptInRequired",
+            "To use this AWS Marketplace product you need to accept terms and subscribe.",
             CallRefused,
-            "Subscribe to the product",
+            "subscribe. Subscribe to the product",
         ),
-        ("You are not subscribed to this service.", RegionNotEnabled, "Enable the Region"),
+        (
+            "AuthFailure",
+            "Not authorized for images: [ami-0a]",
+            CallRefused,
+            "Have the owner of the image share it",
+        ),
+        ("OptInRequired", "You are not subscribed.", RegionNotEnabled, "Enable the Region"),
     ],
 )
-def test_a_subscription_that_is_missing_is_not_the_regions(
-    cloud, machines, net, snapshots, text, error, advice
+def test_an_image_that_is_not_for_us_is_no_matter_of_the_region(
+    cloud, machines, net, snapshots, code, text, error, advice
 ):
-    cloud.faults.spoil("ec2.RunInstances", aws_error("OptInRequired", text, status=403))
+    cloud.faults.spoil("ec2.RunInstances", aws_error(code, text, status=403))
 
     with raised(error, advice) as refused:
         launched(machines, a_launch(net, snapshots), snapshots)
 
-    assert ("Marketplace" in text) != ("Enable the Region" in str(refused.value))
+    assert (error is RegionNotEnabled) == ("Enable the Region" in str(refused.value))
 
 
 # -- a try ------------------------------------------------------------------------------------
@@ -540,6 +547,14 @@ def test_what_is_on_its_way_out_is_waited_for(paced, machines, pair):
         machines.attach(volume, instance, DATA)
 
     assert refused.value.after == CHANGING
+
+
+def test_what_is_in_use_where_nobody_sees_it_yet_is_waited_for(cloud, machines, pair):
+    instance, volume = pair
+    cloud.faults.spoil("ec2.AttachVolume", aws_error("VolumeInUse"))
+
+    with raised(LimitReached, "VolumeInUse"):
+        machines.attach(volume, instance, DATA)
 
 
 def test_a_root_volume_is_not_detached_from_a_running_instance(machines, pair, ec2):

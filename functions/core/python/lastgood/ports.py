@@ -360,7 +360,7 @@ class Machines(Protocol):
         self, launch: Launch, snapshots: Mapping[str, str], *, name: str, tags: Mapping[str, str]
     ) -> str:
         """An image of the snapshots; ``name`` is what a call that is sent again is known by: the
-        image that has it is given then."""
+        image that has it is given then. Raises NotSettledYet while EC2 does not show that."""
         ...
 
     def deregister_image(self, image: str) -> None:
@@ -379,7 +379,8 @@ class Machines(Protocol):
         """The ids of the new instances, ``launch.count`` or none.
 
         Raises:
-            LimitReached: EC2 has no room for them now, or the quota is used up.
+            LimitReached: EC2 has no room for them now.
+            CallRefused: the quota is used up, or it would never work.
         """
         ...
 
