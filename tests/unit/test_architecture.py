@@ -25,6 +25,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lastgood.judging": (*PURE, "lastgood.ports", "lastgood.series"),
     "lastgood.telling": (*PURE, "lastgood.ports"),
     "lastgood.settings": PURE,
+    "lastgood.slack": (*PURE, "urllib3"),
     "lastgood.aws": (*PURE, "lastgood.aws", "lastgood.codec", "lastgood.ports", *BOTO),
     "lastgood.ledger": (
         *PURE,

@@ -196,9 +196,9 @@ def progress_event(envelope: Mapping[str, Any]) -> Progress:
         case {
             "id": str(id_),
             "time": str(time),
-            "detail-type": "Restore Progress",
+            "detail-type": str(kind),
             "detail": {"restore": str(restore), "status": str(status), "what": str(what)} as detail,
-        }:
+        } if kind == RESTORE_PROGRESS:
             try:
                 at = _time(time)
             except ValueError as error:
@@ -210,6 +210,7 @@ def progress_event(envelope: Mapping[str, Any]) -> Progress:
                 status=status,
                 what=what,
                 mode=str(detail.get("mode") or ""),
+                name=str(detail.get("name") or ""),
                 step=str(detail.get("step") or ""),
             )
         case _:
