@@ -12,7 +12,7 @@ from lastgood.runtime import Payload
 
 @cache
 def desk() -> RestoreDesk:
-    ledger, here = runtime.ledger(), runtime.here()
+    ledger, here = runtime.ledger(), runtime.home()
     finder = Finder(
         ledger=ledger,
         policies=runtime.policies(),

@@ -147,7 +147,12 @@ class Taker:
         members = _with_devices(members, manifest)
         point = self.ledger.answer(point, self.clock.now(), members, manifest, tuple(work.notes))
         outcome = outcome_of(members, self.clock.now())
-        return self._settle(point, outcome) if outcome else point
+        if outcome:
+            point = self._settle(point, outcome)
+        if manifest.name:
+            # Last: if it fails, the next point of the source notes it.
+            self.ledger.note_name(manifest.name, point.source, self.clock.now())
+        return point
 
     def _found(self, point: Point, work: "_Work") -> Found:
         """What earlier attempts made. Free of any call when there was none."""

@@ -198,3 +198,15 @@ def _head(point: Point) -> Iterator[str]:
         f"{point.status}, taken {taken:%Y-%m-%d %H:%M} UTC, {len(point.members)} snapshots of "
         f"{point.gib} GiB of volumes"
     )
+    if proof := point.proof:
+        yield (
+            f"last proved on {proof.at:%Y-%m-%d %H:%M} UTC by {proof.restore}: it took "
+            f"{_length(proof.seconds)} ({proof.how})"
+        )
+
+
+def _length(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"

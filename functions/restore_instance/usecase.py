@@ -81,7 +81,7 @@ class Restorer:
 
     # ----------------------------------------------------------------------- beginning
 
-    def _begin(self, restore: Restore, now: datetime) -> Advanced:
+    def _begin(self, restore: Restore, _: datetime) -> Advanced:
         launch, plan = restore.launch, restore.in_place
         return Advanced(
             restore=restore,
@@ -110,7 +110,7 @@ class Restorer:
                 return Advanced(restore=after)
         return Advanced(restore=after)
 
-    def _hold(self, restore: Restore, now: datetime) -> Advanced:
+    def _hold(self, restore: Restore, _: datetime) -> Advanced:
         self.ledger.hold_for_restore(restore)
         return Advanced(
             restore=replace(restore, status=RestoreStatus.RUNNING, token=None), done=True
@@ -249,7 +249,7 @@ class Restorer:
         ready = [one for one in found.values() if one.state in ("available", "in-use")]
         return Advanced(restore=restore, done=len(ready) == len(ids))
 
-    def _attach(self, restore: Restore, now: datetime) -> Advanced:
+    def _attach(self, restore: Restore, _: datetime) -> Advanced:
         attach = restore.attach
         if attach is None:
             return Advanced(restore=restore, done=True)
@@ -262,7 +262,7 @@ class Restorer:
 
     # -------------------------------------------------------------------------- in place
 
-    def _stop(self, restore: Restore, now: datetime) -> Advanced:
+    def _stop(self, restore: Restore, _: datetime) -> Advanced:
         machines = self._place(restore)
         instance = _one(machines, restore.source.id)
         if instance.state == "running":
@@ -300,7 +300,7 @@ class Restorer:
             restore=noted(restore, "volume", [str(volume)], now, of=swap.piece), done=True
         )
 
-    def _swap(self, restore: Restore, now: datetime) -> Advanced:
+    def _swap(self, restore: Restore, _: datetime) -> Advanced:
         machines, plan = self._place(restore), restore.in_place
         if plan is None:
             return Advanced(restore=restore, done=True)
@@ -314,7 +314,7 @@ class Restorer:
         machines.delete_on_termination(plan.instance, flags)
         return Advanced(restore=restore, done=True)
 
-    def _start(self, restore: Restore, now: datetime) -> Advanced:
+    def _start(self, restore: Restore, _: datetime) -> Advanced:
         machines, plan = self._place(restore), restore.in_place
         if plan is None or not plan.was_running:
             return Advanced(restore=restore, done=True)
@@ -359,7 +359,7 @@ class Restorer:
         self.ledger.free_from_restore(restore)
         drill = restore.request.mode is Mode.DRILL
         if drill:
-            self._prove(restore, now)
+            self._prove(restore)
         status = RestoreStatus.ENDING if drill else RestoreStatus.DONE
         after = _removed(replace(restore, status=status, settled_at=now), "snapshot", now)
         self.news.announce(after, "is checked, and is removed now" if drill else "is done")
@@ -388,7 +388,7 @@ class Restorer:
             machines.volumes_by_id(clone.volumes.values()).values(),
         )
 
-    def _prove(self, restore: Restore, now: datetime) -> None:
+    def _prove(self, restore: Restore) -> None:
         evidence, began = restore.evidence, restore.steps[0].began_at
         if evidence is None or not evidence.passed:
             return

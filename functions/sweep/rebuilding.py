@@ -1,7 +1,7 @@
 """Points and copies that are not on record, written anew from the tags of their snapshots."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lastgood.domain import mending, tags
@@ -45,8 +45,11 @@ class Rebuilding:
             point = mending.rebuilt(
                 found, region=place.region, account=place.account, now=progress.now
             )
-            if point and self.ledger.rebuild(point):
-                progress.done["rebuilt"] += 1
+            if point:
+                # First, so that who is killed in between is not the last to know of it.
+                if name := _name(found):
+                    self.ledger.note_name(name, point.source, progress.now)
+                progress.done["rebuilt"] += self.ledger.rebuild(point)
         return complete
 
     def rebuild_copies(self, place: Place, progress: Progress) -> None:
@@ -73,3 +76,9 @@ class Rebuilding:
             point = self.ledger.point(id_)
             if point and point.status.settled:
                 self.ledger.taken_elsewhere(run, id_, progress.now)
+
+
+def _name(found: Sequence[Tagged]) -> str:
+    """Of the source, if all snapshots bear the same: those of volumes with Names bear theirs."""
+    names = {one.tags.get(tags.NAME, "") for one in found}
+    return names.pop() if len(names) == 1 else ""

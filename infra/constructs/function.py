@@ -22,7 +22,7 @@ from lastgood.settings import PREFIX, Settings
 
 FUNCTIONS = ROOT / "functions"
 
-FOR_ALL = ("account", "region", "table", "bus", "policies")
+FOR_ALL = ("account", "region", "table", "bus", "policies", "home")
 """What every function is told, of ``Settings``."""
 
 

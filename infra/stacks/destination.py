@@ -91,8 +91,8 @@ class DestinationStack(Stack):
                 bus=bus.event_bus_name,
                 policies=deployed.PATH,
                 timeout="",
-                topic=topic.topic_arn,
                 machine=machine_arn(self),
+                home=home,
             ),
         )
         DeployedPolicies(self, "Policies", policies.values())

@@ -16,6 +16,7 @@ from moto.ec2.models import ec2_backends
 from tests.cloud.buckets import bucket_of, object_of, owner_of
 from tests.cloud.ec2.copies import changed_users
 from tests.cloud.policy import Context, Need, NotTaught
+from tests.cloud.states.execution import machine_of, read_token
 from tests.cloud.wire import Call
 
 Parameters = dict[str, Any]
@@ -287,6 +288,23 @@ def _scheduler(call: Call, account: str) -> list[Need]:
     return required
 
 
+def _stepfunctions(call: Call, account: str) -> list[Need]:
+    given = call.parameters
+    match call.operation:
+        case "StartExecution" | "DescribeStateMachine" | "ListExecutions":
+            resource = given["stateMachineArn"]
+        case "DescribeExecution" | "StopExecution" | "GetExecutionHistory" | "RedriveExecution":
+            resource = given["executionArn"]
+        case "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat":
+            read = read_token(given["taskToken"])
+            resource = machine_of(read[0]) if read else "*"
+        case "ListStateMachines":
+            resource = "*"
+        case operation:
+            raise NotTaught(f"what states:{operation} needs (tests/cloud/actions.py)")
+    return [Need(f"states:{call.operation}", resource)]
+
+
 def _logs(call: Call, account: str) -> list[Need]:
     group = f"{_here(call, account)}log-group:{call.parameters['logGroupName']}"
     stream = call.parameters.get("logStreamName", "")
@@ -380,5 +398,6 @@ BY_SERVICE: dict[str, Callable[[Call, str], list[Need]]] = {
     "sns": _sns,
     "sqs": _sqs,
     "ssm": _ssm,
+    "stepfunctions": _stepfunctions,
     "sts": _sts,
 }

@@ -5,6 +5,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import time_machine
@@ -41,10 +42,21 @@ class Clock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    def at(self, due: datetime, action: Action) -> None:
-        """Run ``action`` once the clock reaches ``due`` (at the next move, if that is past)."""
+    def at(self, due: datetime, action: Action) -> Action:
+        """Run ``action`` once the clock reaches ``due`` (at the next move, if that is past).
+
+        What is returned takes it off the clock again, if it did not run yet.
+        """
+        entry = (due, next(self._order), action)
         with self._lock:
-            heapq.heappush(self._due, (due, next(self._order), action))
+            heapq.heappush(self._due, entry)
+        return partial(self._forget, entry)
+
+    def _forget(self, entry: tuple[datetime, int, Action]) -> None:
+        with self._lock:
+            if entry in self._due:
+                self._due.remove(entry)
+                heapq.heapify(self._due)
 
     def next_due(self) -> datetime | None:
         with self._lock:

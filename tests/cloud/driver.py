@@ -108,7 +108,8 @@ class CloudProcess:
 
     def state(self) -> dict[str, Any]:
         """``now``, ``invocations``, ``deliveries``, ``dead_letters``, ``lost``, ``decisions``,
-        ``notices``, which SNS topics took, and ``calls``: how many by whom and name."""
+        ``notices``, which SNS topics took, ``calls``: how many by whom and name, and
+        ``transitions`` of each state machine, by ARN."""
         return self._control("state")
 
     def now(self) -> datetime:

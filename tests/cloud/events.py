@@ -179,6 +179,14 @@ def refuse_schedules(call: Call) -> None:
         raise NotTaught("a rule with a schedule (use EventBridge Scheduler)")
 
 
+def check_targets(call: Call) -> None:
+    """Source: API reference of PutTargets, "RoleArn": a state machine is started by a role."""
+    for target in call.parameters["Targets"]:
+        if ":states:" in target["Arn"] and "RoleArn" not in target:
+            message = f"RoleArn is required for target {target['Arn']}."
+            raise Refused("ValidationException", message, 400)
+
+
 def _size(entry: dict[str, Any]) -> int:
     """Source: "Calculating Amazon EventBridge PutEvents event entry size"."""
     texts = [*(entry.get(name, "") for name in ("Source", "DetailType", "Detail"))]

@@ -46,10 +46,13 @@ from moto.kms import models as kms_models
 from moto.moto_api._internal import mock_random
 
 from tests.cloud import accounts, answers, buckets, ec2, quotas, replicas, transactions
-from tests.cloud.clock import Clock
+from tests.cloud.clock import Action, Clock
 from tests.cloud.ec2.patches import Patches
-from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults, Effect
+from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults, Effect, aws_error
 from tests.cloud.killed import Killed
+from tests.cloud.states import Host, StateMachines, Task
+from tests.cloud.states.invoking import answered, function_failed, lost, refused
+from tests.cloud.wire import CREDENTIAL, Refused
 
 # The environment above is enough, and keeping the session keeps its clients' models loaded.
 _MOTO_CONFIG: Final[Any] = {
@@ -106,6 +109,7 @@ class InProcessCloud:
 
     ``attempts`` holds what went out for ``calls``: a call that botocore retries is there each time.
     ``invocations``: what Lambda was asked to invoke; there are no functions in here to do it.
+    ``functions``: by name, what state machines may call, and get the answer of.
     """
 
     clock: Clock
@@ -115,9 +119,53 @@ class InProcessCloud:
     calls: CallLog = field(default_factory=CallLog)
     attempts: CallLog = field(default_factory=CallLog)
     faults: CallFaults = field(default_factory=CallFaults)
+    functions: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+    machines: StateMachines = field(init=False)
+    _jobs: list[Action] = field(default_factory=list)
     _running: str | None = None
     _runs: int = 0
     _killed: bool = False
+
+    def __post_init__(self) -> None:
+        self.machines = StateMachines(
+            Host(clock=self.clock, set_going=self._jobs.append, call=self._call)
+        )
+
+    def settle(self) -> bool:
+        """Do what is set going, until nothing more is; whether there was anything."""
+        busy = False
+        while self._jobs:
+            busy = True
+            self._jobs.pop(0)()
+        return busy
+
+    def _call(self, task: Task) -> Any:
+        """The function of a machine's task, as the machine sees it.
+
+        Raises:
+            TaskFailed
+        """
+        name = task.function.rsplit(":", 1)[-1]
+        effect = self.faults.effect_on("lambda.Invoke", task.machine.rsplit(":", 1)[-1], 1)
+        if isinstance(effect, AwsError) and not effect.done:
+            raise refused(effect.code, effect.message, effect.status)
+        if isinstance(effect, Exception):
+            raise lost(str(effect))
+        if name not in self.functions:
+            raise refused("ResourceNotFoundException", f"Function not found: {name}", 404)
+        try:
+            # As JSON: what the function does with its event is not seen by the machine.
+            event = json.loads(json.dumps(task.payload))
+            payload = json.loads(json.dumps(self.functions[name](event)))
+        except Killed as killed:
+            raise function_failed(_told_of("Sandbox.Timedout", "Task timed out")) from killed
+        except Exception as error:
+            raise function_failed(_told_of(type(error).__name__, str(error))) from error
+        if isinstance(effect, AwsError):
+            raise refused(effect.code, effect.message, effect.status)
+        if effect is not None:
+            raise lost("the reply was lost")
+        return answered(payload, "request")
 
     @contextmanager
     def running(self, function: str) -> Iterator[None]:
@@ -229,6 +277,8 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
             return _error_response(sent.protocol, effect, request.url)
         if sent.call.name == "lambda.Invoke":
             reply = _taken(cloud, sent.call, request.url)
+        elif sent.call.service == "stepfunctions":
+            reply = _by_machines(cloud, sent, request)
         else:
             reply = stub(stubber, event_name, request, **kwargs)
         return _told(cloud, sent, effect, reply)
@@ -264,6 +314,26 @@ def _taken(cloud: InProcessCloud, call: Call, url: str) -> AWSResponse:
     name = call.params["FunctionName"].rsplit(":", 1)[-1]
     cloud.invocations.append(Invocation(name, json.loads(call.params["Payload"])))
     return AWSResponse(url, 202, {}, _Body(b""))
+
+
+def _told_of(kind: str, message: str) -> dict[str, str]:
+    """Source: Lambda Developer Guide, "Python function errors"."""
+    return {"errorMessage": message, "errorType": kind}
+
+
+def _by_machines(cloud: InProcessCloud, sent: _Sent, request: Any) -> AWSResponse:
+    signed = CREDENTIAL.search(str(request.headers.get("Authorization")))
+    account = (signed and accounts.operated_by(signed["key"])) or accounts.HOME
+    call = sent.call
+    try:
+        result = cloud.machines.answer(call.operation, call.params, account, call.region)
+    except Refused as why:
+        error = aws_error(why.code, why.message, status=why.status or 400)
+        return _error_response(sent.protocol, error, request.url)
+    # In JSON a timestamp is a number of seconds.
+    body = json.dumps(result, default=datetime.timestamp).encode()
+    headers = {"Content-Type": "application/x-amz-json-1.0"}
+    return AWSResponse(request.url, 200, headers, _Body(body))
 
 
 class _Body(io.BytesIO):

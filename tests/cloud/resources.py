@@ -1029,6 +1029,63 @@ class ScheduleKind(Kind):
         at.client("scheduler").delete_schedule(Name=made.physical_id, **group)
 
 
+# -------------------------------------------------------------------------- Step Functions
+
+
+@kind
+class StateMachineKind(Kind):
+    type, service = "AWS::StepFunctions::StateMachine", "stepfunctions"
+    fixed = names("StateMachineName StateMachineType")
+    settings = names("LoggingConfiguration TracingConfiguration EncryptionConfiguration")
+    known = settings | names("DefinitionString DefinitionSubstitutions RoleArn Tags")
+    # What the template no longer names goes back to its default.
+    defaults: ClassVar[Properties] = {
+        "loggingConfiguration": {"level": "OFF", "includeExecutionData": False},
+        "tracingConfiguration": {"enabled": False},
+        "encryptionConfiguration": {"type": "AWS_OWNED_KEY"},
+    }
+
+    def create(self, at: Place, given: Properties) -> Made:
+        name = given.get("StateMachineName") or at.name(80)
+        made = at.client("stepfunctions").create_state_machine(
+            name=name,
+            type=given.get("StateMachineType", "STANDARD"),
+            tags=self._tags(given),
+            **self._settings(given),
+        )
+        arn = made["stateMachineArn"]
+        return Made(arn, {"Arn": arn, "Name": name, "StateMachineRevisionId": "INITIAL"})
+
+    def update(self, at: Place, made: Made, old: Properties, new: Properties) -> Made:
+        states, arn = at.client("stepfunctions"), made.physical_id
+        updated = states.update_state_machine(
+            stateMachineArn=arn, **{**self.defaults, **self._settings(new)}
+        )
+        if gone := sorted(set(tags(old)) - set(tags(new))):
+            states.untag_resource(resourceArn=arn, tagKeys=gone)
+        states.tag_resource(resourceArn=arn, tags=self._tags(new))
+        revision = {"StateMachineRevisionId": updated["revisionId"]}
+        return Made(arn, {**made.attributes, **revision})
+
+    def _settings(self, given: Properties) -> Properties:
+        definition = given["DefinitionString"]
+        for name, value in given.get("DefinitionSubstitutions", {}).items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            definition = definition.replace(f"${{{name}}}", text)
+        return {
+            "definition": definition,
+            "roleArn": given["RoleArn"],
+            **lower_first(only(given, self.settings)),
+        }
+
+    @staticmethod
+    def _tags(given: Properties) -> list[dict[str, str]]:
+        return [{"key": key, "value": value} for key, value in tags(given).items()]
+
+    def delete(self, at: Place, made: Made, given: Properties) -> None:
+        at.client("stepfunctions").delete_state_machine(stateMachineArn=made.physical_id)
+
+
 # ------------------------------------------------------------------------------ CloudWatch
 
 

@@ -57,6 +57,7 @@ from tests.cloud.iam import Gate
 from tests.cloud.lambdas import Functions
 from tests.cloud.queues import Pollers
 from tests.cloud.scheduler import Scheduler
+from tests.cloud.state_machines import ServedMachines
 from tests.cloud.wire import Call, Refused, Reply
 
 Environ = dict[str, Any]
@@ -80,6 +81,7 @@ class Cloud:
         self._pollers = Pollers(self.backbone, self._functions, self._gate)
         self._buses = Buses(self.backbone, self._gate)
         self._scheduler = Scheduler(self.backbone, self._gate)
+        self._machines = ServedMachines(self.backbone, self._gate)
         self._stacks = Stacks(self.backbone)
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="settling")
         self._moving = threading.Lock()
@@ -177,12 +179,16 @@ class Cloud:
         match call.service, call.operation:
             case "cloudformation", _:
                 return self._stacks.answer(call, account)
+            case "stepfunctions", _:
+                return self._machines.answer(call, account)
             case "lambda", "Invoke":
                 return self._functions.invoke(call, account)
             case "events", "PutEvents":
                 return self._buses.put_events(call, account)
             case "events", "PutRule":
                 events.refuse_schedules(call)
+            case "events", "PutTargets":
+                events.check_targets(call)
             case "scheduler", _:
                 self._scheduler.before(call)
             case "lambda", _:
@@ -268,7 +274,12 @@ class Cloud:
 
     def state(self) -> dict[str, Any]:
         with self.backbone.lock:
-            return {"now": self._now(), **asdict(self.backbone.record)}
+            transitions = self._machines.transitions()
+            return {
+                "now": self._now(),
+                **asdict(self.backbone.record),
+                "transitions": transitions,
+            }
 
     def settle(self) -> None:
         """Run what is due and wait until all that it set going is over."""

@@ -12,6 +12,8 @@ from tests.cloud.backbone import Backbone, Principal
 from tests.cloud.policy import NotTaught
 
 THROTTLES = {"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestThrottled"}
+# Where boto3 has another name for the service than its ARNs have.
+CLIENTS = {"states": "stepfunctions"}
 # AWS says no more than exponential back-off with jitter; the figures are the test cloud's own.
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 
@@ -34,12 +36,15 @@ def hand_over(backbone: Backbone, principal: Principal, target: dict[str, Any], 
     """
     arn = target["Arn"]
     _, _, service, region, account, name = arn.split(":", 5)
-    client = backbone.client(service, region, principal)
+    client = backbone.client(CLIENTS.get(service, service), region, principal)
     try:
         if service == "lambda":
             client.invoke(FunctionName=arn, InvocationType="Event", Payload=body.encode())
         elif service == "sqs":
             client.send_message(QueueUrl=f"{backbone.url}/{account}/{name}", MessageBody=body)
+        elif service == "states":
+            # Without a name, AWS makes one up.
+            client.start_execution(stateMachineArn=arn, input=body)
         elif service == "sns":
             client.publish(TopicArn=arn, Message=body)
         else:

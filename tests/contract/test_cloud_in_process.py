@@ -242,8 +242,8 @@ def test_a_region_that_is_not_enabled_knows_no_credentials(cloud: InProcessCloud
         ),
         (
             "run_instances",
-            {"MinCount": 1, "MaxCount": 1, "Placement": {"PartitionNumber": 1}},
-            "Placement.PartitionNumber",
+            {"MinCount": 1, "MaxCount": 1, "Placement": {"SpreadDomain": "x"}},
+            "Placement.SpreadDomain",
         ),
         ("describe_instance_types", {"MaxResults": 5}, "MaxResults"),
     ],

@@ -48,7 +48,11 @@ def register(ec2: Any, *snapshot_ids: str) -> str:
         {"DeviceName": f"/dev/sd{letter}", "Ebs": {"SnapshotId": snapshot_id}}
         for letter, snapshot_id in zip("abc", snapshot_ids, strict=False)
     ]
-    image = ec2.register_image(Name="image", RootDeviceName="/dev/sda", BlockDeviceMappings=devices)
+    image = ec2.register_image(
+        Name=f"image {len(ec2.describe_images(IncludeDisabled=True)['Images'])}",
+        RootDeviceName="/dev/sda",
+        BlockDeviceMappings=devices,
+    )
     return str(image["ImageId"])
 
 

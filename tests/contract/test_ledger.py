@@ -1,5 +1,6 @@
 """Both ledgers, in memory and on DynamoDB, keep the same promises: each test runs on both."""
 
+import json
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -22,7 +23,8 @@ from lastgood.domain.copying import (
     merged,
 )
 from lastgood.domain.ended import Ended
-from lastgood.domain.manifest import LaunchAttributes
+from lastgood.domain.launching import Card, Disk, Launch
+from lastgood.domain.manifest import MOST_TAG_BYTES, LaunchAttributes
 from lastgood.domain.model import (
     Change,
     Doubt,
@@ -33,6 +35,7 @@ from lastgood.domain.model import (
     Outcome,
     Planned,
     PointStatus,
+    Proof,
     Run,
     RunStatus,
     Source,
@@ -47,7 +50,9 @@ from lastgood.domain.prune_plan import (
     PrunePlan,
     SourcePlan,
 )
+from lastgood.domain.restoring import Compared, Made, Piece, RestoreStatus, Step
 from lastgood.errors import AccessDenied, Conflict, KeyDenied, LedgerMissing, Throttled
+from lastgood.ledger import items
 from lastgood.ledger.dynamo import DynamoLedger, _cancelled
 from lastgood.ledger.memory import MemoryLedger
 from lastgood.ports import Ledger
@@ -63,7 +68,9 @@ from tests.support.builders import (
     a_manifest,
     a_member,
     a_point,
+    a_restore,
     an_instance,
+    in_place,
     minutes,
 )
 
@@ -1346,3 +1353,334 @@ def test_a_copy_whose_point_is_held_does_not_expire(ledger):
 
     ledger.release_hold(point.id)
     assert ledger.change_copy(copy, expired(copy, LATER, "free"))
+
+
+# restores
+
+DONE = RestoreStatus.DONE
+
+
+def test_a_restore_is_opened_once_and_read_as_it_was_written(ledger):
+    first = a_restore(in_place=in_place(), launch=a_launch(), disks=(a_disk(0),), steps=STEPS)
+
+    assert ledger.open_restore(first) == first
+    again = ledger.open_restore(replace(first, why="another reason"))
+
+    assert again == first
+    assert ledger.restore(first.id) == first
+    assert ledger.restore("rs-none") is None
+
+
+def test_a_restore_that_was_changed_meanwhile_is_not_written_over(ledger):
+    first = ledger.open_restore(a_restore())
+
+    second = ledger.change_restore(first, replace(first, cancelled_by="ben"))
+    with pytest.raises(Conflict, match="was changed meanwhile"):
+        ledger.change_restore(first, replace(first, command="cmd-1"))
+    with pytest.raises(Conflict):
+        ledger.change_restore(a_restore("never"), a_restore("never"))
+
+    assert second == replace(first, cancelled_by="ben", version=1)
+    assert ledger.restore(first.id) == second
+    assert ledger.restore(a_restore("never").id) is None
+
+
+def test_the_restores_of_a_source_come_whole_and_newest_first(ledger):
+    other = Source(id="i-other", region=SOURCE.region, account=SOURCE.account)
+    every = [a_restore(f"{n}", asked_at=T0 + minutes(n), made=MADE) for n in range(30)]
+    for one in every:
+        ledger.open_restore(one)
+    elsewhere = ledger.open_restore(a_restore("elsewhere", source=other))
+
+    assert list(ledger.restores_of(SOURCE.id)) == every[::-1]
+    assert list(ledger.restores_of("i-other")) == [elsewhere]
+    assert list(ledger.restores_of("i-none")) == []
+    assert list(ledger.points(SOURCE.id)) == []
+
+
+def test_open_are_restores_at_work_and_those_that_are_done_and_will_end(ledger):
+    stages = [
+        ("approving", None, True),
+        ("running", None, True),
+        ("done", LATER, True),
+        ("done", None, False),
+        ("undoing", None, True),
+        ("undone", None, False),
+        ("ending", LATER, True),
+        ("ended", LATER, False),
+    ]
+    wanted = []
+    for number, (status, until, is_open) in enumerate(stages):
+        one = ledger.open_restore(a_restore(f"{number}", asked_at=T0 + minutes(number)))
+        after = replace(one, status=RestoreStatus(status), expires_at=until, settled_at=T0)
+        written = ledger.change_restore(one, after)
+        wanted += [written] if is_open else []
+
+    assert list(ledger.open_restores()) == wanted
+    assert list(ledger.in_flight()) == list(ledger.due(THERE)) == list(ledger.doubts()) == []
+
+
+def test_one_restore_in_place_works_at_an_instance_until_it_is_settled(ledger):
+    first = ledger.open_restore(a_restore("first", in_place=in_place()))
+    assert ledger.open_restore(first) == first
+
+    with pytest.raises(Conflict, match=f"{first.id} works at {SOURCE.id}"):
+        ledger.open_restore(a_restore("second", in_place=in_place()))
+    assert ledger.restore(a_restore("second").id) is None
+    ledger.open_restore(a_restore("elsewhere", in_place=in_place("i-other")))
+    ledger.open_restore(a_restore("beside"))
+
+
+@pytest.mark.parametrize("ways", [("done",), ("undoing", "undone"), ("running", "done")])
+def test_a_settled_restore_in_place_lets_another_work_at_the_instance(ledger, ways):
+    last = ledger.open_restore(a_restore("first", in_place=in_place()))
+    for status in ways:
+        with pytest.raises(Conflict, match="works at"):
+            ledger.open_restore(a_restore("second", in_place=in_place()))
+        last = ledger.change_restore(last, replace(last, status=RestoreStatus(status)))
+
+    assert ledger.open_restore(a_restore("second", in_place=in_place()))
+
+
+def test_a_restore_in_place_that_ends_leaves_the_instance_to_who_works_at_it(ledger):
+    first = ledger.open_restore(a_restore("first", in_place=in_place()))
+    first = ledger.change_restore(first, replace(first, status=DONE, expires_at=LATER))
+    second = ledger.open_restore(a_restore("second", in_place=in_place()))
+
+    for status in (RestoreStatus.ENDING, RestoreStatus.ENDED):
+        first = ledger.change_restore(first, replace(first, status=status))
+
+    with pytest.raises(Conflict, match=second.id):
+        ledger.open_restore(a_restore("third", in_place=in_place()))
+
+
+def test_an_approved_restore_that_was_changed_meanwhile_keeps_its_instance(ledger):
+    first = ledger.open_restore(a_restore("first", in_place=in_place()))
+    ledger.change_restore(first, replace(first, approved_by="ben"))
+
+    with pytest.raises(Conflict):
+        ledger.change_restore(first, replace(first, status=DONE))
+
+    with pytest.raises(Conflict, match=first.id):
+        ledger.open_restore(a_restore("second", in_place=in_place()))
+
+
+def test_a_point_that_is_restored_from_does_not_expire_until_no_restore_needs_it(ledger):
+    point = available(ledger)
+    first, second = (a_restore(name, point=point.id) for name in ("first", "second"))
+    for one in (first, second, first):
+        ledger.hold_for_restore(one)
+
+    ledger.free_from_restore(first)
+    with pytest.raises(Conflict, match=f"is being restored from, by {second.id}"):
+        ledger.expire(point, LATER, "freed")
+
+    ledger.free_from_restore(second)
+    ledger.free_from_restore(second)
+    assert ledger.expire(point, LATER, "freed").status is PointStatus.EXPIRED
+
+
+def test_a_person_who_holds_a_point_is_named_before_a_restore(ledger):
+    point = available(ledger)
+    ledger.hold_for_restore(a_restore(point=point.id))
+    ledger.hold(point.id, HOLD)
+
+    with pytest.raises(Conflict, match=r"held by anna|restored from"):
+        ledger.expire(point, LATER, "freed")
+
+
+def test_nothing_is_restored_from_what_is_not_available(ledger):
+    pending = answered(ledger)
+    gone = a_rebuilt_point(slot=T0 + minutes(1))
+    ledger.rebuild(gone)
+    ledger.expire(gone, LATER, "freed")
+
+    for point in (pending.id, gone.id, "pt-none"):
+        with pytest.raises(Conflict, match=f"^{point} is not available any more"):
+            ledger.hold_for_restore(a_restore(point=point))
+
+    ledger.settle(pending, AVAILABLE)
+    assert ledger.expire(ledger.point(pending.id), LATER, "freed").status is PointStatus.EXPIRED
+
+
+def test_freeing_what_was_never_held_leaves_nothing_behind(dynamo, cloud):
+    dynamo.free_from_restore(a_restore())
+
+    assert cloud.client("dynamodb", "eu-west-1").scan(TableName=table.NAME)["Items"] == []
+
+
+def test_a_copy_that_is_restored_from_does_not_expire_and_its_point_neither(ledger):
+    point = available(ledger)
+    copy = an_available_copy(ledger, point.id)
+    restore = a_restore(point=point.id, origin=AWAY)
+    ledger.hold_for_restore(restore)
+
+    with pytest.raises(Conflict, match=f"restored from, by {restore.id}"):
+        ledger.change_copy(copy, expired(copy, LATER, "free"))
+    with pytest.raises(Conflict, match=f"restored from, by {restore.id}"):
+        ledger.expire(point, LATER, "freed")
+
+    ledger.free_from_restore(restore)
+    assert ledger.change_copy(copy, expired(copy, LATER, "free"))
+
+
+def test_a_copy_is_restored_from_though_its_point_is_gone(ledger):
+    copy = an_available_copy(ledger)
+
+    ledger.hold_for_restore(a_restore(point="pt-1", origin=AWAY))
+    with pytest.raises(Conflict, match=r"^pt-1 is not available any more"):
+        ledger.hold_for_restore(a_restore(point="pt-1"))
+
+    with pytest.raises(Conflict, match="restored from"):
+        ledger.change_copy(copy, expired(copy, LATER, "free"))
+
+
+def test_nothing_is_restored_from_a_copy_that_is_not_available(ledger):
+    point = available(ledger)
+    ledger.open_copy(a_copy(point.id))
+
+    with pytest.raises(Conflict, match=f"the copy in {AWAY} of {point.id} is not available"):
+        ledger.hold_for_restore(a_restore(point=point.id, origin=AWAY))
+
+
+def test_members_are_not_exchanged_while_a_restore_is_made_of_them(ledger):
+    point = a_rebuilt_point()
+    ledger.rebuild(point)
+    restore = a_restore(point=point.id)
+    ledger.hold_for_restore(restore)
+
+    with pytest.raises(Conflict, match=f"restored from, by {restore.id}"):
+        ledger.exchange(point, encrypted(point), LATER)
+    assert ledger.point(point.id) == point
+
+    ledger.free_from_restore(restore)
+    assert ledger.exchange(point, encrypted(point), LATER).members == encrypted(point)
+
+
+def test_the_later_proof_of_a_point_stays(ledger):
+    point = available(ledger)
+    proofs = [
+        Proof(restore=f"rs-{n}", at=T0 + timedelta(hours=n), seconds=250, how="status checks")
+        for n in range(3)
+    ]
+    assert point.proof is None
+
+    for n in (1, 0, 2, 1):
+        ledger.prove(point.id, proofs[n])
+    ledger.prove("pt-none", proofs[0])
+
+    assert ledger.point(point.id) == replace(point, proof=proofs[2])
+    assert ledger.point("pt-none") is None
+
+
+def test_a_proof_is_compared_by_the_second(ledger):
+    point = available(ledger)
+    proof = Proof(restore="rs-1", at=T0 + timedelta(milliseconds=1), seconds=250, how="checks")
+    ledger.prove(point.id, proof)
+
+    ledger.prove(point.id, replace(proof, restore="rs-2", at=T0 + timedelta(seconds=1)))
+
+    assert ledger.point(point.id).proof.restore == "rs-2"
+
+
+def test_all_that_ever_had_a_name_are_found_by_it(ledger):
+    other = Source(id="i-0b", region="eu-central-1", account=SOURCE.account)
+    for name, source in (("web", SOURCE), ("web", other), ("web", SOURCE), ("db", SOURCE)):
+        ledger.note_name(name, source, T0)
+
+    assert ledger.named("web") == (SOURCE, other)
+    assert ledger.named("db") == (SOURCE,)
+    assert ledger.named("we") == ledger.named("web ") == ()
+
+
+def test_a_name_that_is_known_costs_a_read_and_no_write(dynamo, cloud):
+    dynamo.note_name("web", SOURCE, T0)
+    dynamo.note_name("web", SOURCE, LATER)
+
+    assert len(cloud.calls.of("dynamodb.GetItem")) == 2
+    assert item_writes(cloud) == 1
+
+
+def test_the_record_of_a_restore_expires_once_there_is_nothing_to_do(dynamo, cloud):
+    ends = {"open": None, "done": LATER, "kept": None, "undone": None}
+    for name, until in ends.items():
+        one = dynamo.open_restore(a_restore(name))
+        status = {"done": DONE, "kept": DONE, "undone": RestoreStatus.UNDONE}.get(name, one.status)
+        after = replace(one, status=status, expires_at=until, settled_at=LATER)
+        dynamo.change_restore(one, after)
+    client = cloud.client("dynamodb", "eu-west-1")
+
+    found = client.scan(TableName=table.NAME)["Items"]
+
+    ttl = {one["id"]["S"]: int(one["ttl"]["N"]) for one in found if "ttl" in one}
+    after = int((LATER + timedelta(days=400)).timestamp())
+    assert ttl == {a_restore(name).id: after for name in ("kept", "undone")}
+
+
+def test_what_a_restore_holds_is_free_in_the_end_even_if_nobody_frees_it(dynamo, cloud):
+    point = available(dynamo)
+    dynamo.hold_for_restore(a_restore(point=point.id))
+    key = {"pk": {"S": f"POINT#{point.id}"}, "sk": {"S": "RESTORES"}}
+
+    held = cloud.client("dynamodb", "eu-west-1").get_item(TableName=table.NAME, Key=key)["Item"]
+
+    assert int(held["ttl"]["N"]) == int((T0 + timedelta(days=400)).timestamp())
+
+
+STEPS = (Step(name="Launch", began_at=T0, ended_at=T0 + minutes(1), calls=2),)
+MADE = (Made(kind="volume", id="vol-9", at=T0),)
+
+
+def a_disk(number, **given):
+    facts = {"device": f"/dev/xvd{number}", "type": "gp3", "size_gib": 8, "root": number == 0}
+    return Disk(piece=f"vol-{number:017x}", **facts | given)
+
+
+def a_launch(**given):
+    facts = {
+        "type": "m6i.large",
+        "zone": "eu-west-1a",
+        "vpc": "vpc-1",
+        "root_device": "/dev/xvd0",
+        "disks": (a_disk(0),),
+        "cards": (Card(device_index=0, network_card=0, subnet="subnet-1", groups=("sg-1",)),),
+        "cpu_options": {"CoreCount": 2, "AmdSevSnp": "disabled"},
+        "placement": {"Tenancy": "default", "HostResourceGroup": True},
+    }
+    return Launch(**facts | given)
+
+
+def test_the_largest_restore_stays_within_what_an_item_may_hold(dynamo):
+    disks = 40
+    most = "x" * (MOST_TAG_BYTES // 2 // disks)
+    tagged = tuple(a_disk(n, tags={"a": most, "b": most}) for n in range(disks))
+    snapshot = "snap-0123456789abcdef0"
+    restore = a_restore(
+        launch=a_launch(
+            disks=tagged,
+            user_data="x" * 22_000,
+            tags={f"{n:0128}": "x" * 256 for n in range(50)},
+        ),
+    )
+    whole = replace(
+        restore,
+        pieces=tuple(
+            Piece(
+                device=one.device,
+                volume=one.piece,
+                taken_from=snapshot,
+                encrypted=True,
+                size_gib=8,
+                snapshot=snapshot,
+            )
+            for one in tagged
+        ),
+        steps=STEPS * 40,
+        made=MADE * 120,
+        compared=(Compared(field="f" * 40, original="o" * 60, clone="c" * 60, why="w" * 80),) * 60,
+    )
+
+    dynamo.open_restore(whole)
+
+    assert dynamo.restore(whole.id) == whole
+    assert len(json.dumps(items.restore(whole))) < 0.85 * 400 * 1024

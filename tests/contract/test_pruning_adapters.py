@@ -97,7 +97,7 @@ def test_images_are_found_by_what_they_are_made_of_also_when_they_are_disabled(c
     used, retired, free = made({}, {}, {})
     images = [
         ec2.register_image(
-            Name="image",
+            Name=f"image of {one}",
             BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": one}}],
         )["ImageId"]
         for one in (used, retired)

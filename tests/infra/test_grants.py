@@ -287,7 +287,11 @@ def test_where_points_have_to_be_encrypted_they_may_be_copied_and_exchanged(
     }
 
     assert copied_to == {("eu-central-1", AWAY, HOME)}
-    assert replacing == {"dynamodb:BatchGetItem": ["HOLD#*"], "dynamodb:UpdateItem": ["POINT#*"]}
+    assert replacing == {
+        "dynamodb:BatchGetItem": ["HOLD#*"],
+        "dynamodb:ConditionCheckItem": ["POINT#*"],
+        "dynamodb:UpdateItem": ["POINT#*"],
+    }
 
 
 def test_what_is_encrypted_in_place_makes_no_destination(required: Synthesised) -> None:
@@ -337,8 +341,8 @@ LEDGER = {
         "Query listing": {"COPIESOF#*"},
     },
     "create_snapshots": {
-        "GetItem": {"POINT#*", "LAUNCH#*"},
-        "PutItem": {"POINT#*", "RUN#*", "LAUNCH#*"},
+        "GetItem": {"POINT#*", "LAUNCH#*", "NAME#*"},
+        "PutItem": {"POINT#*", "RUN#*", "LAUNCH#*", "NAME#*"},
         "UpdateItem": {"POINT#*", "RUN#*", "SOURCES#*"},
     },
     "record_snapshot": {
@@ -358,8 +362,8 @@ LEDGER = {
     "sweep": {
         "BatchGetItem": {"POINT#*"},
         "DeleteItem": {"POINT#*"},
-        "GetItem": {"POINT#*", "NOTICE#*"},
-        "PutItem": {"POINT#*", "RUN#*", "NOTICE#*", "POLICIES"},
+        "GetItem": {"POINT#*", "NOTICE#*", "NAME#*"},
+        "PutItem": {"POINT#*", "RUN#*", "NOTICE#*", "NAME#*", "POLICIES"},
         "UpdateItem": {"POINT#*", "RUN#*", "SOURCES#*"},
         "Query": {"RUN#*", "SOURCES#*", "POLICIES"},
         "Query listing": {"RUNS#*", "POINTS#*", "COPIESOF#*"},

@@ -74,9 +74,12 @@ def test_lone_volumes_cost_one_describe_a_page_and_one_creating_call_each(world:
 
 def test_from_the_second_run_on_an_instance_costs_one_call_and_its_point_six_writes(world: World):
     instances = 20
-    seed_fleet(HOME, instances, 3, tags=DAILY)
+    seed_fleet(HOME, instances, 3, tags=DAILY | {"Name": "web"})
     world.run()
     before, written = len(world.cloud.calls), item_writes(world.cloud)
+    read = len(world.cloud.calls.of("dynamodb.GetItem"))
+    # At first sight, the launch attributes and the Name.
+    assert written == 8 * instances + 2
 
     world.run_at(SLOT + timedelta(days=1))
 
@@ -87,6 +90,9 @@ def test_from_the_second_run_on_an_instance_costs_one_call_and_its_point_six_wri
     }
     of_the_run = 2  # opened, and planned
     assert item_writes(world.cloud) - written == 6 * instances + of_the_run
+    # One of the six for each point tells that the Name is known.
+    of_a_point = len(world.cloud.calls.of("dynamodb.GetItem")) - read - 1
+    assert of_a_point == 6 * instances
 
 
 def test_no_describe_is_unfiltered_or_unpaged(world: World):

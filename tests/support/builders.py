@@ -5,7 +5,8 @@ from typing import Any
 
 from lastgood.domain.manifest import Attachment, Instance, Manifest, Volume
 from lastgood.domain.model import Claim, Member, Method, Point, PointStatus, Source
-from lastgood.domain.names import point_id, run_id
+from lastgood.domain.names import point_id, restore_id, run_id
+from lastgood.domain.restoring import Asker, InPlace, Restore, RestoreRequest, RestoreStatus, Swap
 from lastgood.domain.tags import of_point
 
 T0 = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -94,6 +95,26 @@ def a_point(**given: Any) -> Point:
         "members": (a_member(),),
     }
     return Point(**facts | given)
+
+
+def a_restore(request: str = "first", **given: Any) -> Restore:
+    facts: dict[str, Any] = {
+        "request": RestoreRequest(source=SOURCE.id, request=request, asker=Asker(by="anna")),
+        "source": SOURCE,
+        "policy": POLICY,
+        "point": a_claim().id,
+        "origin": SOURCE.place,
+        "place": SOURCE.place,
+        "why": "the latest",
+        "status": RestoreStatus.RUNNING,
+        "asked_at": T0,
+    }
+    return Restore(id=restore_id(request), **facts | given)
+
+
+def in_place(instance: str = SOURCE.id) -> InPlace:
+    swap = Swap(device="/dev/sdf", old="vol-2", delete_on_termination=False)
+    return InPlace(instance=instance, was_running=True, swaps=(swap,))
 
 
 def tags_of(point: Point, members: int | None = None) -> dict[str, str]:

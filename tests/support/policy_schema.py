@@ -5,6 +5,7 @@
 
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,16 @@ from lastgood.domain.policy import (  # noqa: E402
     Copy,
     MaxDeletes,
     Policy,
+    Restores,
     Retention,
     Schedule,
     Select,
     Span,
+    duration_text,
 )
 
-_TYPES = (Policy, Select, Schedule, Retention, Copy, MaxDeletes)
-_MERGED = ("Policy", "Select", "MaxDeletes")  # what `defaults` may complete
+_TYPES = (Policy, Select, Schedule, Retention, Copy, MaxDeletes, Restores)
+_MERGED = ("Policy", "Select", "MaxDeletes", "Restores")  # what `defaults` may complete
 
 _VALUES: dict[str, Any] = {"minItems": 1, "uniqueItems": True}
 _COUNTS = {key: {"minimum": 0} for key in Retention().counts()}
@@ -50,6 +53,7 @@ _LIMITS: dict[str, dict[str, dict[str, Any]]] = {
         "count": {"minimum": 1},
         "share": {"exclusiveMinimum": 0, "maximum": 1},
     },
+    "Restores": {"approval": {"uniqueItems": True}},
 }
 
 
@@ -62,6 +66,9 @@ class _Texts(GenerateJsonSchema):
             "pattern": f"^{DURATION_PATTERN}$",
             "examples": ["15m", "26h"],
         }
+
+    def encode_default(self, dft: Any) -> Any:
+        return duration_text(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
     def dataclass_schema(self, schema: Any) -> dict[str, Any]:
         if schema["cls"] is Span:

@@ -6,15 +6,19 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, StrEnum
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lastgood import codec
-from lastgood.domain.policy import Count, Span, duration, duration_text
+from lastgood.domain.manifest import Scalar
+from lastgood.domain.model import Proof
+from lastgood.domain.policy import Count, Restores, Span, duration, duration_text
 from lastgood.domain.prune_plan import Obstacle, Totals
+from lastgood.domain.restoring import Restore
 from lastgood.errors import MalformedMessage
 
 
@@ -277,6 +281,44 @@ def test_every_instant_comes_back(moment):
     data = {**LEAST, "at": codec.unstructure(moment)}
 
     assert codec.structure(data, Message).at == in_utc
+
+
+def whole(type_: Any) -> st.SearchStrategy[Any]:
+    """Values of a type with every field given, those with a default too."""
+    inner = get_args(type_)
+    if type_ in _PLAIN:
+        return _PLAIN[type_]
+    if NoneType in inner:
+        return st.none() | whole(inner[0])
+    if get_origin(type_) is tuple:
+        return st.lists(whole(inner[0]), max_size=2).map(tuple)
+    if get_origin(type_) is Mapping:
+        return st.dictionaries(whole(inner[0]), whole(inner[1]), max_size=2)
+    if issubclass(type_, Enum):
+        return st.sampled_from(type_)
+    return st.builds(type_, **{name: whole(one) for name, one in get_type_hints(type_).items()})
+
+
+_PLAIN: dict[Any, st.SearchStrategy[Any]] = {
+    str: st.text(max_size=3),
+    int: st.integers(),
+    bool: st.booleans(),
+    Scalar: st.text(max_size=3) | st.integers() | st.booleans(),
+    datetime: st.datetimes(timezones=st.just(UTC)),
+    timedelta: st.integers(0, 10**6).map(lambda seconds: timedelta(seconds=seconds)),
+}
+
+
+@pytest.mark.parametrize("type_", [Restore, Proof, Restores])
+def test_every_record_comes_back_whatever_is_in_it(type_):
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(whole(type_))
+    def comes_back(record):
+        read = codec.structure(json.loads(json.dumps(codec.unstructure(record))), type_)
+
+        assert read == record
+
+    comes_back()
 
 
 json_values = st.recursive(

@@ -65,9 +65,12 @@ def a_request(method=Method.SET, **given):
         "method": method,
         "planned_at": T0,
         "volumes": tuple(volumes),
-        "instance": None if method is Method.VOLUME else an_instance(),
+        "instance": None if method is Method.VOLUME else WEB,
     }
     return TakeRequest(**facts | given)
+
+
+WEB = an_instance(tags={"backup": "daily", "Name": "web"})
 
 
 @dataclass
@@ -81,7 +84,7 @@ class Stage:
 
     def __post_init__(self):
         self.ec2 = FakeCompute(self.clock)
-        self.ec2.put(an_instance(), a_volume("vol-1"), a_volume("vol-2"))
+        self.ec2.put(WEB, a_volume("vol-1"), a_volume("vol-2"))
         self.ledger = MemoryLedger()
         watched = {
             "at": lambda _: self.steps.watch("compute", self.ec2),
@@ -155,6 +158,7 @@ CLEAN = {
         "ledger.remember_launch",
         "compute.snapshot_set",
         "ledger.answer",
+        "ledger.note_name",
     ],
     Method.ONE_BY_ONE: [
         "ledger.claim",
@@ -164,6 +168,7 @@ CLEAN = {
         "compute.snapshot_volume",
         "compute.snapshot_volume",
         "ledger.answer",
+        "ledger.note_name",
     ],
     Method.VOLUME: ["ledger.claim", "compute.snapshot_volume", "ledger.answer"],
 }
@@ -174,6 +179,7 @@ ADOPTING = [
     "ledger.answer",
     "ledger.settle",
     "bus.announce",
+    "ledger.note_name",
 ]
 
 
@@ -196,6 +202,7 @@ def test_each_snapshot_bears_the_tags_of_its_point_from_the_call_on():
 
     for made in stage.ec2.made.values():
         assert made.tags == {
+            "Name": "web",
             "backup": "daily",
             "cost-centre": "web",
             "lastgood:point": a_request().point,
@@ -225,7 +232,7 @@ def test_members_know_their_device_and_the_manifest_the_facts_as_planned():
         "vol-1": "/dev/sda1",
         "vol-2": "/dev/sdf",
     }
-    assert point.manifest.instance == an_instance()
+    assert point.manifest.instance == WEB
     assert [one.id for one in point.manifest.volumes] == ["vol-1", "vol-2"]
     assert point.manifest.taken_elsewhere == {"vol-9": "pt-9"}
     assert point.notes == ("vol-9 left out",)
@@ -237,6 +244,28 @@ def test_a_lone_volume_has_neither_device_nor_instance_nor_launch_attributes():
     assert [one.device for one in point.members] == [None]
     assert point.manifest.instance is None
     assert point.manifest.launch is None
+
+
+def test_the_name_of_a_source_is_remembered_with_its_point():
+    one, other = Stage(), Stage()
+    data = a_volume("vol-1", tags={"Name": "data"})
+
+    one.take()
+    other.take(a_request(Method.VOLUME, volumes=(data,)))
+
+    assert one.ledger.named("web") == (SOURCE,)
+    assert other.ledger.named("data") == (LONE,)
+
+
+def test_a_name_that_could_not_be_noted_leaves_the_point_as_it_is_and_is_noted_with_the_next():
+    stage = Stage()
+    stage.steps.at("ledger.note_name", raising(Throttled("busy", SOON)))
+    with pytest.raises(Throttled):
+        stage.take()
+
+    assert stage.take().status is PointStatus.PENDING
+    assert_taken_once(stage, a_request())
+    assert stage.ledger.named("web") == ()
 
 
 # -- tags that do not fit ---------------------------------------------------------------------
@@ -879,7 +908,7 @@ def test_a_bare_request_reads_the_facts_itself(method):
     point = stage.take(bare(method))
 
     assert stage.volumes_taken() == ["vol-1", "vol-2"]
-    assert point.manifest.instance == an_instance()
+    assert point.manifest.instance == WEB
     assert [one.id for one in point.manifest.volumes] == ["vol-1", "vol-2"]
     assert point.notes == ()
 
@@ -1025,12 +1054,12 @@ def test_a_set_keeps_its_planned_facts_if_its_instance_went_away_just_after():
     point = stage.take()
 
     assert len(point.members) == 3
-    assert point.manifest.instance == an_instance()
+    assert point.manifest.instance == WEB
 
 
 # -- launch attributes ------------------------------------------------------------------------
 
-STARTED = an_instance().launched_at
+STARTED = WEB.launched_at
 
 
 def known(stage, *, read, launched=STARTED):

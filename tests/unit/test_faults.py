@@ -40,23 +40,37 @@ PendingVerification RequestExpired TagPolicyViolation UnauthorizedOperation Unkn
 UnsupportedInstanceAttribute UnsupportedOperation UnsupportedProtocol ValidationError
 """
 EC2_SERVER_ERRORS = """
-BandwidthLimitExceeded InternalError InternalFailure RequestLimitExceeded ServerInternal
+BandwidthLimitExceeded InsufficientCapacity InsufficientHostCapacity InsufficientInstanceCapacity
+InsufficientVolumeCapacity InternalError InternalFailure RequestLimitExceeded ServerInternal
 ServiceUnavailable Unavailable
 """
 EC2_ERRORS_OF_OUR_CALLS = """
-AccountDisabled ConcurrentSnapshotLimitExceeded ConcurrentTagAccess CustomerKeyHasBeenRevoked
-FilterLimitExceeded IncorrectInstanceState IncorrectState InvalidFilter InvalidInput
-InvalidInstanceID InvalidInstanceID.Malformed InvalidInstanceID.NotFound InvalidInstanceState
-InvalidKMSKey.InvalidState InvalidKMSKeyId.Malformed InvalidMaxResults InvalidNextToken
-InvalidRequest InvalidSecurity.RequestHasExpired InvalidSnapshot.InUse InvalidSnapshot.NotFound
-InvalidSnapshotID.Malformed InvalidState InvalidTagKey.Malformed InvalidUserID.Malformed
-InvalidVolume.NotFound InvalidVolumeID.Malformed MissingInput NoSuchVersion NonEBSInstance
-OperationNotPermitted PendingSnapshotLimitExceeded ResourceCountExceeded ResourceLimitExceeded
-RetryableError SignatureDoesNotMatch SnapshotCreationPerVolumeRateExceeded SnapshotLimitExceeded
-TagLimitExceeded Unsupported
+AccountDisabled AttachmentLimitExceeded ConcurrentSnapshotLimitExceeded ConcurrentTagAccess
+CustomerKeyHasBeenRevoked EncryptedVolumesNotSupported FilterLimitExceeded IncorrectInstanceState
+IncorrectState InstanceCreditSpecification.NotSupported InstanceLimitExceeded
+InsufficientCapacityOnHost InsufficientFreeAddressesInSubnet InvalidAMIAttributeItemValue
+InvalidAMIID.Malformed InvalidAMIID.NotFound InvalidAMIID.Unavailable InvalidAMIName.Duplicate
+InvalidAMIName.Malformed InvalidAttachment.NotFound InvalidAvailabilityZone
+InvalidBlockDeviceMapping InvalidDevice.InUse InvalidFilter InvalidGroup.NotFound
+InvalidGroupId.Malformed InvalidHostConfiguration InvalidHostID.NotFound InvalidHostState
+InvalidIPAddress.InUse InvalidInput InvalidInstanceID InvalidInstanceID.Malformed
+InvalidInstanceID.NotFound InvalidInstanceState InvalidInstanceType
+InvalidInterface.IpAddressLimitExceeded InvalidKMSKey.InvalidState InvalidKMSKeyId.Malformed
+InvalidKeyPair.NotFound InvalidMaxResults InvalidNetworkInterfaceID.NotFound InvalidNextToken
+InvalidPlacementGroup.Unknown InvalidRequest InvalidSecurity.RequestHasExpired
+InvalidSecurityGroupID.NotFound InvalidSnapshot.InUse InvalidSnapshot.NotFound
+InvalidSnapshotID.Malformed InvalidState InvalidSubnet InvalidSubnetID.NotFound
+InvalidTagKey.Malformed InvalidTenancy InvalidUserData.Malformed InvalidUserID.Malformed
+InvalidVolume.NotFound InvalidVolume.ZoneMismatch InvalidVolumeID.Malformed InvalidVpcID.NotFound
+InvalidZone.NotFound MaxIOPSLimitExceeded MissingInput NetworkInterfaceLimitExceeded NoSuchVersion
+NonEBSInstance OperationNotPermitted PendingSnapshotLimitExceeded PrivateIpAddressLimitExceeded
+ResourceCountExceeded ResourceLimitExceeded RetryableError SignatureDoesNotMatch
+SnapshotCreationPerVolumeRateExceeded SnapshotLimitExceeded TagLimitExceeded UnknownVolumeType
+Unsupported UnsupportedHibernationConfiguration UnsupportedHostConfiguration UnsupportedTenancy
+VcpuLimitExceeded VolumeIOPSLimit VolumeInUse VolumeLimitExceeded VolumeTypeNotAvailableInZone
 """
 """EC2 API Reference, "Error codes for the Amazon EC2 API": the three tables. Of the server errors,
-those about capacity for instances and addresses are none of ours."""
+those about reserved instances and Elastic IP addresses are none of ours."""
 EC2_ERRORS = (EC2_COMMON_CLIENT_ERRORS + EC2_SERVER_ERRORS + EC2_ERRORS_OF_OUR_CALLS).split()
 
 
@@ -178,6 +192,9 @@ def test_the_verdict_is_read_off_the_class_and_the_advice(error, advice, verdict
         ("ec2", errors.CallRefused, "SnapshotLimitExceeded InvalidParameterValue"),
         ("ec2", errors.InUse, "InvalidSnapshot.InUse"),
         ("ec2", errors.AlreadyDone, "InvalidSnapshot.NotFound"),
+        ("ec2", errors.LimitReached, "InsufficientInstanceCapacity Server.InsufficientCapacity"),
+        ("ec2", errors.CallRefused, "VcpuLimitExceeded InvalidSubnetID.NotFound"),
+        ("ec2", errors.InUse, "VolumeInUse OperationNotPermitted"),
         ("dynamodb", errors.LedgerMissing, "ResourceNotFoundException"),
         ("dynamodb", errors.AccessDenied, "AccessDeniedException InvalidClientTokenId"),
         (
@@ -196,6 +213,10 @@ def test_the_verdict_is_read_off_the_class_and_the_advice(error, advice, verdict
         ("sqs", errors.KeyDenied, "KMS.DisabledException KMS.OptInRequired KmsNotFound"),
         ("sqs", errors.CallRefused, "AWS.SimpleQueueService.NonExistentQueue"),
         ("ssm", errors.UnknownPolicy, "ParameterNotFound"),
+        ("ssm", errors.CallRefused, "InvalidInstanceId InvalidDocument"),
+        ("stepfunctions", errors.AlreadyDone, "ExecutionAlreadyExists TaskTimedOut InvalidToken"),
+        ("scheduler", errors.Unavailable, "ConflictException InternalServerException"),
+        ("iam", errors.UnknownTarget, "NoSuchEntity"),
     ],
 )
 def test_each_code_has_the_class_that_says_what_to_do(service, error, codes):
@@ -257,6 +278,10 @@ def test_the_spacing_of_snapshots_is_waited_for_and_not_less():
         ("sqs", "KMS.DisabledException", "Enable the KMS key"),
         ("ec2", "SnapshotLimitExceeded", "raise the quota"),
         ("ec2", "InvalidSnapshot.InUse", "Deregister the AMI"),
+        ("ec2", "VcpuLimitExceeded", "raise the quota"),
+        ("ec2", "InsufficientFreeAddressesInSubnet", "Free addresses of the subnet"),
+        ("ec2", "InvalidIPAddress.InUse", "another private_ip"),
+        ("ssm", "InvalidInstanceId", "Let the SSM agent run"),
         ("dynamodb", "ResourceNotFoundException", "Deploy the stack that holds the table"),
     ],
 )

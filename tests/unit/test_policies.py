@@ -16,8 +16,10 @@ from lastgood.domain.policy import (
     Copy,
     Encryption,
     MaxDeletes,
+    Mode,
     Policy,
     ResourceKind,
+    Restores,
     Retention,
     Schedule,
     Select,
@@ -63,7 +65,8 @@ SIX_FIELDS = (
     'every night at three is "0 3 * * ? *"'
 )
 KNOWN = (
-    "known: description, select, schedules, retention, copies, encryption, rpo, max_deletes, tags"
+    "known: description, select, schedules, retention, copies, encryption, rpo, max_deletes, tags, "
+    "restores"
 )
 MANY_VALUES = ", ".join(f"v{number}" for number in range(191))
 MANY_TAGS = ", ".join(f"key{number}: value" for number in range(26))
@@ -711,6 +714,35 @@ BAD: dict[str, tuple[str, list[str]]] = {
         web("max_deletes: {count: 0}"),
         ["policies.web.max_deletes.count: is the number 0, but must be 1 or more"],
     ),
+    "a mode that there is not, to approve": (
+        web("restores: {approval: [in-place]}"),
+        [
+            "policies.web.restores.approval[0]: is the text 'in-place', but must be one of clone, "
+            "volumes, in_place, drill: did you mean 'in_place'?"
+        ],
+    ),
+    "a mode to approve twice": (
+        web("restores: {approval: [clone, in_place, clone]}"),
+        [
+            "policies.web.restores.approval[2]: is the mode clone, which is in the list already",
+        ],
+    ),
+    "no time to live": (
+        web("restores: {time_to_live: 0h}"),
+        ["policies.web.restores.time_to_live: is 0s, but must be above 0 and at most 365d"],
+    ),
+    "a time to live that is a number": (
+        web("restores: {time_to_live: 8}"),
+        [f"policies.web.restores.time_to_live: is the number 8, but must be {DURATION}"],
+    ),
+    "more than the longest time to live": (
+        web("restores: {time_to_live: 31d}"),
+        ["policies.web.restores.longest: is 30d, but must be at least time_to_live, which is 31d"],
+    ),
+    "a time to live of more than a year": (
+        web("restores: {longest: 366d}"),
+        ["policies.web.restores.longest: is 366d, but must be above 0 and at most 365d"],
+    ),
     "too many tags": (
         web(f"tags: {{{MANY_TAGS}}}"),
         [
@@ -742,7 +774,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "a policy too large for SSM": (
         web(f"description: {'d' * 8192}"),
         [
-            "policies.web: takes 8793 bytes as an SSM parameter, but must take at most "
+            "policies.web: takes 8856 bytes as an SSM parameter, but must take at most "
             "8192: split it into two policies"
         ],
     ),
@@ -891,7 +923,8 @@ def test_every_key_can_be_used_at_once(tmp_path):
         "copies: [{region: eu-north-1, account: '111122223333', kms_key: alias/lastgood,"
         " retention: {keep_monthly: all}, complete_within: 4h}]\n"
         "    encryption: required\n"
-        "    max_deletes: {count: 10, share: 1}",
+        "    max_deletes: {count: 10, share: 1}\n"
+        "    restores: {approval: [in_place, drill], time_to_live: 90m, longest: 7d}",
         select="{resource: instance, tags: {'aws:autoscaling:groupName': [web]},"
         " exclude_boot_volume: true, regions: [us-gov-west-1, eu-west-1]}",
         retention="{keep_last: all, keep_within: 2y5m7d3h}",
@@ -910,6 +943,11 @@ def test_every_key_can_be_used_at_once(tmp_path):
     )
     assert policy.encryption is Encryption.REQUIRED
     assert policy.max_deletes == MaxDeletes(count=10, share=1.0)
+    assert policy.restores == Restores(
+        approval=(Mode.IN_PLACE, Mode.DRILL),
+        time_to_live=timedelta(minutes=90),
+        longest=timedelta(days=7),
+    )
     assert policy.select.regions == ("us-gov-west-1", "eu-west-1")
     assert policy.retention.keep_last == "all"
     assert policy.retention.keep_within == Span(years=2, months=5, days=7, hours=3)
@@ -1104,6 +1142,12 @@ policies = st.builds(
         MaxDeletes, count=st.integers(), share=st.floats(allow_nan=False, allow_infinity=False)
     ),
     tags=st.dictionaries(texts, texts, max_size=3),
+    restores=st.builds(
+        Restores,
+        approval=st.lists(st.sampled_from(Mode), max_size=3).map(tuple),
+        time_to_live=minutes,
+        longest=minutes,
+    ),
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 from lastgood.domain import copying, forecast
 from lastgood.domain.copying import CopyStatus
 from lastgood.domain.forecast import slots_of
-from lastgood.domain.model import Hold, MemberState, Outcome, PointStatus, Source
+from lastgood.domain.model import Hold, MemberState, Outcome, PointStatus, Proof, Source
 from lastgood.domain.policy import (
     Copy,
     Encryption,
@@ -921,6 +921,23 @@ def test_a_held_point_is_explained_by_its_hold():
     told = stage.ask(explain=points[0].id)
 
     assert told.reasons == (str(Hold(by="anna", why="audit", at=NOW)),)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "took"), [(250, "4 min 10 s"), (3600, "1 h"), (3661, "1 h 1 min 1 s"), (0, "0 s")]
+)
+def test_a_point_that_a_drill_made_a_machine_of_says_when_and_how_long_it_took(seconds, took):
+    stage = a_stage(schedules=(NIGHTLY,))
+    (point,) = stage.take(99)
+    assert not [one for one in stage.ask(explain=point.id).lines if "proved" in one]
+    proof = Proof(restore="rs-1", at=T0 + 99 * DAY, seconds=seconds, how="status checks passed")
+    stage.ledger.prove(point.id, proof)
+
+    told = stage.ask(explain=point.id)
+
+    assert told.lines[2] == (
+        f"last proved on 2026-06-08 02:00 UTC by rs-1: it took {took} (status checks passed)"
+    )
 
 
 # the daily round

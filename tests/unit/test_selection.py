@@ -53,6 +53,57 @@ def test_an_instance_whose_tags_do_not_match_is_left_out_with_the_reason(tags, r
     assert left == LeftOut(source=SOURCE, reason=reason, kind="tags")
 
 
+CLONE = {
+    "backup": "daily",
+    "lastgood:restore": "rs-1",
+    "lastgood:restored-from": "pt-1",
+    "lastgood:temporary": "rs-1",
+}
+
+
+def test_a_clone_that_will_be_removed_is_left_out_though_it_bears_the_tags_of_its_source():
+    left = judged(an_instance(tags=CLONE))
+
+    assert left == LeftOut(
+        source=SOURCE,
+        reason="it is a clone of pt-1, which restore rs-1 will remove: "
+        "keep it to have it protected",
+        kind="temporary",
+    )
+
+
+def test_a_clone_that_is_kept_is_taken_as_any_other():
+    kept = {key: value for key, value in CLONE.items() if key != "lastgood:temporary"}
+
+    assert isinstance(judged(an_instance(tags=kept)), Selected)
+
+
+def test_a_clone_whose_tags_do_not_match_is_left_out_for_that():
+    assert judged(an_instance(tags=CLONE | {"backup": "no"})).kind == "tags"
+
+
+def test_a_volume_that_was_swapped_out_is_left_out_and_so_is_a_new_one_that_will_go():
+    select = a_select(resource=ResourceKind.VOLUME)
+    swapped = {"backup": "daily", "lastgood:temporary": "rs-1"}
+
+    left = [
+        selection.judge_volume(select, SOURCE, a_volume("vol-1", tags=tags))
+        for tags in (swapped, CLONE)
+    ]
+
+    assert [one.kind for one in left] == ["temporary", "temporary"]
+    assert left[0].reason == (
+        "it is what was restored over, which restore rs-1 will remove: keep it to have it protected"
+    )
+
+
+def test_a_clone_that_will_be_removed_takes_no_shared_volume_from_its_source():
+    shared = a_volume("vol-2", multi_attach=True, attachments=attached_to("i-0a", "i-00"))
+    both = {"i-00": an_instance("i-00", tags=CLONE), "i-0a": an_instance("i-0a")}
+
+    assert selection.owners_of_shared(a_select(), both, [shared]) == {"vol-2": "i-0a"}
+
+
 def test_every_key_must_match():
     select = a_select(tags={"backup": ("daily",), "stage": ("prod",)})
 

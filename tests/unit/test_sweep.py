@@ -817,6 +817,29 @@ def test_the_whole_ledger_is_rebuilt_from_tags_but_for_what_tags_do_not_say():
     assert stage.sweep(after=EVERY, rebuild=True).rebuilt == 0
 
 
+def test_a_rebuilt_ledger_knows_a_source_by_the_name_that_all_of_its_snapshots_bear():
+    stage = Stage()
+    stage.ec2.put(an_instance(tags={"backup": "daily", "Name": "web"}))
+    stage.run_policy(T0)
+    stage.restart(MemoryLedger())
+
+    stage.sweep(after=minutes(40), rebuild=True)
+
+    assert stage.ledger.named("web") == (SOURCE,)
+
+
+def test_a_rebuilt_ledger_takes_no_volumes_name_for_that_of_its_instance():
+    stage = Stage()
+    stage.ec2.put(an_instance(tags={"backup": "daily", "Name": "web"}))
+    stage.ec2.put(a_volume("vol-2", tags={"Name": "web-data"}))
+    stage.run_policy(T0)
+    stage.restart(MemoryLedger())
+
+    stage.sweep(after=minutes(40), rebuild=True)
+
+    assert stage.ledger.named("web") == stage.ledger.named("web-data") == ()
+
+
 def test_without_being_asked_to_a_sweep_rebuilds_nothing():
     stage = Stage()
     stage.run_policy()

@@ -5,26 +5,44 @@ from collections.abc import Callable
 from tests.cloud.clock import Clock
 from tests.cloud.ec2 import (
     archive,
+    attributes,
     copies,
     guard,
     images,
     instances,
     launches,
     locks,
+    machines,
+    network,
+    offerings,
+    roots,
     snapshots,
     tags,
     volumes,
 )
-from tests.cloud.ec2.conditions import Conditions, Emit, Image, Outcome, World
+from tests.cloud.ec2.conditions import (
+    AS_ON_AWS,
+    Conditions,
+    Emit,
+    Image,
+    Outcome,
+    Pace,
+    World,
+)
 from tests.cloud.ec2.patches import Patches
 
-__all__ = ["Conditions", "Emit", "Image", "Outcome", "install"]
+__all__ = ["AS_ON_AWS", "Conditions", "Emit", "Image", "Outcome", "Pace", "install"]
 
 OPERATIONS = [
     *snapshots.OPERATIONS,
     *volumes.OPERATIONS,
     *instances.OPERATIONS,
     *launches.OPERATIONS,
+    *machines.OPERATIONS,
+    *attributes.OPERATIONS,
+    *roots.OPERATIONS,
+    *network.OPERATIONS,
+    *offerings.OPERATIONS,
     *images.OPERATIONS,
     *locks.OPERATIONS,
     *archive.OPERATIONS,
@@ -45,5 +63,6 @@ def install(clock: Clock, emit: Emit, conditions: Conditions | None = None) -> C
     volumes.install(patches)
     instances.install(patches)
     launches.install(patches)
+    network.install(patches)
     guard.install(patches, world, OPERATIONS)
     return patches.undo

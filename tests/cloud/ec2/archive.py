@@ -13,9 +13,9 @@ from moto.core.utils import utcnow
 from tests.cloud.ec2 import filters, images, paging, tags, visibility
 from tests.cloud.ec2.conditions import World
 from tests.cloud.ec2.errors import refusal
+from tests.cloud.ec2.lifecycle import ARCHIVE, STANDARD
 from tests.cloud.ec2.request import FILTERS, Operation, Request
 
-STANDARD, ARCHIVE = "standard", "archive"
 IN_PROGRESS, COMPLETED = "archival-in-progress", "archival-completed"
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 from tests.cloud import accounts
@@ -21,9 +22,50 @@ class Outcome:
     error: str | None = None
 
 
+AT_ONCE = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long machines take from one state to the next; no time at all, unless a test wants it."""
+
+    pending: timedelta = AT_ONCE
+    """An instance, until it runs."""
+    checking: timedelta = AT_ONCE
+    """The status checks of an instance that runs, until they pass or fail."""
+    stopping: timedelta = AT_ONCE
+    shutting_down: timedelta = AT_ONCE
+    creating: timedelta = AT_ONCE
+    """A volume, until it is available or in error."""
+    attaching: timedelta = AT_ONCE
+    detaching: timedelta = AT_ONCE
+    replacing: timedelta = AT_ONCE
+    """A root volume, from the task to its end."""
+    registering: timedelta = AT_ONCE
+    """An image, until it is available."""
+
+
+# No AWS figures, but what callers see: EC2 promises none of these durations.
+AS_ON_AWS = Pace(
+    pending=timedelta(seconds=30),
+    checking=timedelta(minutes=2),
+    stopping=timedelta(seconds=40),
+    shutting_down=timedelta(seconds=40),
+    creating=timedelta(seconds=5),
+    attaching=timedelta(seconds=5),
+    detaching=timedelta(seconds=5),
+    replacing=timedelta(minutes=2),
+    registering=timedelta(seconds=20),
+)
+
+
 @dataclass(frozen=True)
 class Image:
-    """What instances launched from an AMI take from it, and which snapshots it keeps in use."""
+    """What instances launched from an AMI take from it, and which snapshots it keeps in use.
+
+    ``mappings``: the block devices of a registered one. ``home``: the account and Region of a
+    registered one, whose owner alone can use it, there.
+    """
 
     architecture: str = "x86_64"
     root_device_name: str = "/dev/xvda"
@@ -36,6 +78,18 @@ class Image:
     ena_support: bool = True
     snapshot_ids: frozenset[str] = frozenset()
     disabled: bool = False
+    virtualization: str = "hvm"
+    product_codes: tuple[str, ...] = ()
+    name: str | None = None
+    description: str | None = None
+    tpm_support: str | None = None
+    imds_support: str | None = None
+    sriov_net_support: str | None = None
+    mappings: tuple[dict[str, Any], ...] = ()
+    home: tuple[str, str] | None = None
+    created_at: datetime | None = None
+    available_from: datetime | None = None
+    seen_from: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +118,14 @@ class Conditions:
     take ``foreign_copies``, by Region of the home account, or by account and Region. Source:
     aws-facts 1.1.
     ``outcomes``: by the id of a volume, or of a snapshot that is copied. ``images``: by AMI id; any
-    other AMI id is a plain ``Image()``.
+    other AMI id is a plain ``Image()``, but ``gone_images`` are not found.
+    ``pace``: of machines. ``AS_ON_AWS`` takes the time that AWS takes.
+    ``bad_snapshots``: an instance with a volume made of one never passes its instance status check;
+    nor do the instances in ``impaired``.
+    ``no_capacity``, ``not_offered``: globs of an instance type and a zone, for which nothing can be
+    launched or started now, or ever. ``vcpus``, ``instances``: how many may run in each Region.
+    ``failing_roots``: instances whose next root volume cannot be attached, and the state in which
+    the task ends: "failed", or "failed-detached" without any root volume.
     """
 
     limits: bool = True
@@ -77,6 +138,15 @@ class Conditions:
     foreign_copies: dict[str | tuple[str, str], int] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
+    gone_images: set[str] = field(default_factory=set)
+    pace: Pace = Pace()
+    bad_snapshots: set[str] = field(default_factory=set)
+    impaired: set[str] = field(default_factory=set)
+    no_capacity: set[tuple[str, str]] = field(default_factory=set)
+    not_offered: set[tuple[str, str]] = field(default_factory=set)
+    vcpus: int | None = None
+    instances: int | None = None
+    failing_roots: dict[str, str] = field(default_factory=dict)
     broad_describes: list[BroadDescribe] = field(default_factory=list)
     not_modelled: list[str] = field(default_factory=list)
 
@@ -88,6 +158,12 @@ class Conditions:
         return at_home + self.foreign_copies.get((account, region), 0)
 
 
+def is_among(globs: set[tuple[str, str]], instance_type: str, zone: str) -> bool:
+    return any(
+        fnmatchcase(instance_type, kind) and fnmatchcase(zone, where) for kind, where in globs
+    )
+
+
 @dataclass(frozen=True)
 class World:
     """What every operation of the model may use beside its own request."""
@@ -95,3 +171,10 @@ class World:
     clock: Clock
     emit: Emit
     conditions: Conditions
+
+    def after(self, delay: timedelta, act: Callable[[], None]) -> None:
+        """Do it on the clock, or now if it takes no time."""
+        if delay:
+            self.clock.at(self.clock.now() + delay, act)
+        else:
+            act()

@@ -17,11 +17,10 @@ from moto.ec2.models.elastic_block_store import Snapshot
 from moto.ec2.utils import random_snapshot_id
 from moto.kms.models import kms_backends
 
-from tests.cloud.ec2 import events, tags, visibility
-from tests.cloud.ec2.archive import ARCHIVE
+from tests.cloud.ec2 import events, master_keys, tags, visibility
 from tests.cloud.ec2.conditions import Outcome, World
 from tests.cloud.ec2.errors import no_snapshot, refusal
-from tests.cloud.ec2.lifecycle import GIB, PER_GIB, SHORTEST, remove
+from tests.cloud.ec2.lifecycle import ARCHIVE, GIB, PER_GIB, SHORTEST, remove
 from tests.cloud.ec2.request import TAG_SPECIFICATIONS, Operation, Request, check_id
 from tests.cloud.ec2.volumes import default_key
 
@@ -207,27 +206,13 @@ def _key(request: Request, source: Any) -> tuple[str | None, bool]:
     if not encrypted and not source.encrypted:
         return None, True
     wanted = given or default_key(backend)
-    key, usable = _found(wanted, backend.account_id, backend.region_name)
+    key, usable = master_keys.found(wanted, backend.account_id, backend.region_name)
     if source.kms_key_id is not None:
-        _, readable = _found(
+        _, readable = master_keys.found(
             source.kms_key_id, source.ec2_backend.account_id, source.ec2_backend.region_name
         )
         usable = usable and readable
     return key, usable
-
-
-def _found(given: str, account: str, region: str) -> tuple[str, bool]:
-    """The ARN of a key that is given as anything that names one; whether it is enabled there."""
-    if given.startswith("arn:"):
-        *_, where, owner, _ = given.split(":")
-        if where != region:
-            return given, False
-        account = owner
-    keys = kms_backends[account][region]
-    if "alias/" in given and not keys.alias_exists(given[given.index("alias/") :]):
-        return given, False
-    key = keys.keys.get(keys.any_id_to_key_id(given))
-    return (key.arn, key.key_state == "Enabled") if key else (given, False)
 
 
 def _check_slots(world: World, backend: Any) -> None:

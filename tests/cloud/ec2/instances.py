@@ -44,6 +44,10 @@ def _relaunched(moto_start: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _stamped(moto_terminate: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def terminate(instance: Any) -> Any:
         before = moto_terminate(instance)
+        for interface in instance.nics.values():
+            # moto leaves those that stay attached to what is gone
+            interface.instance = interface.attachment_id = interface.device_index = None
+            interface.status = "available"
         vars(instance).setdefault("terminated_at", utcnow())
         return before
 
@@ -62,6 +66,14 @@ def get_instance(backend: Any, instance_id: str) -> Any:
     if instance_id not in by_id or not is_shown(by_id[instance_id]):
         raise InvalidInstanceIdError(instance_id)
     return by_id[instance_id]
+
+
+def seen(backend: Any, instance_id: str) -> Any:
+    """As get_instance has it, for a describe call, which does not see it for the lag."""
+    instance = backend.get_instance(instance_id)
+    if not visibility.is_seen(instance):
+        raise InvalidInstanceIdError(instance_id)
+    return instance
 
 
 def is_shown(instance: Any) -> bool:
@@ -125,8 +137,7 @@ def handle_describe_instances(world: World, request: Request) -> dict[str, Any]:
     ids = set(params.get("InstanceIds") or [])
     for instance_id in ids:
         check_id("i", instance_id)
-        if not visibility.is_seen(backend.get_instance(instance_id)):
-            raise InvalidInstanceIdError(instance_id)
+        seen(backend, instance_id)
     matches = filters.matcher(params.get("Filters") or [], _FIELDS)
     request.end_dry_run()
     request.note_if_broad(world)
@@ -170,7 +181,10 @@ def _description(instance: Any) -> dict[str, Any]:
         "StateTransitionReason": instance.state_transition_reason or "",
         "KeyName": instance.key_name,
         "AmiLaunchIndex": instance.ami_launch_index,
-        "ProductCodes": [],
+        "ProductCodes": [
+            {"ProductCodeId": code, "ProductCodeType": "marketplace"}
+            for code in image(instance).product_codes
+        ],
         "InstanceType": instance.instance_type,
         "LaunchTime": instance.launch_time,
         "Placement": _placement(instance),
@@ -200,6 +214,10 @@ def _placement(instance: Any) -> dict[str, Any]:
         "GroupName": placement.group_name,
         "Tenancy": placement.tenancy,
         "HostId": placement.host_id,
+        **{
+            name: options(instance).get("Placement", {}).get(name)
+            for name in ("Affinity", "PartitionNumber", "HostResourceGroupArn")
+        },
     }
 
 
@@ -215,7 +233,10 @@ def _launch_facts(instance: Any) -> dict[str, Any]:
         "UsageOperation": source.usage_operation,
         "UsageOperationUpdateTime": instance.launch_time,
         "CpuOptions": cpu_options(instance),
-        "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
+        "CapacityReservationSpecification": given.get(
+            "CapacityReservationSpecification", {"CapacityReservationPreference": "open"}
+        ),
+        "Licenses": given.get("LicenseSpecifications"),
         "HibernationOptions": {"Configured": hibernates(instance)},
         "EnclaveOptions": {"Enabled": False, **given.get("EnclaveOptions", {})},
         "MaintenanceOptions": {"AutoRecovery": "default", **given.get("MaintenanceOptions", {})},
@@ -246,10 +267,12 @@ def _attached(instance: Any) -> dict[str, Any]:
     role = profile(instance)
     return {
         "BlockDeviceMappings": [
-            _block_device(device, block) for device, block in instance.block_device_mapping.items()
+            _block_device(instance, *each) for each in instance.block_device_mapping.items()
         ],
         "IamInstanceProfile": {"Arn": role.arn, "Id": role.id} if role else None,
-        "NetworkInterfaces": [_interface(interface) for interface in instance.nics.values()],
+        "NetworkInterfaces": [
+            rendered_interface(interface) for interface in instance.nics.values()
+        ],
         "SecurityGroups": security_groups(instance),
         "SourceDestCheck": instance.source_dest_check,
         "SubnetId": instance.subnet_id,
@@ -261,7 +284,11 @@ def _attached(instance: Any) -> dict[str, Any]:
     }
 
 
-def _interface(interface: Any) -> dict[str, Any]:
+def network_card(interface: Any) -> int:
+    return int(vars(interface).get("network_card_index", 0))
+
+
+def rendered_interface(interface: Any) -> dict[str, Any]:
     return {
         "NetworkInterfaceId": interface.id,
         "Attachment": {
@@ -269,7 +296,7 @@ def _interface(interface: Any) -> dict[str, Any]:
             "AttachTime": interface.attach_time,
             "DeleteOnTermination": bool(interface.delete_on_termination),
             "DeviceIndex": interface.device_index,
-            "NetworkCardIndex": 0,
+            "NetworkCardIndex": network_card(interface),
             "Status": "attached",
         },
         "Description": interface.description,
@@ -294,12 +321,13 @@ def _interface(interface: Any) -> dict[str, Any]:
     }
 
 
-def _block_device(device: str, block: Any) -> dict[str, Any]:
+def _block_device(instance: Any, device: str, block: Any) -> dict[str, Any]:
+    volume = instance.ec2_backend.volumes[block.volume_id]
     return {
         "DeviceName": device,
         "Ebs": {
             "VolumeId": block.volume_id,
-            "Status": "attached",
+            "Status": volume.by_instance[instance.id].status,
             "AttachTime": block.attach_time,
             "DeleteOnTermination": bool(block.delete_on_termination),
         },

@@ -5,9 +5,19 @@ from typing import Any
 
 from moto.ec2.models.instances import Instance
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.utils import filter_iam_instance_profiles
 from moto.iam.exceptions import NotFoundException
 
-from tests.cloud.ec2 import instances, tags, tokens, visibility, volumes
+from tests.cloud.ec2 import (
+    images,
+    instances,
+    machines,
+    placing,
+    tags,
+    tokens,
+    visibility,
+    volumes,
+)
 from tests.cloud.ec2.conditions import Image, World
 from tests.cloud.ec2.errors import NotModelled, refusal
 from tests.cloud.ec2.patches import Patches
@@ -17,10 +27,13 @@ Mappings = dict[str, dict[str, Any]]
 
 # Options that moto drops and describe calls answer again.
 _KEPT = (
+    "CapacityReservationSpecification",
     "CpuOptions",
     "CreditSpecification",
     "EnclaveOptions",
+    "LicenseSpecifications",
     "MaintenanceOptions",
+    "Placement",
     "PrivateDnsNameOptions",
 )
 
@@ -33,22 +46,30 @@ def install(patches: Patches) -> None:
 
 def handle_run_instances(world: World, request: Request) -> dict[str, Any]:
     params, backend = request.params, request.backend
-    wanted_tags = tags.requested(request.operation, params, "instance", "volume")
-    source = _image(world, request)
-    mappings = _mappings(request.operation, params, source)
-    for device, mapping in mappings.items():
-        _check_volume(backend, device, mapping)
-    if (params.get("HibernationOptions") or {}).get("Configured"):
-        _check_hibernation(backend, mappings.get(source.root_device_name))
-    _check_counts(params)
-    request.end_dry_run()
+    wanted_tags = tags.requested(
+        request.operation, params, "instance", "volume", "network-interface"
+    )
 
     def launch() -> dict[str, Any]:
+        source = _image(world, request)
+        mappings = _mappings(request.operation, params, source)
+        for mapping in mappings.values():
+            volumes.check(backend, mapping, mapping.get("VolumeSize"))
+        if (params.get("HibernationOptions") or {}).get("Configured"):
+            _check_hibernation(backend, mappings.get(source.root_device_name))
+        _check_counts(params)
+        placing.check(world, request, source, params.get("MaxCount", 1))
+        _check_profile(backend, params.get("IamInstanceProfile"))
+        request.end_dry_run()
+        placing.check_capacity(world, request)
         reservation = _moto_launch(request)
         for instance in reservation.instances:
             _complete(instance, params, source)
             made = _attach(instance, mappings, wanted_tags.get("volume", {}))
-            visibility.delay(world, instance, *made)
+            for interface in instance.nics.values():
+                interface.add_tags(wanted_tags.get("network-interface", {}))
+            visibility.delay(world, instance, *made, *instance.nics.values())
+            machines.launched(world, instance)
         answer = instances.rendered_reservation(reservation, reservation.instances)
         for instance in answer["Instances"]:
             instance["State"] = {"Code": 0, "Name": "pending"}
@@ -65,7 +86,7 @@ def _image(world: World, request: Request) -> Image:
         raise refusal("InvalidAMIID.Malformed", f'Invalid id: "{image_id}" (expecting "ami-...")')
     registered = request.backend.amis.get(image_id)
     if registered is None or image_id in world.conditions.images:
-        return world.conditions.image(image_id)
+        return images.usable(world, request.backend, image_id)
     return replace(
         Image(),
         architecture=registered.architecture,
@@ -74,12 +95,36 @@ def _image(world: World, request: Request) -> Image:
     )
 
 
+def _check_profile(backend: Any, profile: dict[str, str] | None) -> None:
+    """The code and text are those that callers report; not seen on an account."""
+    if not profile:
+        return
+    try:
+        filter_iam_instance_profiles(
+            backend.account_id,
+            partition="aws",
+            iam_instance_profile_arn=profile.get("Arn"),
+            iam_instance_profile_name=profile.get("Name"),
+        )
+    except NotFoundException as error:
+        how = "arn" if profile.get("Arn") else "name"
+        raise refusal(
+            "InvalidParameterValue",
+            f"Value ({profile.get('Arn') or profile.get('Name')}) for parameter "
+            f"iamInstanceProfile.{how} is invalid. Invalid IAM Instance Profile {how}",
+        ) from error
+
+
 def _mappings(operation: str, params: dict[str, Any], source: Image) -> Mappings:
     """The AMI's root device with what the call changes in it, and the call's other devices.
 
     Source: EC2 User Guide, "Block device mappings for volumes on Amazon EC2 instances".
     """
     mappings: Mappings = {
+        one["DeviceName"]: {"DeleteOnTermination": True, **one["Ebs"]}
+        for one in source.mappings
+        if "Ebs" in one
+    } or {
         source.root_device_name: {
             "VolumeSize": source.root_size,
             "VolumeType": source.root_volume_type,
@@ -101,16 +146,6 @@ def _mappings(operation: str, params: dict[str, Any], source: Image) -> Mappings
             before = {name: value for name, value in before.items() if name != "VolumeSize"}
         mappings[device] = before | given["Ebs"]
     return mappings
-
-
-def _check_volume(backend: Any, device: str, mapping: dict[str, Any]) -> None:
-    volumes.check_performance(
-        mapping.get("VolumeType", "gp2"), mapping.get("Iops"), mapping.get("Throughput"), False
-    )
-    snapshot_id = mapping.get("SnapshotId")
-    snapshot = volumes.usable_snapshot(backend, snapshot_id) if snapshot_id else None
-    volumes.checked_size(mapping.get("VolumeSize"), snapshot)
-    volumes.encryption(backend, bool(mapping.get("Encrypted")), mapping.get("KmsKeyId"), snapshot)
 
 
 def _check_hibernation(backend: Any, root: dict[str, Any] | None) -> None:
@@ -137,16 +172,7 @@ def _check_counts(params: dict[str, Any]) -> None:
 def _moto_launch(request: Request) -> Any:
     # AWS launches as many as it can, up to MaxCount; moto only reads MinCount
     request.response.params["MinCount"] = request.params.get("MaxCount", 1)
-    try:
-        result = InstanceResponse.run_instances(request.response)
-    except NotFoundException as error:
-        # the code and text that callers of AWS report; not seen on an account
-        raise refusal(
-            "InvalidParameterValue",
-            "Value for parameter iamInstanceProfile.name is invalid. "
-            "Invalid IAM Instance Profile name",
-        ) from error
-    return result.result
+    return InstanceResponse.run_instances(request.response).result
 
 
 def _complete(instance: Any, params: dict[str, Any], source: Image) -> None:
@@ -159,6 +185,7 @@ def _complete(instance: Any, params: dict[str, Any], source: Image) -> None:
     placement = params.get("Placement") or {}
     instance.placement.tenancy = placement.get("Tenancy", "default")
     instance.placement.group_name = placement.get("GroupName", "")
+    instance.placement.host_id = placement.get("HostId")
     instances.options(instance).update(
         {name: params[name] for name in _KEPT if params.get(name) is not None}
     )
@@ -180,10 +207,15 @@ def _complete_interfaces(instance: Any, params: dict[str, Any]) -> None:
         if "NetworkInterfaceId" not in given:
             interface.delete_on_termination = given.get("DeleteOnTermination", True)
             interface.description = given.get("Description", "")
+            interface.interface_type = given.get("InterfaceType", "interface")
+        interface.network_card_index = given.get("NetworkCardIndex", 0)
         if given.get("PrivateIpAddresses"):
             interface.private_ip_addresses = [
                 {"Primary": False, **address} for address in given["PrivateIpAddresses"]
             ]
+            interface.private_ip_address = next(
+                one["PrivateIpAddress"] for one in interface.private_ip_addresses if one["Primary"]
+            )
 
 
 def _associate_profile(instance: Any, profile: dict[str, str] | None) -> None:
@@ -256,6 +288,7 @@ def handle_get_launch_template_data(world: World, request: Request) -> dict[str,
                 _template_interface(index, interface) for index, interface in instance.nics.items()
             ],
             "TagSpecifications": _template_tags(described["Tags"]),
+            "LicenseSpecifications": described["Licenses"],
         }
     }
 
@@ -285,7 +318,7 @@ def _template_device(instance: Any, device: str) -> dict[str, Any]:
 def _template_interface(index: int, interface: Any) -> dict[str, Any]:
     return {
         "DeviceIndex": index,
-        "NetworkCardIndex": 0,
+        "NetworkCardIndex": instances.network_card(interface),
         "SubnetId": interface.subnet.id,
         "Groups": [group.id for group in interface.group_set],
         "AssociatePublicIpAddress": bool(interface.public_ip),
@@ -322,9 +355,22 @@ OPERATIONS = [
             "DryRun": None,
             "Monitoring": {"Enabled": None},
             "IamInstanceProfile": {"Name": None, "Arn": None},
-            "Placement": {"AvailabilityZone": None, "Tenancy": None, "GroupName": None},
+            "Placement": dict.fromkeys(
+                (
+                    *("AvailabilityZone", "Tenancy", "GroupName", "HostId", "Affinity"),
+                    *("PartitionNumber", "HostResourceGroupArn"),
+                )
+            ),
+            "LicenseSpecifications": {"LicenseConfigurationArn": None},
+            "CapacityReservationSpecification": {
+                "CapacityReservationPreference": None,
+                "CapacityReservationTarget": {
+                    "CapacityReservationId": None,
+                    "CapacityReservationResourceGroupArn": None,
+                },
+            },
             "HibernationOptions": {"Configured": None},
-            "CpuOptions": {"CoreCount": None, "ThreadsPerCore": None},
+            "CpuOptions": {"CoreCount": None, "ThreadsPerCore": None, "AmdSevSnp": None},
             "CreditSpecification": {"CpuCredits": None},
             "EnclaveOptions": {"Enabled": None},
             "MaintenanceOptions": {"AutoRecovery": None},
@@ -356,6 +402,8 @@ OPERATIONS = [
             },
             "NetworkInterfaces": {
                 "DeviceIndex": None,
+                "NetworkCardIndex": None,
+                "InterfaceType": None,
                 "NetworkInterfaceId": None,
                 "SubnetId": None,
                 "Groups": None,

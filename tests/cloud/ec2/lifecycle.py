@@ -26,6 +26,8 @@ SHORTEST = timedelta(seconds=20)
 PER_GIB = timedelta(seconds=0.2)
 
 GIB = 1024**3
+STANDARD, ARCHIVE = "standard", "archive"
+"""Storage tiers."""
 
 
 class EbsSnapshot(Snapshot):

@@ -1,6 +1,8 @@
-"""A large fleet put straight into moto, for tests that count calls and measure."""
+"""Put straight into moto: a large fleet, for tests that count calls and measure, and a network."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +20,7 @@ from moto.ec2.models.instances import (
     StateReason,
 )
 from moto.ec2.utils import random_instance_id, random_reservation_id
+from moto.iam.models import iam_backends
 
 from tests.cloud.ec2.conditions import Image
 
@@ -103,3 +106,56 @@ def _seed_volumes(instance: Any, count: int, size: int, tags: dict[str, str]) ->
         volume = backend.create_volume(size, instance.availability_zone, volume_type="gp3")
         backend.tags[volume.id] = dict(tags)
         backend.attach_volume(volume.id, instance.id, device, number == 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What a launch needs around it. ``subnets``: one in each of the first two zones, of 251 free
+    addresses; ``groups``: two of the VPC. ``profile``: the name of the profile of ``role``, whose
+    ARN it is."""
+
+    vpc: str
+    subnets: tuple[str, str]
+    groups: tuple[str, str]
+    key: str
+    profile: str
+    profile_arn: str
+    role: str
+
+
+def seed_network(region: str, *, account: str = DEFAULT_ACCOUNT_ID, name: str = "app") -> Network:
+    """A VPC with subnets and security groups, a key pair and an instance profile; no call is made.
+
+    ``name``: of the groups, the key pair, the role and the profile.
+    """
+    backend, iam = ec2_backends[account][region], iam_backends[account]["aws"]
+    vpc = backend.create_vpc("10.20.0.0/16")
+    subnets = [
+        backend.create_subnet(vpc.id, f"10.20.{number}.0/24", availability_zone=f"{region}{zone}")
+        for number, zone in enumerate("ab")
+    ]
+    groups = [
+        backend.create_security_group(f"{name}-{what}", what, vpc_id=vpc.id)
+        for what in ("front", "back")
+    ]
+    backend.create_key_pair(name, "ed25519", {})
+    trust = {
+        "Effect": "Allow",
+        "Action": "sts:AssumeRole",
+        "Principal": {"Service": "ec2.amazonaws.com"},
+    }
+    # IAM is the account's: another Region may have made them
+    if name not in iam.instance_profiles:
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        role = iam.create_role(name, document, "/", None, "", [], "3600")
+        iam.create_instance_profile(name, "/", [role.name])
+    profile = iam.get_instance_profile(name)
+    return Network(
+        vpc=vpc.id,
+        subnets=(subnets[0].id, subnets[1].id),
+        groups=(groups[0].id, groups[1].id),
+        key=name,
+        profile=name,
+        profile_arn=profile.arn,
+        role=profile.roles[0].arn,
+    )

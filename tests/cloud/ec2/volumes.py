@@ -1,5 +1,6 @@
-"""EBS volumes: CreateVolume, AttachVolume, DetachVolume, DescribeVolumes, Multi-Attach."""
+"""EBS volumes: to create, attach, detach, describe and delete them, and Multi-Attach."""
 
+from functools import partial
 from typing import Any
 
 from moto.core.utils import utcnow
@@ -8,11 +9,11 @@ from moto.ec2.models.block_device import BlockDeviceType
 from moto.ec2.models.elastic_block_store import EBSBackend, Volume, VolumeAttachment
 from moto.ec2.models.instances import Instance
 from moto.ec2.utils import random_volume_id
-from moto.kms.models import kms_backends
 
-from tests.cloud.ec2 import filters, paging, tags, tokens, visibility
+from tests.cloud.ec2 import filters, master_keys, paging, tags, tokens, visibility
 from tests.cloud.ec2.conditions import World
 from tests.cloud.ec2.errors import refusal
+from tests.cloud.ec2.lifecycle import ARCHIVE
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.ec2.request import FILTERS, TAG_SPECIFICATIONS, Operation, Request, check_id
 from tests.cloud.ec2.times import iso
@@ -27,11 +28,19 @@ MULTI_ATTACH_INSTANCES = 16
 
 
 class EbsVolume(Volume):
-    """moto's volume knows one attachment; with Multi-Attach there are several."""
+    """moto's volume knows one attachment; with Multi-Attach there are several.
+
+    ``phase``: creating, or error, in which it is of no use.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.by_instance: dict[str, VolumeAttachment] = {}
+        self.phase: str | None = None
         super().__init__(*args, **kwargs)
+
+    @property
+    def status(self) -> str:
+        return self.phase or super().status
 
     @property
     def attachment(self) -> VolumeAttachment | None:
@@ -79,10 +88,19 @@ def create_volume(
 ) -> EbsVolume:
     """In place of moto's, under its signature, since instances and images call it too."""
     kind = volume_type or "gp2"
-    check_performance(kind, iops, throughput, bool(multi_attach_enabled))
-    snapshot = usable_snapshot(backend, snapshot_id) if snapshot_id else None
-    size = checked_size(size, snapshot)
-    is_encrypted, key = encryption(backend, encrypted, kms_key_id, snapshot)
+    size, is_encrypted, key = check(
+        backend,
+        {
+            "VolumeType": kind,
+            "Iops": iops,
+            "Throughput": throughput,
+            "MultiAttachEnabled": multi_attach_enabled,
+            "SnapshotId": snapshot_id,
+            "Encrypted": encrypted,
+            "KmsKeyId": kms_key_id,
+        },
+        size,
+    )
     volume = EbsVolume(  # type: ignore[abstract]  # moto leaves what it never calls abstract
         backend,
         volume_id=random_volume_id(),
@@ -98,6 +116,25 @@ def create_volume(
     )
     backend.volumes[volume.id] = volume
     return volume
+
+
+def check(backend: Any, wanted: dict[str, Any], size: int | None) -> tuple[int, bool, str | None]:
+    """Its size, whether it is encrypted and under which key, of a volume that can be made.
+
+    ``wanted`` has the names of CreateVolume. Raises what AWS answers to one that cannot be.
+    """
+    check_performance(
+        wanted.get("VolumeType") or "gp2",
+        wanted.get("Iops"),
+        wanted.get("Throughput"),
+        bool(wanted.get("MultiAttachEnabled")),
+    )
+    snapshot_id = wanted.get("SnapshotId")
+    snapshot = usable_snapshot(backend, snapshot_id) if snapshot_id else None
+    return (
+        checked_size(size, snapshot),
+        *encryption(backend, bool(wanted.get("Encrypted")), wanted.get("KmsKeyId"), snapshot),
+    )
 
 
 def check_performance(
@@ -124,10 +161,13 @@ def check_performance(
 
 
 def usable_snapshot(backend: Any, snapshot_id: str) -> Any:
-    """Raises IncorrectState for one that is not complete (EBS User Guide, "Create a volume")."""
+    """Raises IncorrectState for one that is not complete (EBS User Guide, "Create a volume"), or
+    archived (EBS User Guide, "Archive Amazon EBS snapshots"; that code was not seen)."""
     snapshot = backend.get_snapshot(snapshot_id)
     if snapshot.status != "completed":
         raise refusal("IncorrectState", f"Snapshot is in invalid state - {snapshot.status}")
+    if snapshot.storage_tier == ARCHIVE:
+        raise refusal("IncorrectState", f"Snapshot '{snapshot_id}' is archived")
     return snapshot
 
 
@@ -173,9 +213,9 @@ def default_key(backend: Any) -> str:
 
 
 def _key_arn(backend: Any, key: str) -> str:
-    if key.startswith("arn:") and ":key/" in key:
-        return key
-    return str(kms_backends[backend.account_id][backend.region_name].describe_key(key).arn)
+    """Any name will do. Source: EC2 API Reference, CreateVolume, KmsKeyId: "if you specify an ID,
+    alias, or ARN that is not valid, the action can appear to complete, but eventually fails"."""
+    return master_keys.found(key, backend.account_id, backend.region_name)[0]
 
 
 def attach_volume(
@@ -191,8 +231,10 @@ def attach_volume(
     thenickdude/snap-to-s3#9. Which refusal comes first when several apply was not seen.
     """
     volume, instance = backend.get_volume(volume_id), backend.get_instance(instance_id)
-    if instance.state not in {"running", "stopped", "pending"}:
+    if instance.state not in {"running", "stopped"}:
         raise refusal("IncorrectState", f"Instance '{instance_id}' is not 'running'.")
+    if volume.phase:
+        raise refusal("IncorrectState", f"{volume_id} is not 'available'.")
     if volume.availability_zone != instance.availability_zone:
         raise refusal(
             "InvalidVolume.ZoneMismatch",
@@ -217,7 +259,15 @@ def attach_volume(
         attach_time=utcnow(),
         delete_on_termination=delete_on_termination,
     )
+    if device_path == instance.root_device_name:
+        root_volumes(instance).append(volume_id)
     return attachment
+
+
+def root_volumes(instance: Any) -> list[str]:
+    """Those that are or were the instance's root volume, in their order."""
+    known: list[str] = vars(instance).setdefault("root_volumes", [])
+    return known
 
 
 def _check_attachable(volume: EbsVolume, instance_id: str) -> None:
@@ -234,15 +284,22 @@ def detach_volume(
 ) -> VolumeAttachment:
     """In place of moto's, which fails without an instance id (optional on AWS, unless there
     are several attachments: doc of DetachVolume InstanceId)."""
+    attachment = _attachment_of(backend, volume_id, instance_id, device_path)
+    del attachment.volume.by_instance[attachment.instance.id]  # type: ignore[attr-defined]
+    attachment.instance.block_device_mapping.pop(attachment.device)
+    attachment.status = "detached"
+    return attachment
+
+
+def _attachment_of(
+    backend: Any, volume_id: str, instance_id: str | None, device_path: str | None
+) -> VolumeAttachment:
     volume = backend.get_volume(volume_id)
     if instance_id is None and len(volume.by_instance) == 1:
         instance_id = next(iter(volume.by_instance))
     attachment: VolumeAttachment | None = volume.by_instance.get(instance_id)
     if attachment is None or (device_path and device_path != attachment.device):
         raise refusal("IncorrectState", f"Volume '{volume_id}' is not attached to '{instance_id}'.")
-    del volume.by_instance[instance_id]
-    attachment.instance.block_device_mapping.pop(attachment.device)
-    attachment.status = "detached"
     return attachment
 
 
@@ -265,6 +322,8 @@ def handle_create_volume(world: World, request: Request) -> dict[str, Any]:
         raise refusal("InvalidZone.NotFound", f"The zone '{zone}' does not exist.")
 
     def create() -> dict[str, Any]:
+        check(backend, params, params.get("Size"))
+        request.end_dry_run()
         volume = create_volume(
             backend,
             size=params.get("Size"),
@@ -279,10 +338,18 @@ def handle_create_volume(world: World, request: Request) -> dict[str, Any]:
         )
         volume.add_tags(wanted_tags)
         visibility.delay(world, volume)
+        failed = master_keys.obstacle(volume) is not None
+        volume.phase = "creating"
+        world.after(world.conditions.pace.creating, partial(_created, volume, failed=failed))
         return rendered(volume) | {"State": "creating"}
 
-    request.end_dry_run()
     return tokens.once(backend, request.operation, params, create)
+
+
+def _created(volume: EbsVolume, *, failed: bool) -> None:
+    """Source: EC2 API Reference, CreateVolume, KmsKeyId: a key that cannot be used fails it late;
+    EBS User Guide, volume states: "error"."""
+    volume.phase = "error" if failed else None
 
 
 def handle_attach_volume(world: World, request: Request) -> dict[str, Any]:
@@ -295,16 +362,35 @@ def handle_attach_volume(world: World, request: Request) -> dict[str, Any]:
     attachment = request.backend.attach_volume(
         params["VolumeId"], params["InstanceId"], params["Device"]
     )
+    attachment.status = "attaching"
+    world.after(world.conditions.pace.attaching, partial(_attached, attachment))
     return {**_attachment(attachment), "State": "attaching"}
 
 
+def _attached(attachment: VolumeAttachment) -> None:
+    if attachment.status == "attaching":
+        attachment.status = "attached"
+
+
 def handle_detach_volume(world: World, request: Request) -> dict[str, Any]:
-    params = request.params
+    """Source: EC2 API Reference, DetachVolume, and EC2 User Guide: a root volume only of an
+    instance that is stopped. Force is for a guest that holds on, which none does here."""
+    params, backend = request.params, request.backend
     check_id("vol", params.get("VolumeId"))
-    request.end_dry_run()
-    attachment = request.backend.detach_volume(
-        params["VolumeId"], params.get("InstanceId"), params.get("Device")
+    attachment = _attachment_of(
+        backend, params["VolumeId"], params.get("InstanceId"), params.get("Device")
     )
+    instance = attachment.instance
+    if attachment.device == instance.root_device_name and instance.state != "stopped":
+        raise refusal(
+            "OperationNotPermitted",
+            f"Unable to detach root volume '{params['VolumeId']}' from instance '{instance.id}'",
+        )
+    if attachment.status == "detaching":
+        raise refusal("IncorrectState", f"Volume '{params['VolumeId']}' is detaching.")
+    request.end_dry_run()
+    attachment.status = "detaching"
+    world.after(world.conditions.pace.detaching, partial(_detached, attachment))
     return {
         "VolumeId": attachment.volume.id,
         "InstanceId": attachment.instance.id,
@@ -312,6 +398,28 @@ def handle_detach_volume(world: World, request: Request) -> dict[str, Any]:
         "AttachTime": attachment.attach_time,
         "State": "detaching",
     }
+
+
+def _detached(attachment: VolumeAttachment) -> None:
+    volume, instance = attachment.volume, attachment.instance
+    # the end of the instance may have come first
+    if volume.attachments and attachment in volume.attachments:  # type: ignore[attr-defined]
+        instance.ec2_backend.detach_volume(volume.id, instance.id, attachment.device)
+
+
+def handle_delete_volume(_: World, request: Request) -> dict[str, Any]:
+    """Source: EC2 API Reference, DeleteVolume: "available" or, EBS User Guide, "error"."""
+    volume_id = request.params.get("VolumeId")
+    check_id("vol", volume_id)
+    volume = request.backend.get_volume(volume_id)
+    if volume.by_instance:
+        holder = next(iter(volume.by_instance))
+        raise refusal("VolumeInUse", f"Volume {volume_id} is currently attached to {holder}")
+    if volume.status == "creating":
+        raise refusal("IncorrectState", f"The volume '{volume_id}' is 'creating'")
+    request.end_dry_run()
+    request.backend.delete_volume(volume_id)
+    return {}
 
 
 def handle_describe_volumes(world: World, request: Request) -> dict[str, Any]:
@@ -423,8 +531,9 @@ OPERATIONS = [
     Operation(
         "DetachVolume",
         handle_detach_volume,
-        {"VolumeId": None, "InstanceId": None, "Device": None, "DryRun": None},
+        {"VolumeId": None, "InstanceId": None, "Device": None, "Force": None, "DryRun": None},
     ),
+    Operation("DeleteVolume", handle_delete_volume, {"VolumeId": None, "DryRun": None}),
     Operation(
         "DescribeVolumes",
         handle_describe_volumes,

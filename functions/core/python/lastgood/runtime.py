@@ -13,14 +13,18 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lastgood import codec
 from lastgood.aws.accounts import Accounts, Credentials
-from lastgood.aws.bus import EventBus, copy_event, ebs_event, late_event
-from lastgood.aws.clients import ONCE, PATIENT, client
+from lastgood.aws.bus import EventBus, RestoreNews, copy_event, ebs_event, late_event
+from lastgood.aws.clients import ANSWERED, ONCE, PATIENT, client
+from lastgood.aws.commands import SsmCommands
 from lastgood.aws.compute import Ec2Compute
+from lastgood.aws.endings import ScheduleEndings
 from lastgood.aws.faults import translated
-from lastgood.aws.invoking import LambdaPlanners, LambdaPruners
+from lastgood.aws.invoking import LambdaAnswers, LambdaPlanners, LambdaPruners
+from lastgood.aws.machines import Ec2Machines
 from lastgood.aws.pacing import Pace
 from lastgood.aws.plans import S3Plans
 from lastgood.aws.queue import SqsCopyQueue, SqsDeliveries, SqsPruneQueue, SqsQueue
+from lastgood.aws.states import Machine
 from lastgood.aws.topic import SnsNotices
 from lastgood.domain.copying import CopyEnded, CopyLate, CopyWork, PlaceDue, PointReady
 from lastgood.domain.ended import SnapshotsEnded
@@ -47,6 +51,7 @@ from lastgood.settings import Settings
 
 T = TypeVar("T")
 Response = dict[str, Any]
+Payload = Mapping[str, Any]
 
 LONGEST_WAIT = timedelta(minutes=15)
 LONGEST_WAIT_FOR_LIMIT = timedelta(hours=2)
@@ -176,6 +181,7 @@ def accounts() -> Accounts:
 
 @cache
 def home() -> Place:
+    """Where the function is."""
     return Place(region=settings().region, account=settings().account)
 
 
@@ -225,8 +231,56 @@ def notices() -> SnsNotices:
 
 
 @cache
+def event_bus() -> EventBus:
+    return EventBus(client("events", settings().region), settings().bus)
+
+
+@cache
 def bus() -> "MeasuredBus":
-    return MeasuredBus(EventBus(client("events", settings().region), settings().bus))
+    return MeasuredBus(event_bus())
+
+
+@cache
+def news() -> RestoreNews:
+    return RestoreNews(event_bus())
+
+
+@cache
+def machines(region: str) -> Ec2Machines:
+    iam, keys = (partial(client, service, region) for service in ("iam", "kms"))
+    return Ec2Machines(client("ec2", region), iam, keys)
+
+
+@cache
+def commands(region: str) -> SsmCommands:
+    return SsmCommands(client("ssm", region), client("ssm", region, ONCE))
+
+
+@cache
+def restore_machine() -> Machine:
+    return Machine(client("stepfunctions", settings().region), settings().machine)
+
+
+@cache
+def endings() -> ScheduleEndings:
+    return ScheduleEndings(
+        client("scheduler", settings().region),
+        settings().endings,
+        settings().machine,
+        settings().endings_role,
+        settings().endings_letters,
+    )
+
+
+@cache
+def cloner() -> LambdaAnswers:
+    return LambdaAnswers(client("lambda", settings().region, ANSWERED), settings().cloner)
+
+
+@cache
+def explainer() -> LambdaAnswers:
+    """The function that plans what to prune: it explains points, too."""
+    return LambdaAnswers(client("lambda", settings().region, ANSWERED), settings().pruner)
 
 
 @cache
@@ -295,6 +349,26 @@ def instrumented(
         return handler
 
     return decorate
+
+
+def answering(handle: Callable[[Payload, str], Any]) -> Callable[..., Any]:
+    """For a function that people invoke: the handler is given what they wrote, as it is, and a name
+    for the request that no other has. What it gives back becomes JSON.
+    """
+
+    @wraps(handle)
+    @logger.inject_lambda_context(clear_state=True)
+    @metrics.log_metrics
+    def handler(event: Payload, context: LambdaContext) -> Any:
+        _begin(context)
+        metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
+        try:
+            return codec.unstructure(handle(event, context.aws_request_id))
+        except LastgoodError as error:
+            _report(error)
+            raise
+
+    return handler
 
 
 def batch(

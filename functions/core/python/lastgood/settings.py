@@ -22,11 +22,12 @@ class Settings:
     where places go whose copies are to be looked after. ``accounts``: those of the places that
     copies go to, with commas; ``members``: those that sources are in. ``function``: its own name,
     by which its roles in other accounts are named; ``external_id``: what those ask for.
-    ``machine``: the ARN of the restore state machine. ``ending_role``, ``ending_letters``: the ARNs
-    of the role under which Scheduler starts it when a time to live is over, and of the queue that
-    takes what could not be started. ``cloner``: the name of the function that people ask for
-    restores. ``chat``: the name of the SSM parameter that says who may ask for what by chat;
-    ``secret``: the name of the secret that Slack signs with.
+    ``machine``: the ARN of the state machine of restores. ``endings``: the group of schedules that
+    end them, ``endings_role`` the ARN of the role by which those start it, ``endings_letters`` that
+    of the queue for what they could not start. ``cloner``: the name of the function that takes
+    requests for restores. ``home``: the Region of the stack that takes points, where this is one of
+    those that only restore. ``chat``: the name of the SSM parameter that says who may do what in
+    chat; ``secret``: of the secret by which requests from Slack are signed.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -52,9 +53,11 @@ class Settings:
     function: str = ""
     external_id: str = ""
     machine: str = ""
-    ending_role: str = ""
-    ending_letters: str = ""
+    endings: str = ""
+    endings_role: str = ""
+    endings_letters: str = ""
     cloner: str = ""
+    home: str = ""
     chat: str = ""
     secret: str = ""
     receives: str = "1"
@@ -77,6 +80,11 @@ class Settings:
                 "hand to run a function outside of it"
             )
         return cls(**given)
+
+    @property
+    def alone(self) -> bool:
+        """The function restores from what is in its own Region, and from nothing else."""
+        return bool(self.home) and self.home != self.region
 
     @property
     def lease(self) -> timedelta:

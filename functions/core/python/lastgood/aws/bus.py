@@ -11,6 +11,7 @@ from lastgood.domain.copying import CopyEnded, CopyLate
 from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.model import MemberState, Point, PointStatus
 from lastgood.domain.names import instant
+from lastgood.domain.restoring import Restore
 from lastgood.errors import MalformedMessage, Unavailable
 
 SOURCE = "lastgood"
@@ -18,6 +19,7 @@ DETAIL_TYPES = {
     PointStatus.AVAILABLE: "Recovery Point Available",
     PointStatus.FAILED: "Recovery Point Failed",
 }
+RESTORE_PROGRESS = "Restore Progress"
 
 
 class EventBus:
@@ -28,20 +30,56 @@ class EventBus:
         self._name = name
 
     def announce(self, point: Point) -> None:
+        snapshots = [
+            f"arn:{self._client.meta.partition}:ec2:{point.source.region}::snapshot/{member.snapshot}"
+            for member in point.members
+        ]
+        self.put(DETAIL_TYPES[point.status], detail(point), snapshots, f"announce {point.id}")
+
+    def put(
+        self, detail_type: str, detail: Mapping[str, Any], resources: list[str], what: str
+    ) -> None:
+        """Send one event. ``what`` begins the message of an error."""
         entry = {
             "EventBusName": self._name,
             "Source": SOURCE,
-            "DetailType": DETAIL_TYPES[point.status],
-            "Resources": [
-                f"arn:{self._client.meta.partition}:ec2:{point.source.region}::snapshot/{member.snapshot}"
-                for member in point.members
-            ],
-            "Detail": json.dumps(detail(point)),
+            "DetailType": detail_type,
+            "Resources": resources,
+            "Detail": json.dumps(detail),
         }
-        with translated("events", f"announce {point.id}"):
+        with translated("events", what):
             reply = self._client.put_events(Entries=[entry])
         if reply["FailedEntryCount"]:
-            raise Unavailable(f"announce {point.id}: {reply['Entries'][0]['ErrorCode']}", SOON)
+            raise Unavailable(f"{what}: {reply['Entries'][0]['ErrorCode']}", SOON)
+
+
+class RestoreNews:
+    """``News`` on the bus."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+
+    def announce(self, restore: Restore, what: str) -> None:
+        self._bus.put(RESTORE_PROGRESS, progress(restore, what), [], f"tell how {restore.id} goes")
+
+
+def progress(restore: Restore, what: str) -> dict[str, Any]:
+    """What subscribers are told of a restore. ``name``: by which the
+    source was asked for. ``step``: the latest that began; null before the first."""
+    request = restore.request
+    return {
+        "restore": restore.id,
+        "status": restore.status.value,
+        "what": what,
+        "mode": request.mode.value,
+        "source": restore.source.id,
+        "name": request.source,
+        "point": restore.point,
+        "place": unstructure(restore.place),
+        "by": request.asker.by,
+        "via": request.asker.via,
+        "step": restore.steps[-1].name if restore.steps else None,
+    }
 
 
 def detail(point: Point) -> dict[str, Any]:

@@ -17,6 +17,9 @@ PATIENT = _BASE.merge(Config(retries={"mode": "standard", "total_max_attempts": 
 ONCE = _BASE.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 """For what has no client token: a second try after a lost reply would make a second set."""
 
+ANSWERED = ONCE.merge(Config(read_timeout=65))
+"""For a function of ours that is asked and answers: it may need as long as a minute."""
+
 
 @lru_cache(maxsize=64)
 def client(

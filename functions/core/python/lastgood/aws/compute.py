@@ -1,26 +1,30 @@
-"""EC2 in one Region: its dictionaries become the domain's values here, and nowhere else."""
+"""EC2 in one Region, as policies need it: snapshots, and what they are taken of."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from lastgood.aws.faults import translated
-from lastgood.aws.kms import key_problem
+from lastgood.aws.describing import (
+    ARCHIVE,
+    MOST_FILTER_VALUES,
+    PAGE,
+    Describing,
+    Dict,
+    chunks,
+    filter_of,
+    instances_in,
+    member_of,
+    tag_filters,
+    tag_specifications,
+    volume_of,
+)
+from lastgood.aws.faults import code_of, translated
 from lastgood.aws.pacing import Pace
 from lastgood.aws.quotas import copy_slots
 from lastgood.domain import tags as tag_keys
-from lastgood.domain.manifest import (
-    Attachment,
-    Instance,
-    Interface,
-    LaunchAttributes,
-    Volume,
-)
-from lastgood.domain.model import Member, MemberState, Tagged
+from lastgood.domain.manifest import Instance, Volume
+from lastgood.domain.model import Member, Tagged
 from lastgood.domain.names import instant
 from lastgood.domain.policy import TagMatch
 from lastgood.domain.requests import TakeRequest
@@ -34,20 +38,11 @@ from lastgood.errors import (
 )
 from lastgood.ports import Page
 
-PAGE = 1000
-"""The most that a describe gives at once (EC2 API, "Pagination")."""
-MOST_IDS = 1000
-"""Ids named in one describe: as many as a page would hold."""
-MOST_FILTER_VALUES = 200
-"""Of one filter (EC2 User Guide, "Filter your resources")."""
-ARCHIVE = "archive"
 LOCKED = ("compliance", "compliance-cooloff", "governance")
 """Lock states in which EC2 deletes no snapshot (EC2 API, LockSnapshot); the other is expired."""
 
-Dict = Mapping[str, Any]
 
-
-class Ec2Compute:
+class Ec2Compute(Describing):
     """``Compute`` on two clients: ``reads`` tries again by itself, ``once`` never does.
 
     ``paces``: of the operations that create or delete, by name; those that are not named go at
@@ -62,70 +57,22 @@ class Ec2Compute:
         quotas: Callable[[], Any] | None = None,
         keys: Callable[[], Any] | None = None,
     ) -> None:
-        self._reads = reads
+        super().__init__(reads, keys)
         self._once = once
         self._paces = paces or {}
         self._quotas = quotas
-        self._keys = keys
-        self.region: str = reads.meta.region_name
 
     def instances(
         self, tags: Mapping[str, tuple[str, ...]], start: str | None = None
     ) -> Iterator[Page[Instance]]:
-        for page in self._pages("describe_instances", _tag_filters(tags), start):
-            yield Page(_instances(page), page.get("NextToken"))
-
-    def instances_by_id(self, ids: Iterable[str]) -> dict[str, Instance]:
-        found = [
-            one
-            for some in _chunks(ids, MOST_FILTER_VALUES)
-            for page in self._pages("describe_instances", [_filter("instance-id", some)])
-            for one in _instances(page)
-        ]
-        return {one.id: one for one in found}
+        for page in self._pages("describe_instances", tag_filters(tags), start):
+            yield Page(instances_in(page), page.get("NextToken"))
 
     def volumes(
         self, tags: Mapping[str, tuple[str, ...]], start: str | None = None
     ) -> Iterator[Page[Volume]]:
-        for page in self._pages("describe_volumes", _tag_filters(tags), start):
-            yield Page([_volume(one) for one in page["Volumes"]], page.get("NextToken"))
-
-    def volumes_by_id(self, ids: Iterable[str]) -> dict[str, Volume]:
-        found = [
-            _volume(one) for some in _chunks(ids, MOST_IDS) for one in self._volumes_of_some(some)
-        ]
-        return {one.id: one for one in found}
-
-    def _volumes_of_some(self, ids: list[str]) -> Iterator[Dict]:
-        """By id, in one call; by filter if one of them is gone, for then EC2 refuses them all."""
-        if len(ids) > MOST_FILTER_VALUES:
-            # EC2 takes no page size beside ids; if it pages all the same, this goes on.
-            pages = self._reads.get_paginator("describe_volumes").paginate(VolumeIds=ids)
-            with translated("ec2", f"describe volumes in {self.region}"):
-                try:
-                    yield from [one for page in pages for one in page["Volumes"]]
-                except ClientError as error:
-                    if error.response["Error"]["Code"] != "InvalidVolume.NotFound":
-                        raise
-                else:
-                    return
-        for some in _chunks(ids, MOST_FILTER_VALUES):
-            for page in self._pages("describe_volumes", [_filter("volume-id", some)]):
-                yield from page["Volumes"]
-
-    def launch_attributes(self, instance: Instance, at: datetime) -> LaunchAttributes:
-        with translated("ec2", f"read launch attributes of {instance.id}"):
-            reply = self._reads.get_launch_template_data(InstanceId=instance.id)
-        data = reply["LaunchTemplateData"]
-        return LaunchAttributes(
-            read_at=at,
-            launched_at=instance.launched_at,
-            user_data=data.get("UserData"),
-            shutdown_behavior=data.get("InstanceInitiatedShutdownBehavior"),
-            credit_mode=data.get("CreditSpecification", {}).get("CpuCredits"),
-            termination_protection=data.get("DisableApiTermination", False),
-            stop_protection=data.get("DisableApiStop", False),
-        )
+        for page in self._pages("describe_volumes", tag_filters(tags), start):
+            yield Page([volume_of(one) for one in page["Volumes"]], page.get("NextToken"))
 
     def snapshot_set(
         self, request: TakeRequest, tags: Mapping[str, str], *, copy_tags: bool
@@ -140,10 +87,10 @@ class Ec2Compute:
             reply = self._once.create_snapshots(
                 InstanceSpecification=instance,
                 Description=_description(request),
-                TagSpecifications=_tag_specifications(tags),
+                TagSpecifications=tag_specifications(tags, "snapshot"),
                 **copied,
             )
-        return tuple(_member(one) for one in reply["Snapshots"])
+        return tuple(member_of(one) for one in reply["Snapshots"])
 
     def snapshot_volume(
         self, volume: Volume, request: TakeRequest, tags: Mapping[str, str]
@@ -152,9 +99,9 @@ class Ec2Compute:
             reply = self._once.create_snapshot(
                 VolumeId=volume.id,
                 Description=_description(request),
-                TagSpecifications=_tag_specifications(tags),
+                TagSpecifications=tag_specifications(tags, "snapshot"),
             )
-        return _member(reply)
+        return member_of(reply)
 
     def copy_snapshot(
         self,
@@ -174,16 +121,13 @@ class Ec2Compute:
                 SourceSnapshotId=snapshot,
                 SourceRegion=source_region,
                 Description=f"Lastgood: copy of {snapshot} in {source_region}",
-                TagSpecifications=_tag_specifications(tags),
+                TagSpecifications=tag_specifications(tags, "snapshot"),
                 **more,
             )
         return str(reply["SnapshotId"])
 
     def copy_slots(self) -> int | None:
         return copy_slots(self._quotas()) if self._quotas else None
-
-    def key_problem(self, key: str) -> str | None:
-        return key_problem(self._keys(), key) if self._keys else None
 
     def share_snapshot(self, snapshot: str, account: str) -> None:
         try:
@@ -234,26 +178,26 @@ class Ec2Compute:
     def _by_tag(self, key: str, values: Iterable[str]) -> dict[str, tuple[Tagged, ...]]:
         """By value, oldest first."""
         found: dict[str, list[Tagged]] = {}
-        for some in _chunks(values, MOST_FILTER_VALUES):
-            for page in self._snapshots(_filter(f"tag:{key}", some)):
+        for some in chunks(values, MOST_FILTER_VALUES):
+            for page in self._snapshots(filter_of(f"tag:{key}", some)):
                 for one in page.items:
                     found.setdefault(one.tags[key], []).append(one)
         return {value: tuple(sorted(every, key=_age)) for value, every in found.items()}
 
     def own_snapshots(self, run: str | None = None) -> Iterator[Page[Tagged]]:
-        of_run = _filter(f"tag:{tag_keys.RUN}", [run]) if run else None
-        return self._snapshots(of_run or _filter("tag-key", [tag_keys.POINT]))
+        of_run = filter_of(f"tag:{tag_keys.RUN}", [run]) if run else None
+        return self._snapshots(of_run or filter_of("tag-key", [tag_keys.POINT]))
 
     def snapshots_tagged(self, policy: str, tags: TagMatch) -> Iterator[Page[Tagged]]:
-        of_policy = _filter(f"tag:{tag_keys.POLICY}", [policy])
+        of_policy = filter_of(f"tag:{tag_keys.POLICY}", [policy])
         any_value = [key for key, values in tags.items() if not values]
         some_values = {key: values for key, values in tags.items() if values}
         # Each key in a filter of its own: the values of one are OR'ed.
-        keys = [_filter("tag-key", [key]) for key in any_value]
-        return self._snapshots(of_policy, *keys, *_tag_filters(some_values))
+        keys = [filter_of("tag-key", [key]) for key in any_value]
+        return self._snapshots(of_policy, *keys, *tag_filters(some_values))
 
     def snapshot(self, snapshot: str) -> Tagged | None:
-        pages = self._snapshots(_filter("snapshot-id", [snapshot]))
+        pages = self._snapshots(filter_of("snapshot-id", [snapshot]))
         return next((one for page in pages for one in page.items), None)
 
     def delete_snapshot(self, snapshot: str) -> None:
@@ -262,7 +206,7 @@ class Ec2Compute:
 
     def locked(self) -> dict[str, str]:
         # Not by id: a call that names a snapshot that is gone may be refused as a whole.
-        request: dict[str, Any] = {"Filters": [_filter("lock-state", LOCKED)], "MaxResults": PAGE}
+        request: dict[str, Any] = {"Filters": [filter_of("lock-state", LOCKED)], "MaxResults": PAGE}
         found: dict[str, str] = {}
         with translated("ec2", f"look for locked snapshots in {self.region}"):
             # botocore has no paginator for it.
@@ -275,8 +219,8 @@ class Ec2Compute:
 
     def images_of(self, snapshots: Iterable[str]) -> dict[str, str]:
         found = {}
-        for some in _chunks(snapshots, MOST_FILTER_VALUES):
-            of_some = _filter("block-device-mapping.snapshot-id", some)
+        for some in chunks(snapshots, MOST_FILTER_VALUES):
+            of_some = filter_of("block-device-mapping.snapshot-id", some)
             for page in self._pages(
                 "describe_images", [of_some], Owners=["self"], IncludeDisabled=True
             ):
@@ -291,8 +235,10 @@ class Ec2Compute:
     def archived_at(self, snapshots: Iterable[str]) -> dict[str, datetime]:
         return {
             one["SnapshotId"]: one["ArchivalCompleteTime"]
-            for some in _chunks(snapshots, MOST_FILTER_VALUES)
-            for page in self._pages("describe_snapshot_tier_status", [_filter("snapshot-id", some)])
+            for some in chunks(snapshots, MOST_FILTER_VALUES)
+            for page in self._pages(
+                "describe_snapshot_tier_status", [filter_of("snapshot-id", some)]
+            )
             for one in page["SnapshotTierStatuses"]
             if one.get("StorageTier") == ARCHIVE and "ArchivalCompleteTime" in one
         }
@@ -325,8 +271,8 @@ class Ec2Compute:
     ) -> None:
         """On those that are there and whose tags are ``wanted``: EC2 refuses the whole call for
         one that is gone."""
-        for some in _chunks(snapshots, MOST_FILTER_VALUES):
-            pages = self._snapshots(_filter("snapshot-id", some))
+        for some in chunks(snapshots, MOST_FILTER_VALUES):
+            pages = self._snapshots(filter_of("snapshot-id", some))
             ids = [one.member.snapshot for page in pages for one in page.items if wanted(one.tags)]
             try:
                 if ids:
@@ -338,26 +284,6 @@ class Ec2Compute:
                     with suppress(AlreadyDone), translated("ec2", what):
                         act([one])
 
-    def _snapshots(self, *filters: Dict) -> Iterator[Page[Tagged]]:
-        for page in self._pages("describe_snapshots", list(filters), OwnerIds=["self"]):
-            found = [
-                Tagged(_member(one), _tags(one), archived=one.get("StorageTier") == ARCHIVE)
-                for one in page["Snapshots"]
-            ]
-            yield Page(found, page.get("NextToken"))
-
-    def _pages(
-        self, operation: str, filters: list[Dict], start: str | None = None, **request: Any
-    ) -> Iterator[Dict]:
-        if start:
-            # Not as a StartingToken: botocore would take it apart, as one of its own.
-            request["NextToken"] = start
-        pages = self._reads.get_paginator(operation).paginate(
-            Filters=filters, PaginationConfig={"PageSize": PAGE}, **request
-        )
-        with translated("ec2", f"{operation.replace('_', ' ')} in {self.region}"):
-            yield from pages
-
 
 @contextmanager
 def _of_one_snapshot() -> Iterator[None]:
@@ -365,42 +291,13 @@ def _of_one_snapshot() -> Iterator[None]:
     try:
         yield
     except LimitReached as error:
-        cause = error.__cause__
-        code = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else ""
-        if code in ("IncorrectState", "InvalidState", "ConcurrentTagAccess"):
-            raise CallRefused(str(error)) from cause
+        if code_of(error) in ("IncorrectState", "InvalidState", "ConcurrentTagAccess"):
+            raise CallRefused(str(error)) from error.__cause__
         raise
 
 
 def _age(one: Tagged) -> tuple[datetime, str]:
     return one.member.started_at, one.member.snapshot
-
-
-def _chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:
-    every = sorted(set(ids))
-    for start in range(0, len(every), size):
-        yield every[start : start + size]
-
-
-def _filter(name: str, values: Sequence[str]) -> Dict:
-    return {"Name": name, "Values": list(values)}
-
-
-def _tag_filters(tags: Mapping[str, tuple[str, ...]]) -> list[Dict]:
-    """EC2 reads ``*`` and ``?`` in a value as wildcards, unless a backslash goes before."""
-    return [
-        _filter(f"tag:{key}", [re.sub(r"([*?\\])", r"\\\1", value) for value in values])
-        for key, values in tags.items()
-    ]
-
-
-def _tag_specifications(tags: Mapping[str, str]) -> list[Dict]:
-    return [
-        {
-            "ResourceType": "snapshot",
-            "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
-        }
-    ]
 
 
 def _lock(snapshot: Dict) -> str:
@@ -411,130 +308,3 @@ def _lock(snapshot: Dict) -> str:
 
 def _description(request: TakeRequest) -> str:
     return f"Lastgood {request.policy}: {request.source.id} for {instant(request.slot)}"
-
-
-def _member(snapshot: Dict) -> Member:
-    return Member(
-        snapshot=snapshot["SnapshotId"],
-        volume=snapshot["VolumeId"],
-        size_gib=snapshot["VolumeSize"],
-        encrypted=snapshot["Encrypted"],
-        started_at=snapshot["StartTime"],
-        state=_MEMBER_STATES.get(snapshot["State"], MemberState.PENDING),
-        cause=snapshot.get("StateMessage") or None,
-    )
-
-
-_MEMBER_STATES = {"completed": MemberState.COMPLETED, "error": MemberState.ERROR}
-
-
-def _tags(resource: Dict) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
-
-
-def _volume(volume: Dict) -> Volume:
-    return Volume(
-        id=volume["VolumeId"],
-        type=volume["VolumeType"],
-        size_gib=volume["Size"],
-        state=volume["State"],
-        zone=volume["AvailabilityZone"],
-        encrypted=volume["Encrypted"],
-        iops=volume.get("Iops"),
-        throughput=volume.get("Throughput"),
-        kms_key=volume.get("KmsKeyId"),
-        multi_attach=volume.get("MultiAttachEnabled", False),
-        attachments=tuple(
-            Attachment(
-                instance=one["InstanceId"],
-                device=one["Device"],
-                delete_on_termination=one.get("DeleteOnTermination", False),
-            )
-            for one in volume.get("Attachments", [])
-            if "InstanceId" in one
-        ),
-        tags=_tags(volume),
-    )
-
-
-def _instances(page: Dict) -> list[Instance]:
-    return [
-        _instance(one) for reservation in page["Reservations"] for one in reservation["Instances"]
-    ]
-
-
-def _instance(instance: Dict) -> Instance:
-    return Instance(
-        id=instance["InstanceId"],
-        state=instance["State"]["Name"],
-        type=instance["InstanceType"],
-        image=instance["ImageId"],
-        architecture=instance.get("Architecture", ""),
-        launched_at=instance["LaunchTime"],
-        zone=instance["Placement"]["AvailabilityZone"],
-        root_device=instance.get("RootDeviceName"),
-        hibernation=instance.get("HibernationOptions", {}).get("Configured", False),
-        volumes={
-            one["DeviceName"]: one["Ebs"]["VolumeId"]
-            for one in instance.get("BlockDeviceMappings", [])
-            if "Ebs" in one
-        },
-        tags=_tags(instance),
-        vpc=instance.get("VpcId"),
-        subnet=instance.get("SubnetId"),
-        groups=_groups(instance.get("SecurityGroups", [])),
-        interfaces=tuple(_interface(one) for one in instance.get("NetworkInterfaces", [])),
-        instance_profile=instance.get("IamInstanceProfile", {}).get("Arn"),
-        key_name=instance.get("KeyName"),
-        boot_mode=instance.get("BootMode"),
-        virtualization=instance.get("VirtualizationType"),
-        ena=instance.get("EnaSupport"),
-        sriov=instance.get("SriovNetSupport"),
-        platform=instance.get("PlatformDetails"),
-        usage_operation=instance.get("UsageOperation"),
-        lifecycle=instance.get("InstanceLifecycle"),
-        tpm=instance.get("TpmSupport"),
-        monitoring=instance.get("Monitoring", {}).get("State"),
-        ebs_optimized=instance.get("EbsOptimized", False),
-        placement=_options(instance["Placement"], without=("AvailabilityZone",)),
-        cpu_options=_options(instance.get("CpuOptions", {})),
-        metadata_options=_options(instance.get("MetadataOptions", {}), without=("State",)),
-        private_dns_options=_options(instance.get("PrivateDnsNameOptions", {})),
-        maintenance_options=_options(instance.get("MaintenanceOptions", {})),
-        enclave=instance.get("EnclaveOptions", {}).get("Enabled", False),
-        licenses=tuple(one["LicenseConfigurationArn"] for one in instance.get("Licenses", [])),
-        capacity_reservation=instance.get("CapacityReservationId"),
-    )
-
-
-def _options(options: Dict, without: Sequence[str] = ()) -> dict[str, str | int | bool]:
-    return {
-        key: value
-        for key, value in options.items()
-        if key not in without and isinstance(value, str | int | bool)
-    }
-
-
-def _groups(groups: Iterable[Dict]) -> tuple[str, ...]:
-    return tuple(group["GroupId"] for group in groups)
-
-
-def _interface(interface: Dict) -> Interface:
-    attachment = interface.get("Attachment", {})
-    addresses = sorted(
-        interface.get("PrivateIpAddresses", []), key=lambda one: not one.get("Primary", False)
-    )
-    return Interface(
-        id=interface["NetworkInterfaceId"],
-        device_index=attachment.get("DeviceIndex", 0),
-        network_card=attachment.get("NetworkCardIndex", 0),
-        subnet=interface.get("SubnetId", ""),
-        groups=_groups(interface.get("Groups", [])),
-        private_ips=tuple(one["PrivateIpAddress"] for one in addresses),
-        ipv6=tuple(one["Ipv6Address"] for one in interface.get("Ipv6Addresses", [])),
-        description=interface.get("Description", ""),
-        type=interface.get("InterfaceType", "interface"),
-        source_dest_check=interface.get("SourceDestCheck", True),
-        delete_on_termination=attachment.get("DeleteOnTermination", True),
-        public_ip=interface.get("Association", {}).get("PublicIp"),
-    )

@@ -24,18 +24,24 @@ SPACING = timedelta(seconds=20)
 """Snapshots of one volume are to be 15 s apart (EBS User Guide, "Quotas for Amazon EBS")."""
 PENDING = timedelta(minutes=2)
 """A pending snapshot needs a while to complete; nothing tells how long."""
+CAPACITY = timedelta(minutes=2)
+"""EC2 has no room for an instance of a type now; it asks to wait "a few minutes"."""
 
 Service = Literal[
     "dynamodb",
     "ec2",
     "events",
+    "iam",
     "kms",
     "lambda",
     "s3",
+    "scheduler",
+    "secretsmanager",
     "service-quotas",
     "sns",
     "sqs",
     "ssm",
+    "stepfunctions",
     "sts",
 ]
 """boto3's names of the clients that we make."""
@@ -76,6 +82,7 @@ _TOO_LATE = Meaning(errors.Unavailable, effect_unknown=False)
 """It was signed long before it came, with credentials that have been renewed since."""
 _SPACING = Meaning(errors.LimitReached, SPACING)
 _PENDING = Meaning(errors.LimitReached, PENDING)
+_CAPACITY = Meaning(errors.LimitReached, CAPACITY)
 _DONE = Meaning(errors.AlreadyDone)
 _GONE = Meaning(errors.SourceGone)
 _REFUSED = Meaning(errors.CallRefused)
@@ -92,6 +99,17 @@ _KEY = Meaning(
 )
 _ACCOUNT = Meaning(
     errors.CallRefused, advice="The account itself is stopped: ask AWS Support what it lacks."
+)
+_QUOTA = Meaning(
+    errors.CallRefused, advice="Remove what is not needed, or raise the quota that EC2 names."
+)
+_ELSEWHERE = Meaning(
+    errors.CallRefused,
+    advice="It is not there any more, or was named wrongly: ask for the restore with another.",
+)
+_NOT_SO = Meaning(
+    errors.CallRefused,
+    advice="EC2 cannot make it as it was: ask for the restore with another type, zone or subnet.",
 )
 _NO_LEDGER = Meaning(errors.LedgerMissing, advice="Deploy the stack that holds the table.")
 _NOT_WHOLE = Meaning(
@@ -169,7 +187,60 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
                 errors.InUse,
                 advice="Deregister the AMI that uses the snapshot, or unlock it, and delete it.",
             ),
-            "InvalidSnapshot.InUse OperationNotPermitted",
+            "InvalidSnapshot.InUse",
+        ),
+        (
+            Meaning(
+                errors.InUse,
+                advice="Take away what protects it: an AMI, a lock, or protection from "
+                "termination or stopping.",
+            ),
+            "OperationNotPermitted",
+        ),
+        (
+            Meaning(errors.InUse, advice="Detach the volume from what it is attached to."),
+            "VolumeInUse",
+        ),
+        (_DONE, "InvalidAMIID.NotFound InvalidAMIID.Unavailable InvalidAttachment.NotFound"),
+        (
+            _CAPACITY,
+            "InsufficientCapacity InsufficientCapacityOnHost InsufficientHostCapacity "
+            "InsufficientInstanceCapacity InsufficientVolumeCapacity",
+        ),
+        (
+            _QUOTA,
+            "AttachmentLimitExceeded InstanceLimitExceeded MaxIOPSLimitExceeded "
+            "NetworkInterfaceLimitExceeded PrivateIpAddressLimitExceeded VcpuLimitExceeded "
+            "VolumeIOPSLimit VolumeLimitExceeded",
+        ),
+        (
+            Meaning(
+                errors.CallRefused,
+                advice="Free addresses of the subnet, or ask for the restore in another.",
+            ),
+            "InsufficientFreeAddressesInSubnet",
+        ),
+        (
+            Meaning(
+                errors.CallRefused,
+                advice="Ask for the restore with another private_ip, or with none.",
+            ),
+            "InvalidIPAddress.InUse",
+        ),
+        (
+            _ELSEWHERE,
+            "InvalidGroup.NotFound InvalidHostID.NotFound InvalidKeyPair.NotFound "
+            "InvalidNetworkInterfaceID.NotFound InvalidPlacementGroup.Unknown "
+            "InvalidSecurityGroupID.NotFound InvalidSubnetID.NotFound InvalidVpcID.NotFound",
+        ),
+        (
+            _NOT_SO,
+            "EncryptedVolumesNotSupported InstanceCreditSpecification.NotSupported "
+            "InvalidAvailabilityZone InvalidDevice.InUse InvalidHostConfiguration InvalidHostState "
+            "InvalidInterface.IpAddressLimitExceeded InvalidInstanceType InvalidSubnet "
+            "InvalidTenancy InvalidVolume.ZoneMismatch InvalidZone.NotFound UnknownVolumeType "
+            "UnsupportedHibernationConfiguration UnsupportedHostConfiguration UnsupportedTenancy "
+            "VolumeTypeNotAvailableInZone",
         ),
         (
             Meaning(
@@ -188,17 +259,26 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
         (
             _REFUSED,
             "DryRunOperation FilterLimitExceeded IdempotentParameterMismatch "
-            "IncorrectInstanceState InvalidAction InvalidCharacter InvalidFilter InvalidInput "
+            "IncorrectInstanceState InvalidAMIAttributeItemValue InvalidAMIID.Malformed "
+            "InvalidAMIName.Duplicate InvalidAMIName.Malformed InvalidAction "
+            "InvalidBlockDeviceMapping InvalidCharacter InvalidFilter "
+            "InvalidGroupId.Malformed InvalidInput "
             "InvalidInstanceState InvalidMaxResults InvalidNextToken "
             "InvalidPaginationToken InvalidParameter InvalidParameterCombination "
             "InvalidParameterDependency InvalidParameterValue InvalidQueryParameter InvalidRequest "
-            "InvalidSnapshotID.Malformed InvalidUserID.Malformed MalformedQueryString "
+            "InvalidSnapshotID.Malformed InvalidUserData.Malformed InvalidUserID.Malformed "
+            "MalformedQueryString "
             "MissingAction MissingInput MissingParameter NoSuchVersion NonEBSInstance "
             "ResourceCountExceeded UnknownParameter Unsupported UnsupportedInstanceAttribute "
             "UnsupportedOperation UnsupportedProtocol",
         ),
     ),
     "events": COMMON,
+    "iam": COMMON
+    | _table(
+        (_UNAVAILABLE, "ServiceFailure"),
+        (Meaning(errors.UnknownTarget), "NoSuchEntity"),
+    ),
     "lambda": COMMON
     | _table(
         (
@@ -261,6 +341,25 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
             "InvalidRequest InvalidWriteOffset TooManyParts",
         ),
     ),
+    # Of CreateSchedule, a conflict says that there is one of that name, which the adapter changes
+    # then; of others, that another call is changing it.
+    "scheduler": COMMON
+    | _table(
+        (_UNAVAILABLE, "InternalServerException"),
+        (Meaning(errors.Unavailable, effect_unknown=False), "ConflictException"),
+        (
+            Meaning(errors.CallRefused, advice="Raise the quota of EventBridge Scheduler."),
+            "ServiceQuotaExceededException",
+        ),
+        (_NOT_WHOLE, "ResourceNotFoundException"),
+    ),
+    "secretsmanager": COMMON
+    | _table(
+        (_UNAVAILABLE, "InternalServiceError"),
+        (_KEY, "DecryptionFailure"),
+        (_NOT_WHOLE, "InvalidRequestException ResourceNotFoundException"),
+        (_REFUSED, "InvalidParameterException"),
+    ),
     "sns": COMMON
     | _table(
         (_THROTTLED, "KMSThrottling"),
@@ -303,9 +402,41 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
             "ParameterNotFound",
         ),
         (
+            Meaning(
+                errors.CallRefused,
+                advice="Let the SSM agent run on the instance, with an instance profile and a way "
+                "out that let it reach SSM.",
+            ),
+            "InvalidInstanceId",
+        ),
+        (
+            Meaning(
+                errors.CallRefused,
+                advice="Name another check_document, or correct the command of the check.",
+            ),
+            "InvalidDocument InvalidDocumentVersion InvalidParameters MaxDocumentSizeExceeded "
+            "UnsupportedPlatformType",
+        ),
+        (Meaning(errors.UnknownTarget), "InvalidCommandId InvocationDoesNotExist"),
+        (
             _REFUSED,
-            "InvalidFilterKey InvalidFilterOption InvalidFilterValue InvalidNextToken "
-            "ParameterVersionNotFound",
+            "DuplicateInstanceId InvalidFilterKey InvalidFilterOption InvalidFilterValue "
+            "InvalidInstanceInformationFilterValue InvalidNextToken InvalidNotificationConfig "
+            "InvalidOutputFolder InvalidPluginName InvalidRole ParameterVersionNotFound",
+        ),
+    ),
+    "stepfunctions": COMMON
+    | _table(
+        (_THROTTLED, "KmsThrottlingException"),
+        (_KEY, "KmsAccessDeniedException KmsInvalidStateException"),
+        (Meaning(errors.LimitReached, PENDING), "ExecutionLimitExceeded"),
+        (_DONE, "ExecutionAlreadyExists InvalidToken TaskDoesNotExist TaskTimedOut"),
+        (Meaning(errors.UnknownTarget), "ExecutionDoesNotExist"),
+        (_NOT_WHOLE, "ResourceNotFound StateMachineDeleting StateMachineDoesNotExist"),
+        (
+            _REFUSED,
+            "InvalidArn InvalidExecutionInput InvalidName InvalidOutput "
+            "StateMachineTypeNotSupported",
         ),
     ),
     "kms": COMMON
@@ -372,8 +503,7 @@ def translated(service: Service, what: str) -> Iterator[None]:
 
 def translate(service: Service, error: ClientError, what: str) -> errors.LastgoodError:
     details = error.response["Error"]
-    code = details.get("Code", "").removeprefix("AWS.SimpleQueueService.")
-    code = code.rsplit("#", 1)[-1]
+    code = _code(error)
     meaning = MEANINGS[service].get(code) or _by_status(error)
     text = details.get("Message") or ""
     if meaning is _DENIED and ("kms:" in text or "KMS key" in text):
@@ -387,6 +517,20 @@ def translate(service: Service, error: ClientError, what: str) -> errors.Lastgoo
     if issubclass(meaning.error, errors.TryAgain):
         return meaning.error(message, meaning.after)
     return meaning.error(message)
+
+
+def code_of(error: errors.LastgoodError) -> str:
+    """AWS's own code, of an error that ``translated`` raised; empty without one."""
+    cause = error.__cause__
+    return _code(cause) if isinstance(cause, ClientError) else ""
+
+
+def _code(error: ClientError) -> str:
+    """Without what some protocols and services put before it."""
+    code: str = error.response["Error"].get("Code", "")
+    for before in ("AWS.SimpleQueueService.", "Client.", "Server."):
+        code = code.removeprefix(before)
+    return code.rsplit("#", 1)[-1]
 
 
 def _by_status(error: ClientError) -> Meaning:

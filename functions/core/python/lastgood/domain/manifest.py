@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from lastgood.domain.tags import NAME
+
 Tags = Mapping[str, str]
 
 Scalar = str | int | bool
@@ -131,6 +133,12 @@ class Manifest:
     instance: Instance | None = None
     launch: LaunchAttributes | None = None
     taken_elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """That of the source; empty if it has none."""
+        lone = self.volumes[0].tags if self.volumes else {}
+        return (self.instance.tags if self.instance else lone).get(NAME, "")
 
 
 MOST_TAG_BYTES = 200_000

@@ -240,8 +240,9 @@ class RunStatus(StrEnum):
 class LeftOut:
     """A source that the policy's tags match and that is not taken, and why.
 
-    ``kind`` is the reason in a word, for counting: ``gone``, ``tags``, ``state``, ``no-volume``, or
-    ``excluded`` if it has no volume that the policy does not exclude.
+    ``kind`` is the reason in a word, for counting: ``gone``, ``tags``, ``state``, ``no-volume``,
+    ``temporary`` if a restore will remove it, or ``excluded`` if it has no volume that the policy
+    does not exclude.
     """
 
     source: Source

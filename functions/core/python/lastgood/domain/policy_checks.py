@@ -15,8 +15,10 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import (
     Copy,
     MaxDeletes,
+    Mode,
     Policy,
     ResourceKind,
+    Restores,
     Retention,
     Schedule,
     Select,
@@ -45,6 +47,8 @@ LEAST_WINDOW, MOST_WINDOW = timedelta(minutes=1), timedelta(minutes=1440)  # Eve
 LEAST_RPO = timedelta(hours=1)
 COMPLETION_STEP = timedelta(minutes=15)  # EC2 API, CopySnapshot, CompletionDurationMinutes
 MOST_COMPLETION = timedelta(hours=48)  # the same
+LONGEST_CLONE = timedelta(days=365)
+"""What is to stay for longer is kept for good, as any other instance."""
 
 
 def problems(value: object) -> Iterator[Problem]:
@@ -268,6 +272,28 @@ def _share(share: float) -> Iterator[Problem]:
         yield (), f"is the number {share:g}, but must be above 0 and at most 1"
 
 
+def _approval(modes: tuple[Mode, ...]) -> Iterator[Problem]:
+    for index, mode in enumerate(modes):
+        if mode in modes[:index]:
+            yield (index,), f"is the mode {mode}, which is in the list already"
+
+
+def _clone_stays(length: timedelta) -> Iterator[Problem]:
+    if not timedelta(0) < length <= LONGEST_CLONE:
+        yield (), f"is {duration_text(length)}, but must be above 0 and at most 365d"
+
+
+def _restores(restores: Restores) -> Iterator[Problem]:
+    if restores.longest < restores.time_to_live:
+        yield (
+            ("longest",),
+            (
+                f"is {duration_text(restores.longest)}, but must be at least time_to_live, which "
+                f"is {duration_text(restores.time_to_live)}"
+            ),
+        )
+
+
 def _select(select: Select) -> Iterator[Problem]:
     for key, values in select.tags.items():
         for value in values:
@@ -436,10 +462,16 @@ _FIELDS: dict[type, dict[str, Callable[[Any], Iterator[Problem]]]] = {
         "complete_within": _completion,
     },
     MaxDeletes: {"count": _most_deletes, "share": _share},
+    Restores: {
+        "approval": _approval,
+        "time_to_live": _clone_stays,
+        "longest": _clone_stays,
+    },
 }
 _WHOLE: dict[type, Callable[[Any], Iterator[Problem]]] = {
     Policy: _policy,
     Select: _select,
     Retention: _retention,
     Copy: _copy,
+    Restores: _restores,
 }

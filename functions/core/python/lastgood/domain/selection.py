@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from lastgood.domain.manifest import Instance, Tags, Volume
 from lastgood.domain.model import LeftOut, Method, Source
 from lastgood.domain.policy import Select
+from lastgood.domain.tags import RESTORED_FROM, TEMPORARY
 
 MOST_EXCLUDED = 40
 """Data volumes that one CreateSnapshots call can leave out (EC2 API, InstanceSpecification)."""
@@ -45,7 +46,7 @@ def judge_instance(
     ``owners`` maps each shared volume to the instance that takes it (see ``owners_of_shared``).
     """
     if reason := refusal(select, instance):
-        kind = "gone" if instance.state in GONE else "tags"
+        kind = "gone" if instance.state in GONE else _kind(select, instance.tags)
         return LeftOut(source=source, reason=reason, kind=kind)
     attached = [volumes[id_] for id_ in instance.volumes.values() if id_ in volumes]
     if not attached:
@@ -84,8 +85,8 @@ def judge_instance(
 
 def judge_volume(select: Select, source: Source, volume: Volume) -> Selected | LeftOut:
     """Take the lone volume, or say why not."""
-    if reason := refused_tags(select, volume.tags):
-        return LeftOut(source=source, reason=reason, kind="tags")
+    if reason := refused_tags(select, volume.tags) or temporary(volume.tags):
+        return LeftOut(source=source, reason=reason, kind=_kind(select, volume.tags))
     if volume.state not in USABLE:
         return LeftOut(source=source, reason=f"it is {volume.state}", kind="state")
     return Selected(source=source, method=Method.VOLUME, volumes=(volume,))
@@ -95,7 +96,7 @@ def refusal(select: Select, instance: Instance) -> str | None:
     """Why the policy does not take this instance at all; None if it does."""
     if instance.state in GONE:
         return f"it is {instance.state}"
-    return refused_tags(select, instance.tags)
+    return refused_tags(select, instance.tags) or temporary(instance.tags)
 
 
 def refused_tags(select: Select, tags: Tags) -> str | None:
@@ -105,6 +106,14 @@ def refused_tags(select: Select, tags: Tags) -> str | None:
             has = f"is {tags[key]!r}" if key in tags else "is not there"
             return f"its tag {key} {has}; the policy wants {_any(wanted)}"
     return _excluded(select.exclude_tags, tags)
+
+
+def temporary(tags: Tags) -> str | None:
+    """Why nothing with these tags is taken that a restore will remove; None if none will."""
+    if TEMPORARY not in tags:
+        return None
+    of = f"a clone of {tags[RESTORED_FROM]}" if RESTORED_FROM in tags else "what was restored over"
+    return f"it is {of}, which restore {tags[TEMPORARY]} will remove: keep it to have it protected"
 
 
 def others_to_ask(instances: Iterable[Instance], volumes: Iterable[Volume]) -> set[str]:
@@ -137,6 +146,10 @@ def owners_of_shared(
         if volume.multi_attach and candidates:
             owners[volume.id] = candidates[0]
     return owners
+
+
+def _kind(select: Select, tags: Tags) -> str:
+    return "tags" if refused_tags(select, tags) else "temporary"
 
 
 def _unwanted(

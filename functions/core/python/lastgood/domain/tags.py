@@ -5,6 +5,8 @@ from datetime import datetime
 
 from lastgood.domain.names import copy_id, instant
 
+NAME = "Name"
+"""By which people know a source."""
 POINT = "lastgood:point"
 POLICY = "lastgood:policy"
 RUN = "lastgood:run"

@@ -753,7 +753,7 @@ class DynamoLedger:
         """
         writes = [self._put(items.restore(restore), "attribute_not_exists(pk)")]
         if restore.locks:
-            lock = {**keys.restoring(restore.locks), "restore": restore.id}
+            lock = {**keys.restoring(restore.locks), "locked_by": restore.id}
             writes.append(self._put(items.to_item(lock), "attribute_not_exists(pk)"))
         try:
             self._transact(f"open {restore.id}", *writes)
@@ -767,7 +767,7 @@ class DynamoLedger:
         lock = self._get(keys.restoring(instance), f"look who restores {instance}")
         if lock is None:
             return Throttled(f"another restore worked at {instance} a moment ago", SOON)
-        return Conflict(f"{lock['restore']['S']} works at {instance}")
+        return Conflict(f"{lock['locked_by']['S']} works at {instance}")
 
     def restore(self, restore: str) -> Restore | None:
         item = self._get(keys.restore(restore), f"read {restore}")
@@ -792,7 +792,7 @@ class DynamoLedger:
             free = {
                 "TableName": self._table,
                 "Key": items.to_item(keys.restoring(before.locks)),
-                "ConditionExpression": "attribute_not_exists(pk) OR restore = :restore",
+                "ConditionExpression": "attribute_not_exists(pk) OR locked_by = :restore",
                 "ExpressionAttributeValues": {":restore": {"S": before.id}},
             }
             writes.append({"Delete": free})
