@@ -15,7 +15,9 @@ BY_AWS_FOR_US = {
     "ec2:DescribeInstanceAttribute",
     "ec2:DescribeInstanceCreditSpecifications",
     "ec2:DescribeSpotInstanceRequests",
-    # DynamoDB, SQS, SNS, S3 and EC2, with keys
+    # EC2 and Scheduler, with roles that they are given
+    "iam:PassRole",
+    # DynamoDB, SQS, SNS, S3, Secrets Manager and EC2, with keys
     "kms:CreateGrant",
     "kms:Decrypt",
     "kms:Encrypt",
