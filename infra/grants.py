@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_cdk import aws_iam as iam
@@ -27,8 +28,8 @@ class Places:
     ``log_group`` are the function's own. ``planner`` and ``pruner`` are the functions that plan,
     ``plans`` is a bucket, ``function`` what a schedule invokes, ``rules`` what put messages into
     the queue. ``selected``: by which tags policies select what is here. ``machine`` is the restore
-    state machine, ``steps`` what it invokes, ``endings_role`` under whom a schedule starts it, and
-    ``endings_letters`` where what could not be started goes. ``cloner`` is the function that is
+    state machine, ``steps`` what it invokes, ``ending_role`` under whom a schedule starts it, and
+    ``ending_letters`` where what could not be started goes. ``cloner`` is the function that is
     asked for restores; ``chat`` a parameter, ``secret`` what Slack signs with.
     """
 
@@ -62,8 +63,8 @@ class Places:
     rules: tuple[str, ...] = ()
     machine: str = ""
     steps: tuple[str, ...] = ()
-    endings_role: str = ""
-    endings_letters: str = ""
+    ending_role: str = ""
+    ending_letters: str = ""
     cloner: str = ""
     chat: str = ""
     secret: str = ""
@@ -1130,8 +1131,8 @@ COPIES = _partition(keys.copies_to(Place(region="", account="")))
 RESTORES = _partition(keys.restore("")["pk"])
 LOCKS = _partition(keys.restoring("")["pk"])
 NAMES = _partition(keys.name("")["pk"])
-CHATS = "CHAT#*"
-REFUSALS = "REFUSED#*"
+CHATS = _partition(keys.conversation("")["pk"])
+REFUSALS = _partition(keys.chat_refusal(datetime.min.replace(tzinfo=UTC), "")["pk"])
 
 
 def _items(
@@ -1562,7 +1563,7 @@ _ENDING = "a schedule for each restore, in a group that has no others"
 
 END_RESTORES = Grant(
     name="END_RESTORES",
-    settings=("machine", "endings", "endings_role", "endings_letters"),
+    settings=("machine", "endings", "ending_role", "ending_letters"),
     reason="Has what a restore made ended at its time, by a schedule",
     rights=(
         Right(
@@ -1572,7 +1573,7 @@ END_RESTORES = Grant(
         ),
         Right(
             actions=("iam:PassRole",),
-            on=lambda places: (places.endings_role,),
+            on=lambda places: (places.ending_role,),
             when=lambda _: {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
         ),
     ),

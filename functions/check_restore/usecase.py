@@ -50,21 +50,26 @@ class Checker:
         step = restore.step("Check")
         since = now - (step.began_at if step else now)
         if len(healthy) < len(ids):
-            self._impaired(health, since)
+            self._impaired(restore, health, since, now)
             return Advanced(restore=restore)
         status = "instance and system status ok"
         if restore.request.check is None:
             return self._passed(restore, now, status, only="no command was asked for")
         return self._command(restore, restore.request.check, ids[0], status, now)
 
-    def _impaired(self, health: dict[str, Health], since: timedelta) -> None:
+    def _impaired(
+        self, restore: Restore, health: dict[str, Health], since: timedelta, now: datetime
+    ) -> None:
         bad = [
             f"{id_}: instance {one.instance}, system {one.system}"
             for id_, one in health.items()
             if "impaired" in (one.instance, one.system)
         ]
         if bad and since > IMPAIRED_FOR:
-            raise CheckFailed(f"status checks: {'; '.join(bad)}")
+            status = "; ".join(bad)
+            evidence = Evidence(at=now, passed=False, status=status)
+            self._walk.save(restore, replace(restore, evidence=evidence))
+            raise CheckFailed(f"status checks: {status}")
 
     def _command(
         self, restore: Restore, check: CommandCheck, instance: str, status: str, now: datetime

@@ -74,6 +74,7 @@ class RestorePlanner:
             point=point.id,
             origin=origin,
             place=place,
+            region=self.here.region,
             why=chosen.why,
             status=RestoreStatus.RUNNING,
             asked_at=now,

@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lastgood.domain import forecast
+from lastgood.domain.chat_permissions import touches
 from lastgood.domain.copying import as_point
+from lastgood.domain.manifest import Tags
 from lastgood.domain.model import Point, PointStatus, Tagged
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Policy, copy_places, source_places
+from lastgood.domain.policy import Policy, TagMatch, copy_places, source_places
 from lastgood.domain.prune_plan import Fate, PointPlan, SourcePlan
 from lastgood.domain.retention import PointFacts
 from lastgood.domain.tags import COPY, POINT, in_place
-from lastgood.errors import AccessDenied, UnknownPolicy, UnknownTarget
+from lastgood.errors import AccessDenied, NotPermitted, UnknownPolicy, UnknownTarget
 from lastgood.judging import Judging
 from lastgood.ports import Clock, Ledger, Policies
 from lastgood.series import AllSeries, Series
@@ -40,13 +42,17 @@ class Explaining:
     ledger: Ledger
     clock: Clock
 
-    def explain(self, target: str) -> Explanation:
-        """``target``: the id of a point, or of a snapshot of one or of a copy.
+    def explain(self, target: str, allowed: tuple[TagMatch, ...] | None = None) -> Explanation:
+        """``target``: the id of a point, or of a snapshot of one or of a copy. ``allowed``: the
+        tags of the sources that who asks may ask about; None: of all.
 
         Raises:
             UnknownTarget: it is none of ours, or not on record.
+            NotPermitted: its source has other tags, or they are not on record any more.
         """
         point, place = self._find(target)
+        if not touches(allowed, _tags(point)):
+            raise NotPermitted(f"{target} is of a source that you may not ask about")
         if point.status is PointStatus.DELETED:
             return _explanation(point, Fate.DELETE, _past(point), None, self._copies(point, place))
         try:
@@ -148,6 +154,16 @@ def _tag_of(found: Tagged, snapshot: str, region: str) -> str:
             "deletes it"
         )
     return found.tags[POINT]
+
+
+def _tags(point: Point) -> Tags:
+    """Of its source, when it was taken."""
+    manifest = point.manifest
+    if manifest is None:
+        return {}
+    if manifest.instance:
+        return manifest.instance.tags
+    return next((one.tags for one in manifest.volumes if one.id == point.source.id), {})
 
 
 def _now(planned: PointPlan, plan: SourcePlan, policy: Policy) -> list[str]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from lastgood.domain.policy import TagMatch
 from lastgood.errors import MalformedMessage
 from prune_snapshots.explaining import Explaining, Explanation
 from prune_snapshots.holding import Holding, HoldReport
@@ -19,7 +20,8 @@ class PruneRequest:
 
     ``policy``: prune it, or only plan it with ``dry_run``; ``slot``: when that was due, now if
     absent; both hold for all policies as well. ``plan``: apply that plan; with ``dry_run``, tell
-    how far it is. ``explain``: a point or snapshot. ``hold``, with ``by`` and ``why``, and
+    how far it is. ``explain``: a point or snapshot; ``allowed_sources``: only if its source has the
+    tags of one of these. ``hold``, with ``by`` and ``why``, and
     ``release``: a point or source.
     """
 
@@ -32,6 +34,7 @@ class PruneRequest:
     slot: datetime | None = None
     by: str | None = None
     why: str | None = None
+    allowed_sources: tuple[TagMatch, ...] | None = None
 
     @property
     def asked(self) -> dict[str, str]:
@@ -66,7 +69,7 @@ class Pruner:
             case {"plan": plan}:
                 return self.pruning.apply(plan, request.by)
             case {"explain": target}:
-                return self.explaining.explain(target)
+                return self.explaining.explain(target, request.allowed_sources)
             case {"hold": target}:
                 return self.holding.hold(target, request.by or "", request.why or "")
             case {"release": target}:

@@ -112,6 +112,14 @@ class Restorer:
 
     def _hold(self, restore: Restore, _: datetime) -> Advanced:
         self.ledger.hold_for_restore(restore)
+        if restore.origin == restore.source.place:
+            point = self.ledger.point(restore.point)
+            there = set(point.snapshots) if point else set()
+            if not {one.taken_from for one in restore.pieces} <= there:
+                raise MadeInVain(
+                    f"the snapshots of {restore.point} were replaced meanwhile by encrypted "
+                    "copies: ask for it again"
+                )
         return Advanced(
             restore=replace(restore, status=RestoreStatus.RUNNING, token=None), done=True
         )
@@ -234,7 +242,7 @@ class Restorer:
                 snapshots[disk.piece],
                 restore.zone,
                 token=f"{restore.id}-{disk.piece}",
-                tags={**disk.tags, **self._tags(restore)},
+                tags=self._tags(restore),
             )
             made = noted(restore, "volume", [volume], now, of=disk.piece)
             restore = self._walk.save(restore, made)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from lastgood.domain.place import Place
-from lastgood.domain.restoring import SAFETY, Restore, RestoreStatus, gone
+from lastgood.domain.restoring import SAFETY, Restore, RestoreStatus, failed, gone
 from lastgood.domain.tags import TEMPORARY
 from lastgood.ports import Clock, Compute, Endings, Ledger, Machines, News, Patience
 from lastgood.stepping import Advanced, StepRequest, Walk
@@ -45,10 +45,9 @@ class Undoer:
         """To be as if nothing had been asked for: the source first, then what was made."""
         error, cause = failure
         if restore.status.forward:
-            why = restore.cause or cause
-            restore = walk.save(
-                restore, replace(restore, status=RestoreStatus.UNDOING, cause=f"{error}: {why}")
-            )
+            cause = f"{error}: {restore.cause or cause}"
+            after = replace(restore, status=RestoreStatus.UNDOING, cause=cause)
+            restore = walk.save(restore, failed(after, now))
             self.news.announce(restore, f"failed, and is undone: {restore.cause}")
         more = {"error": error, "cause": restore.cause or cause}
         if restore.status is not RestoreStatus.UNDOING:
@@ -78,13 +77,18 @@ class Undoer:
         if restore.status is not RestoreStatus.ENDING:
             return Advanced(restore=restore, done=True)
         remover = self._remover(restore, self.machines(restore.place.region))
-        left = remover.remove(restore, lambda _, tags: tags.get(TEMPORARY) == restore.id)
+
+        def mine(_: str, tags: Mapping[str, str]) -> bool:
+            return tags.get(TEMPORARY) == restore.id
+
+        left = remover.remove(restore, mine)
         restore = gone(restore, left, now) if restore.in_place is None else restore
         if left or self._may_appear(restore, now):
             return Advanced(restore=restore)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.ENDED)
-        self.news.announce(after, "has ended: what was to go is removed")
+        kept = remover.kept(restore, mine)
+        self.news.announce(after, "; ".join(("has ended: what was to go is removed", *kept)))
         return Advanced(restore=after, done=True)
 
     def _remover(self, restore: Restore, machines: Machines) -> Remover:

@@ -53,12 +53,12 @@ class Restoring(Construct):
                 row=BY_NAME[name],
                 layers=layers,
                 key=key,
-                places=replace(places, endings_role=role.role_arn),
+                places=replace(places, ending_role=role.role_arn),
                 settings=replace(
                     settings,
                     endings=ENDINGS,
-                    endings_role=role.role_arn,
-                    endings_letters=self.ending_letters.queue_arn,
+                    ending_role=role.role_arn,
+                    ending_letters=self.ending_letters.queue_arn,
                 ),
             )
             for name in RESTORING

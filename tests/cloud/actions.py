@@ -12,9 +12,12 @@ from typing import Any
 from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models import ec2_backends
+from moto.iam.models import iam_backends
 
+from tests.cloud.backbone import PARTITION
 from tests.cloud.buckets import bucket_of, object_of, owner_of
 from tests.cloud.ec2.copies import changed_users
+from tests.cloud.keys import secret_of
 from tests.cloud.policy import Context, Need, NotTaught
 from tests.cloud.states.execution import machine_of, read_token
 from tests.cloud.wire import Call
@@ -51,16 +54,30 @@ def _request_tags(pairs: list[dict[str, str]]) -> dict[str, str | list[str]]:
 
 # ------------------------------------------------------------------------------ EC2
 
-EC2_KINDS = {"i": "instance", "vol": "volume", "snap": "snapshot", "ami": "image"}
+EC2_KINDS = {
+    "i": "instance",
+    "vol": "volume",
+    "snap": "snapshot",
+    "ami": "image",
+    "eni": "network-interface",
+    "sg": "security-group",
+    "subnet": "subnet",
+    "replacevol": "replace-root-volume-task",
+}
+OWNERLESS = {"snapshot", "image"}
+"""Kinds that have no account in their ARN."""
 
 
 def _ec2_arn(call: Call, account: str, resource_id: str) -> str:
     kind = EC2_KINDS.get(resource_id.split("-", 1)[0])
     if kind is None:
         raise NotTaught(f"the ARN of {resource_id}")
-    # Snapshots and images have no account in their ARN.
-    owner = "" if kind in ("snapshot", "image") else account
-    return f"arn:aws:ec2:{call.region}:{owner}:{kind}/{resource_id}"
+    return _of_kind(call, account, kind, resource_id)
+
+
+def _of_kind(call: Call, account: str, kind: str, name: str = "*") -> str:
+    owner = "" if kind in OWNERLESS else account
+    return f"arn:aws:ec2:{call.region}:{owner}:{kind}/{name}"
 
 
 def _resource_tags(call: Call, account: str, resource_id: str) -> Context:
@@ -79,14 +96,87 @@ def _on(call: Call, account: str, *resource_ids: str, action: str | None = None)
     ]
 
 
-def _new_snapshots(call: Call) -> list[Need]:
-    specifications = call.parameters.get("TagSpecifications", [])
+def _new(call: Call, account: str, kind: str, *contexts: Context) -> list[Need]:
+    """What is made of a kind, once for each context, with its tags in the call; the right to tag
+    it comes on top."""
+    specifications = [
+        one for one in call.parameters.get("TagSpecifications", []) if one["ResourceType"] == kind
+    ]
     tags = _request_tags([t for s in specifications for t in s.get("Tags", [])])
-    arn = f"arn:aws:ec2:{call.region}::snapshot/*"
-    created = [Need(f"ec2:{call.operation}", arn, tags)]
+    arn = _of_kind(call, account, kind)
+    created = [Need(f"ec2:{call.operation}", arn, {**tags, **one}) for one in contexts or ({},)]
     if tags:
         created.append(Need("ec2:CreateTags", arn, {**tags, "ec2:CreateAction": call.operation}))
     return created
+
+
+def _parent(call: Call, ebs: Parameters) -> Context:
+    """Of a volume that is made of a snapshot."""
+    source = ebs.get("SnapshotId")
+    return {"ec2:ParentSnapshot": _ec2_arn(call, "", source)} if source else {}
+
+
+def _launch(call: Call, account: str) -> list[Need]:
+    """Source: Service Authorization Reference, RunInstances, its required resource types and those
+    of its optional ones that the call names; IAM User Guide, "Grant a user permissions to pass a
+    role to an AWS service". The rights to the subnet and groups of nowhere are those of any."""
+    given = call.parameters
+    interfaces = given.get("NetworkInterfaces", [])
+    devices = [one.get("Ebs", {}) for one in given.get("BlockDeviceMappings", [])]
+    subnets = [one.get("SubnetId") for one in (given, *interfaces) if one.get("SubnetId")]
+    groups = [
+        *given.get("SecurityGroupIds", []),
+        *(g for i in interfaces for g in i.get("Groups", [])),
+    ]
+    held = [one["NetworkInterfaceId"] for one in interfaces if one.get("NetworkInterfaceId")]
+    placement = given.get("Placement", {})
+    kind = {"ec2:InstanceType": given["InstanceType"]} if given.get("InstanceType") else {}
+    required = [
+        *_on(call, account, given["ImageId"]),
+        *_new(call, account, "instance", kind),
+        *_new(call, account, "volume", *(_parent(call, ebs) for ebs in devices)),
+        *_on(call, account, *dict.fromkeys(held)),
+        *(
+            _on(call, account, *dict.fromkeys(subnets))
+            or [Need("ec2:RunInstances", _of_kind(call, account, "subnet"))]
+        ),
+        *(
+            _on(call, account, *dict.fromkeys(groups))
+            or [Need("ec2:RunInstances", _of_kind(call, account, "security-group"))]
+        ),
+        *_on(call, account, *dict.fromkeys(e["SnapshotId"] for e in devices if "SnapshotId" in e)),
+    ]
+    if len(held) < max(1, len(interfaces)):
+        required += _new(call, account, "network-interface")
+    for name, what in (
+        (given.get("KeyName"), "key-pair"),
+        (placement.get("GroupName"), "placement-group"),
+        (placement.get("HostId"), "dedicated-host"),
+    ):
+        if name:
+            required.append(Need("ec2:RunInstances", _of_kind(call, account, what, name)))
+    required += [
+        Need("ec2:RunInstances", one["LicenseConfigurationArn"])
+        for one in given.get("LicenseSpecifications", [])
+    ]
+    target = given.get("CapacityReservationSpecification", {}).get("CapacityReservationTarget", {})
+    if reservation := target.get("CapacityReservationId"):
+        arn = _of_kind(call, account, "capacity-reservation", reservation)
+        required.append(Need("ec2:RunInstances", arn))
+    return required + _passed(account, given.get("IamInstanceProfile") or {})
+
+
+def _passed(account: str, profile: Parameters) -> list[Need]:
+    """The role of the profile; none of a profile that is not there: the call will say so."""
+    name = profile.get("Name") or str(profile.get("Arn", "")).rsplit("/", 1)[-1]
+    found = iam_backends[account][PARTITION].instance_profiles
+    context = {"iam:PassedToService": "ec2.amazonaws.com"}
+    return [
+        Need("iam:PassRole", role.arn, context)
+        for one in found.values()
+        if one.name == name
+        for role in one.roles
+    ]
 
 
 def _volumes_of(call: Call, account: str, instance_id: str) -> list[str]:
@@ -117,32 +207,71 @@ def _sharing(call: Call, account: str) -> list[Need]:
     ]
 
 
+# The parameters that name what a call acts on, and the kinds of what it makes.
+ACTING = {
+    "AttachVolume": ("InstanceId", "VolumeId"),
+    "DeleteNetworkInterface": ("NetworkInterfaceId",),
+    "DeleteSnapshot": ("SnapshotId",),
+    "DeleteVolume": ("VolumeId",),
+    "DeregisterImage": ("ImageId",),
+    "DescribeInstanceAttribute": ("InstanceId",),
+    "DescribeSnapshotAttribute": ("SnapshotId",),
+    "DetachVolume": ("InstanceId", "VolumeId"),
+    "GetLaunchTemplateData": ("InstanceId",),
+    "ModifyInstanceAttribute": ("InstanceId",),
+    "ModifyNetworkInterfaceAttribute": ("NetworkInterfaceId",),
+    "StartInstances": ("InstanceIds",),
+    "StopInstances": ("InstanceIds",),
+    "TerminateInstances": ("InstanceIds",),
+}
+MAKING = {
+    "CreateReplaceRootVolumeTask": (
+        ("InstanceId", "SnapshotId"),
+        ("replace-root-volume-task", "volume"),
+    ),
+    "CreateSnapshot": (("VolumeId",), ("snapshot",)),
+}
+
+
+AT_LENGTH = {"ModifySnapshotAttribute": _sharing, "RunInstances": _launch}
+
+
+def _named(given: Parameters, names: tuple[str, ...]) -> list[str]:
+    values = [given[name] for name in names if given.get(name)]
+    return [one for value in values for one in (value if isinstance(value, list) else [value])]
+
+
 def _ec2(call: Call, account: str) -> list[Need]:
     given = call.parameters
+    if call.operation in ACTING:
+        return _on(call, account, *_named(given, ACTING[call.operation]))
+    if call.operation in MAKING:
+        names, kinds = MAKING[call.operation]
+        made = [need for kind in kinds for need in _new(call, account, kind)]
+        return [*_on(call, account, *_named(given, names)), *made]
+    if call.operation in AT_LENGTH:
+        return AT_LENGTH[call.operation](call, account)
     match call.operation:
-        case "DescribeSnapshotAttribute":
-            return _on(call, account, given["SnapshotId"])
         case operation if operation.startswith("Describe"):
             return [Need(f"ec2:{operation}")]
-        case "CreateSnapshot":
-            return [*_on(call, account, given["VolumeId"]), *_new_snapshots(call)]
         case "CreateSnapshots":
             instance = given["InstanceSpecification"]["InstanceId"]
             volumes = _volumes_of(call, account, instance)
-            return [*_on(call, account, instance, *volumes), *_new_snapshots(call)]
+            return [*_on(call, account, instance, *volumes), *_new(call, account, "snapshot")]
         case "CopySnapshot":
             where, source = given["SourceRegion"], given["SourceSnapshotId"]
             # None of a snapshot that another account shares: who may use it does not see its tags.
             tags = ec2_backends[account][where].tags.get(source, {})
             bears = {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
             arn = f"arn:aws:ec2:{where}::snapshot/{source}"
-            return [Need("ec2:CopySnapshot", arn, bears), *_new_snapshots(call)]
-        case "ModifySnapshotAttribute":
-            return _sharing(call, account)
-        case "DeleteSnapshot":
-            return _on(call, account, given["SnapshotId"])
-        case "GetLaunchTemplateData":
-            return _on(call, account, given["InstanceId"])
+            return [Need("ec2:CopySnapshot", arn, bears), *_new(call, account, "snapshot")]
+        case "CreateVolume":
+            made = _new(call, account, "volume", _parent(call, given))
+            return [*_on(call, account, *_named(given, ("SnapshotId",))), *made]
+        case "RegisterImage":
+            devices = [one.get("Ebs", {}) for one in given.get("BlockDeviceMappings", [])]
+            sources = [ebs["SnapshotId"] for ebs in devices if "SnapshotId" in ebs]
+            return [*_on(call, account, *sources), *_new(call, account, "image")]
         case "CreateTags" | "DeleteTags":
             tags = _request_tags([{"Value": "", **t} for t in given.get("Tags", [])])
             return [
@@ -314,9 +443,44 @@ def _logs(call: Call, account: str) -> list[Need]:
 
 def _ssm(call: Call, account: str) -> list[Need]:
     given = call.parameters
+    match call.operation:
+        case "SendCommand":
+            return _command(call, account)
+        case "GetCommandInvocation" | "CancelCommand" | "DescribeInstanceInformation":
+            return [Need(f"ssm:{call.operation}")]
     names = given.get("Names") or [given.get("Name") or given["Path"]]
     here = f"{_here(call, account)}parameter/"
     return [Need(f"ssm:{call.operation}", _arn_or(here, name.lstrip("/"))) for name in names]
+
+
+def _command(call: Call, account: str) -> list[Need]:
+    """On the document, which has no account if it is Amazon's, and on each instance.
+
+    Source: Systems Manager User Guide, "Restricting Run Command access based on tags": the
+    condition key is ssm:resourceTag.
+    """
+    name = call.parameters["DocumentName"]
+    owner = "" if name.startswith("AWS-") else account
+    document = _arn_or(f"arn:aws:ssm:{call.region}:{owner}:document/", name)
+    needed = [Need("ssm:SendCommand", document)]
+    for instance in call.parameters.get("InstanceIds", []):
+        bears = ec2_backends[account][call.region].tags.get(instance, {})
+        tags: Context = {
+            f"{prefix}/{key}": value
+            for key, value in bears.items()
+            for prefix in ("ssm:resourceTag", "aws:ResourceTag")
+        }
+        needed.append(Need("ssm:SendCommand", _ec2_arn(call, account, instance), tags))
+    return needed
+
+
+def _secretsmanager(call: Call, account: str) -> list[Need]:
+    if call.operation == "GetRandomPassword":
+        return [Need("secretsmanager:GetRandomPassword")]
+    name = call.parameters["SecretId"]
+    secret = secret_of(name, account, call.region)
+    arn = secret.arn if secret else _arn_or(f"{_here(call, account)}secret:", name)
+    return [Need(f"secretsmanager:{call.operation}", arn)]
 
 
 def _s3(call: Call, account: str) -> list[Need]:
@@ -364,6 +528,13 @@ def _kms(call: Call, account: str) -> list[Need]:
     return [Need(f"kms:{call.operation}", key)]
 
 
+def _iam(call: Call, account: str) -> list[Need]:
+    if call.operation != "GetInstanceProfile":
+        raise NotTaught(f"what iam:{call.operation} needs (tests/cloud/actions.py)")
+    name = call.parameters["InstanceProfileName"]
+    return [Need("iam:GetInstanceProfile", f"arn:aws:iam::{account}:instance-profile/{name}")]
+
+
 def _cloudformation(call: Call, account: str) -> list[Need]:
     name = call.parameters.get("StackName")
     stack = _arn_or(f"{_here(call, account)}stack/", f"{name}/*") if name else "*"
@@ -389,11 +560,13 @@ BY_SERVICE: dict[str, Callable[[Call, str], list[Need]]] = {
     "dynamodb": _dynamodb,
     "ec2": _ec2,
     "events": _events,
+    "iam": _iam,
     "kms": _kms,
     "lambda": _lambda,
     "logs": _logs,
     "s3": _s3,
     "scheduler": _scheduler,
+    "secretsmanager": _secretsmanager,
     "service-quotas": _service_quotas,
     "sns": _sns,
     "sqs": _sqs,

@@ -18,6 +18,7 @@ import boto3
 from botocore.config import Config
 
 from tests.cloud import accounts
+from tests.cloud.ec2.conditions import CommandOutcome
 from tests.cloud.faults import KILL, CallFault, Effect, EventFault, Mishap
 
 REPOSITORY = Path(__file__).parents[2]
@@ -153,6 +154,10 @@ class CloudProcess:
         )["ids"]
         return ids
 
+    def network(self, region: str, **given: Any) -> dict[str, Any]:
+        """What a launch needs around it, made at once, as ``Network`` of tests.cloud.ec2.seed."""
+        return self._control("network", {"region": region, **given})
+
     # --------------------------------------------------------------------- bad days
 
     def conditions(
@@ -161,12 +166,24 @@ class CloudProcess:
         throttling: bool | None = None,
         limits: bool | None = None,
         lag: timedelta | None = None,
+        commands: dict[str, CommandOutcome] | None = None,
+        paced: bool | None = None,
+        **of_machines: Sequence[Any],
     ) -> dict[str, Any]:
-        """Change those that are given, from the next call on; all of them, and the ``buckets``."""
-        given = {
+        """Change those that are given, from the next call on; those of calls, and the ``buckets``.
+
+        ``commands``: what commands of SSM give, by instance, else by document, else for "*".
+        ``paced``: machines take the time that they take on AWS, or none. ``of_machines``: bad
+        snapshots, impaired instances, gone images, and what has no capacity or is not offered,
+        under the names that Conditions has for them.
+        """
+        given: dict[str, Any] = {
             "throttling": throttling,
             "limits": limits,
             "lag": None if lag is None else lag.total_seconds(),
+            "commands": commands and {name: one.to_json() for name, one in commands.items()},
+            "paced": paced,
+            **of_machines,
         }
         wanted = {name: value for name, value in given.items() if value is not None}
         return self._control("conditions", wanted)

@@ -69,6 +69,8 @@ class Gate:
             "aws:PrincipalAccount": principal.account,
             "aws:ResourceAccount": account,
         }
+        if call.service == "ec2":
+            everywhere["ec2:Region"] = call.region
         full = Need(need.action, need.resource, {**everywhere, **need.context})
         if isinstance(principal, Service):
             if owner_of(need.resource) not in (None, account):

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import cache
+from datetime import UTC, datetime
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, Final
 from xml.sax.saxutils import escape
@@ -43,13 +43,18 @@ from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.iam import models as iam_models
 from moto.kms import models as kms_models
+from moto.events.models import Rule
 from moto.moto_api._internal import mock_random
+from moto.scheduler.models import Schedule
 
 from tests.cloud import accounts, answers, buckets, ec2, quotas, replicas, transactions
 from tests.cloud.clock import Action, Clock
+from tests.cloud.commands import Commands
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.faults import KILL, LOST_REPLY, AwsError, CallFaults, Effect, aws_error
+from tests.cloud.events import target_input
 from tests.cloud.killed import Killed
+from tests.cloud.slots import Slots, input_of
 from tests.cloud.states import Host, StateMachines, Task
 from tests.cloud.states.invoking import answered, function_failed, lost, refused
 from tests.cloud.wire import CREDENTIAL, Refused
@@ -121,6 +126,8 @@ class InProcessCloud:
     faults: CallFaults = field(default_factory=CallFaults)
     functions: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     machines: StateMachines = field(init=False)
+    slots: Slots = field(init=False)
+    commands: Commands = field(init=False)
     _jobs: list[Action] = field(default_factory=list)
     _running: str | None = None
     _runs: int = 0
@@ -130,6 +137,28 @@ class InProcessCloud:
         self.machines = StateMachines(
             Host(clock=self.clock, set_going=self._jobs.append, call=self._call)
         )
+
+        self.commands = Commands(self.clock, self.ec2, threading.RLock())
+        self.slots = Slots(self.clock, threading.RLock(), self._fire)
+
+    def _fire(self, schedule: Schedule, slot: datetime) -> None:
+        body = input_of(schedule, slot, str(mock_random.uuid4()), 1)
+        self.hand_over(schedule.target["Arn"], body)
+
+    def hand_over(self, target: str, body: str) -> None:
+        """What a schedule or a rule has for a function or a state machine.
+
+        Raises:
+            NotModelledCalls: for any other target.
+        """
+        _, _, service, region, account, name = target.split(":", 5)
+        if service == "lambda":
+            self.invocations.append(Invocation(name.rsplit(":", 1)[-1], json.loads(body)))
+        elif service == "states":
+            given = {"stateMachineArn": target, "input": body}
+            self.machines.answer("StartExecution", given, account, region)
+        else:
+            raise NotModelledCalls(f"a target like {target}")
 
     def settle(self) -> bool:
         """Do what is set going, until nothing more is; whether there was anything."""
@@ -275,14 +304,11 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
             raise effect
         if isinstance(effect, AwsError) and not effect.done:
             return _error_response(sent.protocol, effect, request.url)
-        if sent.call.name == "lambda.Invoke":
-            reply = _taken(cloud, sent.call, request.url)
-        elif sent.call.service == "stepfunctions":
-            reply = _by_machines(cloud, sent, request)
-        else:
-            reply = stub(stubber, event_name, request, **kwargs)
+        by_moto = partial(stub, stubber, event_name, request, **kwargs)
+        reply = _replied(cloud, sent, request, by_moto)
         return _told(cloud, sent, effect, reply)
 
+    patches.set(Rule, "send_to_targets", _sending(cloud, Rule.send_to_targets))
     # Between two tries botocore waits for real seconds, which are nobody's here.
     patches.set(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
     # 0.1 s for each key, though nothing here is signed with it
@@ -290,6 +316,39 @@ def _intercept(patches: Patches, cloud: InProcessCloud) -> None:
     patches.set(BaseClient, "_make_api_call", make_api_call)
     patches.set(BotocoreStubber, "process_request", process_one_at_a_time)
     patches.set(BotocoreStubber, "__call__", answer)
+
+
+def _sending(cloud: InProcessCloud, stock: Callable[..., None]) -> Callable[..., None]:
+    """moto knows neither functions nor state machines as the targets of a rule."""
+
+    def send(rule: Any, event: dict[str, Any], transform_input: bool = True) -> None:
+        ours = [t for t in rule.targets if t["Arn"].split(":")[2] in ("lambda", "states")]
+        everyone, rule.targets = rule.targets, [t for t in rule.targets if t not in ours]
+        try:
+            stock(rule, event, transform_input)
+        finally:
+            rule.targets = everyone
+        if not rule.event_pattern.matches_event(event):
+            return
+        time = datetime.fromtimestamp(float(event["time"]), UTC)
+        whole = {**event, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        for target in ours:
+            cloud.hand_over(target["Arn"], target_input(target, whole, rule))
+
+    return send
+
+
+def _replied(cloud: InProcessCloud, sent: _Sent, request: Any, by_moto: Callable[[], Any]) -> Any:
+    call = sent.call
+    if call.name == "lambda.Invoke":
+        return _taken(cloud, call, request.url)
+    if call.service == "stepfunctions":
+        return _by(cloud.machines, sent, request)
+    if call.service == "ssm" and cloud.commands.knows(call.operation):
+        return _by(cloud.commands, sent, request)
+    if call.service == "scheduler":
+        return _scheduled(cloud, sent, request, by_moto)
+    return by_moto()
 
 
 def _told(cloud: InProcessCloud, sent: _Sent, effect: Effect | None, reply: Any) -> Any:
@@ -321,15 +380,43 @@ def _told_of(kind: str, message: str) -> dict[str, str]:
     return {"errorMessage": message, "errorType": kind}
 
 
-def _by_machines(cloud: InProcessCloud, sent: _Sent, request: Any) -> AWSResponse:
-    signed = CREDENTIAL.search(str(request.headers.get("Authorization")))
-    account = (signed and accounts.operated_by(signed["key"])) or accounts.HOME
+def _by(part: StateMachines | Commands, sent: _Sent, request: Any) -> AWSResponse:
+    """Answered by a part of the cloud that is no moto."""
     call = sent.call
     try:
-        result = cloud.machines.answer(call.operation, call.params, account, call.region)
+        result = part.answer(call.operation, call.params, _account(request), call.region)
     except Refused as why:
-        error = aws_error(why.code, why.message, status=why.status or 400)
-        return _error_response(sent.protocol, error, request.url)
+        return _refusal(why, sent, request)
+    return _answer(result, request)
+
+
+def _scheduled(cloud: InProcessCloud, sent: _Sent, request: Any, by_moto: Callable[[], Any]) -> Any:
+    """moto keeps the schedule; it goes on the clock at once."""
+    call = (sent.call.operation, sent.call.params, _account(request), sent.call.region)
+    try:
+        known = cloud.slots.before(*call)
+    except Refused as why:
+        return _refusal(why, sent, request)
+    if known is not None:
+        return _answer(known, request)
+    reply = by_moto()
+    if reply.status_code < 300:
+        cloud.slots.after(*call)
+        cloud.slots.plan()
+    return reply
+
+
+def _account(request: Any) -> str:
+    signed = CREDENTIAL.search(str(request.headers.get("Authorization")))
+    return (signed and accounts.operated_by(signed["key"])) or accounts.HOME
+
+
+def _refusal(why: Refused, sent: _Sent, request: Any) -> AWSResponse:
+    error = aws_error(why.code, why.message, status=why.status or 400)
+    return _error_response(sent.protocol, error, request.url)
+
+
+def _answer(result: dict[str, Any], request: Any) -> AWSResponse:
     # In JSON a timestamp is a number of seconds.
     body = json.dumps(result, default=datetime.timestamp).encode()
     headers = {"Content-Type": "application/x-amz-json-1.0"}

@@ -1,9 +1,10 @@
-"""Customer-managed KMS keys: who may use one through SQS, SNS, S3, DynamoDB and CloudWatch Logs.
+"""Customer-managed KMS keys: who may use one through SQS, SNS, S3, DynamoDB, CloudWatch Logs and
+Secrets Manager.
 
 Sources: "Key management" of the SQS Developer Guide (a producer needs kms:GenerateDataKey and
 kms:Decrypt, a consumer kms:Decrypt), "DynamoDB encryption at rest" (the caller's own kms:Decrypt,
 through kms:ViaService), "Encrypt log data in CloudWatch Logs using KMS" (the key policy names
-logs.REGION.amazonaws.com).
+logs.REGION.amazonaws.com), "Secret encryption and decryption in Secrets Manager".
 """
 
 import json
@@ -14,12 +15,15 @@ from typing import Any
 from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.models import ec2_backends
 from moto.kms.models import kms_backends
+from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 from tests.cloud.backbone import Backbone, Operator, Principal, Role, Service
 from tests.cloud.buckets import bucket_of, object_of
+from tests.cloud.ec2 import master_keys
 from tests.cloud.ec2.copies import is_managed, record, usable
+from tests.cloud.ec2.images import registered
 from tests.cloud.policy import Caller, Need, Verdict, judge, lets_in, owner_of, root_of
 from tests.cloud.wire import Call, Refused
 
@@ -31,6 +35,14 @@ TO_WRITE = (
 # Of a snapshot that another account shares. Source: EBS User Guide, "Share the KMS key used to
 # encrypt a shared Amazon EBS snapshot", which lists the rights to generate data keys too.
 TO_READ_SHARED = (*TO_READ, "kms:CreateGrant")
+# Of a volume. Source: EBS User Guide, "Requirements for Amazon EBS encryption", permissions for
+# users.
+TO_MAKE = (
+    *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"),
+    *("kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
+)
+TO_START = ("kms:CreateGrant",)
+MAKING = {"RunInstances", "CreateVolume", "CreateReplaceRootVolumeTask"}
 ENCRYPT = ("kms:GenerateDataKey", "kms:Decrypt")
 DECRYPT = ("kms:Decrypt",)
 IdentityVerdict = Callable[[Role, Need], Verdict]
@@ -104,7 +116,28 @@ def _object(given: Any, key: str | None, bucket_key: Any, action: str) -> Use | 
     return Use(key, (action,), {"aws:s3:arn": arn}) if key else None
 
 
+def _secret(actions: tuple[str, ...]) -> Callable[[Any, str, str], Use | None]:
+    """The context has the version, too, which no policy of ours asks for."""
+
+    def used(given: Any, account: str, region: str) -> Use | None:
+        secret = secret_of(given["SecretId"], account, region)
+        key = getattr(secret, "kms_key_id", None)
+        return Use(key, actions, {"SecretARN": secret.arn}) if secret and key else None
+
+    return used
+
+
+def secret_of(secret_id: str, account: str, region: str) -> Any | None:
+    """By name, ARN or ARN without its suffix."""
+    try:
+        return secretsmanager_backends[account][region].secrets[secret_id]
+    except KeyError:
+        return None
+
+
 BY_OPERATION: dict[tuple[str, str], Callable[[Any, str, str], Use | None]] = {
+    ("secretsmanager", "GetSecretValue"): _secret(DECRYPT),
+    ("secretsmanager", "PutSecretValue"): _secret(ENCRYPT),
     ("sqs", "SendMessage"): _queue(ENCRYPT),
     ("sqs", "SendMessageBatch"): _queue(ENCRYPT),
     ("sqs", "ReceiveMessage"): _queue(DECRYPT),
@@ -127,6 +160,8 @@ ERRORS = {
     "sqs": ("KmsAccessDenied", "KmsDisabled", "KmsInvalidState", "KmsNotFound"),
     "sns": ("KMSAccessDenied", "KMSDisabled", "KMSInvalidState", "KMSNotFound"),
     "dynamodb": ("AccessDeniedException",) * 4,
+    # Its error for a denied key is in no model, but it is what callers see.
+    "secretsmanager": ("AccessDeniedException", *("DecryptionFailure",) * 3),
     "s3": (
         *("AccessDenied", "KMS.DisabledException"),
         *("KMS.KMSInvalidStateException", "KMS.NotFoundException"),
@@ -161,6 +196,8 @@ class KeyRing:
                 self.require(principal, use, call.service, account, call.region)
             if call.service == "ec2" and call.operation == "CopySnapshot":
                 self._copied(principal, call, account)
+            if call.service == "ec2" and call.operation in MAKING | {"StartInstances"}:
+                self._attached(principal, call, account)
             if call.service == "logs" and call.operation in ("CreateLogGroup", "AssociateKmsKey"):
                 self._log_group(call, account)
 
@@ -184,6 +221,21 @@ class KeyRing:
                 self.require(principal, use, "ec2", where.account_id, where.region_name)
             except Refused:
                 record(here).denied.add(source.id)
+
+    def _attached(self, principal: Principal, call: Call, account: str) -> None:
+        """Who makes volumes, or starts instances, needs their keys; that he may not use one shows
+        only in the volume or the instance. Source: as that of TO_MAKE."""
+        here = ec2_backends[account][call.region]
+        refused = master_keys.denied(here)
+        refused.clear()
+        actions = TO_START if call.operation == "StartInstances" else TO_MAKE
+        for keys in _keys_of(call, here):
+            for key in {one for one in keys if not is_managed(here, one)}:
+                try:
+                    self.require(principal, Use(key, actions, {}), "ec2", account, call.region)
+                except Refused:
+                    # the key of the volume, whichever of its keys was refused
+                    refused.add(master_keys.found(keys[-1], account, call.region)[0])
 
     def _log_group(self, call: Call, account: str) -> None:
         if key_id := call.parameters.get("kmsKeyId"):
@@ -255,6 +307,30 @@ class KeyRing:
         root = root_of(principal.account)
         handed_over = judge([document], need, root) == "allowed" and own == "allowed"
         return "allowed" if direct == "allowed" or handed_over else "implicitDeny"
+
+
+def _keys_of(call: Call, here: Any) -> list[list[str]]:
+    """Of each volume that the call makes, or starts with: the key of what it is made of, if any,
+    and last its own."""
+    given, known = call.parameters, here.snapshots
+    if call.operation == "StartInstances":
+        keys = [
+            volume.kms_key_id
+            for volume in here.volumes.values()
+            if not volume.by_instance.keys().isdisjoint(given["InstanceIds"])
+        ]
+        return [[key] for key in dict.fromkeys(keys) if key]
+    wanted = [given] if call.operation != "RunInstances" else []
+    wanted += [one.get("Ebs", {}) for one in given.get("BlockDeviceMappings", [])]
+    wanted += [{"SnapshotId": one} for one in registered(here).get(given.get("ImageId"), ())]
+    made = []
+    for ebs in wanted:
+        source = known.get(ebs.get("SnapshotId"))
+        own = [source.kms_key_id] if source is not None and source.kms_key_id else []
+        keys = [*own, *([ebs["KmsKeyId"]] if ebs.get("KmsKeyId") else [])]
+        if keys and keys not in made:
+            made.append(keys)
+    return made
 
 
 def note(backbone: Backbone, principal: Principal, need: Need, verdict: Verdict) -> None:

@@ -17,8 +17,8 @@ Context = Mapping[str, str | list[str]]
 KNOWN_KEYS = re.compile(
     r"aws:(RequestTag/.+|ResourceTag/.+|TagKeys|RequestedRegion|SourceArn|SourceAccount"
     r"|SecureTransport|PrincipalAccount|PrincipalArn|PrincipalOrgID|ResourceAccount|ViaAWSService|CalledVia)"
-    r"|ec2:(CreateAction|ResourceTag/.+|Region|(Add|Remove)/userId)|sts:(ExternalId|RoleSessionName)|iam:PassedToService"
-    r"|cloudwatch:namespace|sns:Protocol|sns:Endpoint|events:(source|detail-type)|dynamodb:LeadingKeys"
+    r"|ssm:resourceTag/.+|ec2:(CreateAction|ParentSnapshot|InstanceType|ResourceTag/.+|Region|(Add|Remove)/userId)|sts:(ExternalId|RoleSessionName)|iam:PassedToService"
+    r"|lambda:(FunctionUrlAuthType|InvokedViaFunctionUrl)|cloudwatch:namespace|sns:Protocol|sns:Endpoint|events:(source|detail-type)|dynamodb:LeadingKeys"
     r"|kms:(ViaService|CallerAccount|GrantIsForAWSResource|EncryptionContext:.+)",
     re.IGNORECASE,
 )

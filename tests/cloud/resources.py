@@ -412,6 +412,48 @@ class Alias(Kind):
         at.client("kms").delete_alias(AliasName=made.physical_id)
 
 
+@kind
+class Secret(Kind):
+    """With a value that is made up. One that stands in the template, anybody may read there."""
+
+    type, service = "AWS::SecretsManager::Secret", "secretsmanager"
+    fixed, known = names("Name"), names("Description GenerateSecretString KmsKeyId Tags")
+
+    def create(self, at: Place, given: Properties) -> Made:
+        secrets, name = at.client("secretsmanager"), given.get("Name") or at.name()
+        made = secrets.create_secret(
+            Name=name,
+            SecretString=self._value(secrets, given.get("GenerateSecretString", {})),
+            **only(given, names("Description KmsKeyId Tags")),
+        )
+        return Made(made["ARN"], {"Id": made["ARN"]})
+
+    @staticmethod
+    def _value(secrets: Any, how: Properties) -> str:
+        """Source: AWS::SecretsManager::Secret GenerateSecretString."""
+        options = without(how, "SecretStringTemplate", "GenerateStringKey")
+        password = str(secrets.get_random_password(**options)["RandomPassword"])
+        if "SecretStringTemplate" not in how:
+            return password
+        template = json.loads(how["SecretStringTemplate"])
+        return json.dumps({**template, how["GenerateStringKey"]: password})
+
+    def update(self, at: Place, made: Made, old: Properties, new: Properties) -> Made:
+        secrets, how = at.client("secretsmanager"), "GenerateSecretString"
+        if old.get("KmsKeyId") != new.get("KmsKeyId"):
+            return super().update(at, made, old, new)
+        secrets.update_secret(SecretId=made.physical_id, Description=new.get("Description", ""))
+        if old.get(how) != new.get(how):
+            value = self._value(secrets, new.get(how, {}))
+            secrets.put_secret_value(SecretId=made.physical_id, SecretString=value)
+        return made
+
+    def delete(self, at: Place, made: Made, given: Properties) -> None:
+        at.client("secretsmanager").delete_secret(
+            SecretId=made.physical_id, ForceDeleteWithoutRecovery=True
+        )
+
+
 # -------------------------------------------------------------------------------- DynamoDB
 
 
@@ -863,17 +905,46 @@ class EventInvokeConfig(Kind):
 class Permission(Kind):
     type, service = "AWS::Lambda::Permission", "lambda"
     known = frozenset()
-    fixed = names("FunctionName Action Principal SourceArn SourceAccount")
+    fixed = names(
+        "FunctionName Action Principal SourceArn SourceAccount FunctionUrlAuthType"
+        " InvokedViaFunctionUrl"
+    )
 
     def create(self, at: Place, given: Properties) -> Made:
         statement = at.name(100)
-        at.client("lambda").add_permission(StatementId=statement, **given)
+        via = str(given.get("InvokedViaFunctionUrl")).lower()
+        settings = {"InvokedViaFunctionUrl": via == "true"} if via != "none" else {}
+        at.client("lambda").add_permission(StatementId=statement, **{**given, **settings})
         return Made(statement)
 
     def delete(self, at: Place, made: Made, given: Properties) -> None:
         at.client("lambda").remove_permission(
             FunctionName=given["FunctionName"], StatementId=made.physical_id
         )
+
+
+@kind
+class Url(Kind):
+    type, service = "AWS::Lambda::Url", "lambda"
+    fixed, known = names("TargetFunctionArn"), names("AuthType InvokeMode")
+
+    def create(self, at: Place, given: Properties) -> Made:
+        function = given["TargetFunctionArn"]
+        made = at.client("lambda").create_function_url_config(
+            FunctionName=function, **only(given, self.known)
+        )
+        return Made(
+            function, {"FunctionArn": made["FunctionArn"], "FunctionUrl": made["FunctionUrl"]}
+        )
+
+    def update(self, at: Place, made: Made, old: Properties, new: Properties) -> Made:
+        at.client("lambda").update_function_url_config(
+            FunctionName=made.physical_id, **only(new, self.known)
+        )
+        return made
+
+    def delete(self, at: Place, made: Made, given: Properties) -> None:
+        at.client("lambda").delete_function_url_config(FunctionName=made.physical_id)
 
 
 @kind

@@ -30,6 +30,7 @@ from tests.cloud import (
     buckets,
     ec2,
     events,
+    function_urls,
     lambdas,
     notices,
     quotas,
@@ -40,8 +41,10 @@ from tests.cloud import (
 from tests.cloud.backbone import Backbone, Principal
 from tests.cloud.cfn import Stacks
 from tests.cloud.clock import Clock
+from tests.cloud.commands import Commands
+from tests.cloud.ec2.conditions import CommandOutcome, SentCommand
 from tests.cloud.ec2.patches import Patches
-from tests.cloud.ec2.seed import seed_fleet
+from tests.cloud.ec2.seed import seed_fleet, seed_network
 from tests.cloud.environment import Environment
 from tests.cloud.events import Buses
 from tests.cloud.faults import (
@@ -53,6 +56,7 @@ from tests.cloud.faults import (
     EventFault,
     EventFaults,
 )
+from tests.cloud.function_urls import FunctionUrls
 from tests.cloud.iam import Gate
 from tests.cloud.lambdas import Functions
 from tests.cloud.queues import Pollers
@@ -78,6 +82,7 @@ class Cloud:
         self.backbone = Backbone(clock)
         self._gate = Gate(self.backbone)
         self._functions = Functions(self.backbone, self._gate)
+        self._urls = FunctionUrls(self.backbone, self._functions, self._gate)
         self._pollers = Pollers(self.backbone, self._functions, self._gate)
         self._buses = Buses(self.backbone, self._gate)
         self._scheduler = Scheduler(self.backbone, self._gate)
@@ -91,6 +96,7 @@ class Cloud:
         known = accounts.reading_keys(iam_models.get_account_id_from)
         self._patches.set(iam_models, "get_account_id_from", known)
         lambdas.install(self._patches)
+        function_urls.install(self._patches, self.backbone)
         transactions.install(self._patches)
         replicas.install(self._patches)
         notices.install(self._patches, self.backbone.record.notices.append)
@@ -100,6 +106,7 @@ class Cloud:
         self._faults = CallFaults()
         self._event_faults = EventFaults(clock, self._buses.emit)
         self._conditions = ec2.Conditions()
+        self._commands = Commands(clock, self._conditions, self.backbone.lock)
         quotas.install(self._patches, self._conditions)
         self._undo_ec2 = ec2.install(clock, self._event_faults.emit, self._conditions)
 
@@ -126,11 +133,20 @@ class Cloud:
         environ["wsgi.input"] = io.BytesIO(body)
         if environ["PATH_INFO"].startswith("/_cloud/"):
             reply = self._control(environ["PATH_INFO"].removeprefix("/_cloud/"), body)
+        elif environ["PATH_INFO"].startswith(function_urls.PREFIX):
+            reply = self._by_url(environ)
         else:
             reply = self._answer(environ)
         phrase = HTTPStatus(reply.status).phrase
         start_response(f"{reply.status} {phrase}", list(reply.headers.items()))
         return [reply.body]
+
+    def _by_url(self, environ: Environ) -> Reply:
+        try:
+            return self._urls.answer(environ)
+        except NotImplementedError as lacking:
+            print(lacking, file=sys.stderr, flush=True)
+            return Reply(501, {"Content-Type": "text/plain"}, str(lacking).encode())
 
     def _answer(self, environ: Environ) -> Reply:
         try:
@@ -176,24 +192,37 @@ class Cloud:
     def _respond(self, call: Call, principal: Principal, environ: Environ) -> Reply:
         account = principal.account
         self._gate.check(principal, call, account)
+        answered = self._by_ourselves(call, account) or self._before_moto(call, account)
+        return answered or self._by_moto(call, account, environ)
+
+    def _by_ourselves(self, call: Call, account: str) -> Reply | None:
         match call.service, call.operation:
             case "cloudformation", _:
                 return self._stacks.answer(call, account)
             case "stepfunctions", _:
                 return self._machines.answer(call, account)
+            case "ssm", operation if self._commands.knows(operation):
+                told = self._commands.answer(operation, call.parameters, account, call.region)
+                return call.answer(told)
             case "lambda", "Invoke":
                 return self._functions.invoke(call, account)
             case "events", "PutEvents":
                 return self._buses.put_events(call, account)
+        return None
+
+    def _before_moto(self, call: Call, account: str) -> Reply | None:
+        """Refuse what AWS does and moto does not; an answer, if moto is not to be asked."""
+        match call.service, call.operation:
             case "events", "PutRule":
                 events.refuse_schedules(call)
             case "events", "PutTargets":
                 events.check_targets(call)
             case "scheduler", _:
-                self._scheduler.before(call)
+                return self._scheduler.before(call, account)
             case "lambda", _:
+                function_urls.before(call)
                 self._pollers.before(call, account)
-        return self._by_moto(call, account, environ)
+        return None
 
     def _by_moto(self, call: Call, account: str, environ: Environ) -> Reply:
         environ["wsgi.input"].seek(0)
@@ -206,6 +235,9 @@ class Cloud:
             status, headers = answered[0]
             if status.startswith("2") and call.service == "lambda":
                 lambdas.after(call, account)
+                function_urls.after(call, account)
+            if status.startswith("2") and call.service == "scheduler":
+                self._scheduler.after(call, account)
         return Reply(int(status.split()[0]), dict(headers), reply_body)
 
     # ------------------------------------------------------------------------ control
@@ -228,9 +260,8 @@ class Cloud:
                     answer = {"now": self._now()}
                 case "conditions":
                     answer = self._set_conditions(given)
-                case "fleet":
-                    with self.backbone.lock:
-                        answer = {"ids": seed_fleet(**given)}
+                case "fleet" | "network":
+                    answer = self._seed(path, given)
                 case "faults":
                     self._plan(given, self._faults, CallFault.from_json)
                     answer = {}
@@ -252,6 +283,16 @@ class Cloud:
         conditions.limits = given.get("limits", conditions.limits)
         if "lag" in given:
             conditions.lag = timedelta(seconds=given["lag"])
+        if "paced" in given:
+            conditions.pace = ec2.AS_ON_AWS if given["paced"] else ec2.Pace()
+        for name in ("bad_snapshots", "impaired", "gone_images"):
+            if name in given:
+                setattr(conditions, name, set(given[name]))
+        for name in ("no_capacity", "not_offered"):
+            if name in given:
+                setattr(conditions, name, {(kind, zone) for kind, zone in given[name]})
+        if "commands" in given:
+            conditions.commands = _outcomes(given["commands"])
         with self.backbone.lock:
             buckets = conditions.buckets.described(self.backbone.clock.now())
         return {
@@ -260,6 +301,12 @@ class Cloud:
             "lag": conditions.lag.total_seconds(),
             "buckets": buckets,
         }
+
+    def _seed(self, what: str, given: dict[str, Any]) -> dict[str, Any]:
+        with self.backbone.lock:
+            if what == "fleet":
+                return {"ids": seed_fleet(**given)}
+            return asdict(seed_network(**given))
 
     @staticmethod
     def _plan(given: dict[str, Any], plan: Any, read: Callable[[dict[str, Any]], Any]) -> None:
@@ -321,6 +368,17 @@ class _Handler(MotoRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
+
+
+def _outcomes(given: dict[str, dict[str, Any]]) -> Callable[[SentCommand], CommandOutcome]:
+    """By instance, else by document, else that of "*"."""
+    known = {name: CommandOutcome.from_json(one) for name, one in given.items()}
+
+    def outcome(sent: SentCommand) -> CommandOutcome:
+        names = (sent.instance_id, sent.document, "*")
+        return next((known[name] for name in names if name in known), CommandOutcome())
+
+    return outcome
 
 
 def _told(call: Call, error: AwsError) -> Reply:

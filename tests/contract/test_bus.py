@@ -1,4 +1,4 @@
-"""``EventBus`` and ``ebs_event``: what subscribers are told, and what EBS tells."""
+"""``EventBus``, ``RestoreNews``, ``ebs_event``: what subscribers are told, and what EBS tells."""
 
 import json
 from dataclasses import replace
@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastgood.aws.bus import EventBus, detail, ebs_event
+from lastgood.aws.bus import EventBus, RestoreNews, detail, ebs_event
 from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.model import MemberState, Method, PointStatus, Source
+from lastgood.domain.place import Place
+from lastgood.domain.policy import Mode
+from lastgood.domain.restoring import Asker, RestoreRequest, began
 from lastgood.errors import AccessDenied, MalformedMessage, Throttled, Unavailable
 from tests.cloud.faults import LOST_REPLY, aws_error
 from tests.cloud.in_process import InProcessCloud
-from tests.support.builders import T0, a_member, a_point, minutes
+from tests.support.builders import T0, a_member, a_point, a_restore, minutes
 
 HOME = "eu-west-1"
 COMPLETED, ERROR = MemberState.COMPLETED, MemberState.ERROR
@@ -190,6 +193,48 @@ def test_what_eventbridge_refuses_has_a_name_of_ours(cloud, bus, effect, error):
 
     with pytest.raises(error, match=r"^announce pt-"):
         bus.announce(a_settled_point())
+
+
+def test_how_a_restore_goes_is_told_without_where_chat_takes_it(cloud, bus):
+    asker = Asker(by="jo", via="chat", reply_to="https://x")
+    restore = replace(
+        a_restore(place=Place("eu-central-1", "123456789012")),
+        request=RestoreRequest(source="web", mode=Mode.CLONE, asker=asker),
+    )
+
+    RestoreNews(bus).announce(
+        began(began(restore, "hold", T0), "copy", T0), "The snapshots are being copied."
+    )
+
+    (entry,) = cloud.calls.of("events.PutEvents")[0].params["Entries"]
+    assert (entry["Source"], entry["DetailType"]) == ("lastgood", "Restore Progress")
+    assert json.loads(entry["Detail"]) == {
+        "restore": restore.id,
+        "status": "running",
+        "what": "The snapshots are being copied.",
+        "mode": "clone",
+        "source": "i-0a",
+        "name": "web",
+        "point": restore.point,
+        "place": {"region": "eu-central-1", "account": "123456789012"},
+        "by": "jo",
+        "via": "chat",
+        "step": "copy",
+    }
+
+
+def test_before_its_first_step_a_restore_has_none(cloud, bus):
+    RestoreNews(bus).announce(a_restore(), "It begins.")
+
+    (entry,) = cloud.calls.of("events.PutEvents")[0].params["Entries"]
+    assert json.loads(entry["Detail"])["step"] is None
+
+
+def test_news_that_eventbridge_does_not_take_are_told_again(cloud, bus):
+    cloud.faults.spoil("events.PutEvents", aws_error("ThrottlingException"))
+
+    with pytest.raises(Throttled, match=r"^tell how rs-\w+ goes: "):
+        RestoreNews(bus).announce(a_restore(), "It begins.")
 
 
 # -- what ebs tells ---------------------------------------------------------------------------

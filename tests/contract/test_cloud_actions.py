@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.cloud.actions import needs
+from tests.cloud.ec2.seed import seed_network
 from tests.cloud.in_process import InProcessCloud
 from tests.cloud.policy import Need, NotTaught, judge
 from tests.cloud.wire import Call
@@ -153,6 +154,131 @@ def test_a_set_of_an_instance_that_is_gone_is_judged_by_what_is_known() -> None:
     assert [need.resource for need in required] == [
         f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-12345678",
         f"arn:aws:ec2:{REGION}::snapshot/*",
+    ]
+
+
+def permissions(operation: str, **parameters: Any) -> set[tuple[str, str]]:
+    """The actions, and resources without what all EC2 resources begin with."""
+    start = f"arn:aws:ec2:{REGION}:"
+    return {
+        (need.action, need.resource.removeprefix(start))
+        for need in needed("ec2", operation, **parameters)
+    }
+
+
+def test_a_launch_needs_all_that_it_names_and_makes(cloud: InProcessCloud) -> None:
+    net = seed_network(REGION)
+    interface = {"DeviceIndex": 0, "SubnetId": net.subnets[0], "Groups": [net.groups[0]]}
+    device = {"DeviceName": "/dev/sdf", "Ebs": {"SnapshotId": "snap-12345678"}}
+    tags = [
+        {"ResourceType": kind, "Tags": [{"Key": "ours", "Value": "r1"}]}
+        for kind in ("instance", "volume")
+    ]
+
+    required = permissions(
+        "RunInstances",
+        ImageId="ami-12345678",
+        KeyName="app",
+        NetworkInterfaces=[interface],
+        BlockDeviceMappings=[device],
+        IamInstanceProfile={"Name": "app"},
+        Placement={"GroupName": "rack"},
+        TagSpecifications=tags,
+    )
+
+    run = "ec2:RunInstances"
+    assert required == {
+        (run, ":image/ami-12345678"),
+        (run, ":snapshot/snap-12345678"),
+        (run, f"{ACCOUNT}:instance/*"),
+        (run, f"{ACCOUNT}:volume/*"),
+        (run, f"{ACCOUNT}:network-interface/*"),
+        (run, f"{ACCOUNT}:subnet/{net.subnets[0]}"),
+        (run, f"{ACCOUNT}:security-group/{net.groups[0]}"),
+        (run, f"{ACCOUNT}:key-pair/app"),
+        (run, f"{ACCOUNT}:placement-group/rack"),
+        ("ec2:CreateTags", f"{ACCOUNT}:instance/*"),
+        ("ec2:CreateTags", f"{ACCOUNT}:volume/*"),
+        ("iam:PassRole", net.role),
+    }
+    assert permissions("StartInstances", InstanceIds=["i-12345678"]) == {
+        ("ec2:StartInstances", f"{ACCOUNT}:instance/i-12345678")
+    }
+
+
+def test_the_tags_of_a_launch_are_in_the_context_of_what_bears_them_alone(
+    cloud: InProcessCloud,
+) -> None:
+    tags = [{"ResourceType": "volume", "Tags": [{"Key": "ours", "Value": "r1"}]}]
+    device = {"DeviceName": "/dev/sdf", "Ebs": {"SnapshotId": "snap-12345678"}}
+
+    required = needed(
+        "ec2",
+        "RunInstances",
+        ImageId="ami-12345678",
+        InstanceType="m5.large",
+        BlockDeviceMappings=[device],
+        TagSpecifications=tags,
+    )
+
+    context = {(need.action, need.resource.rsplit(":", 1)[-1]): need.context for need in required}
+    bears = {"aws:RequestTag/ours": "r1", "aws:TagKeys": ["ours"]}
+    parent = {"ec2:ParentSnapshot": f"arn:aws:ec2:{REGION}::snapshot/snap-12345678"}
+    assert context["ec2:RunInstances", "volume/*"] == bears | parent
+    assert context["ec2:RunInstances", "instance/*"] == {"ec2:InstanceType": "m5.large"}
+    assert context["ec2:CreateTags", "volume/*"] == {**bears, "ec2:CreateAction": "RunInstances"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "resources"),
+    [
+        (
+            "CreateVolume",
+            {"SnapshotId": "snap-1"},
+            {":snapshot/snap-1", f"{ACCOUNT}:volume/*"},
+        ),
+        (
+            "CreateReplaceRootVolumeTask",
+            {"InstanceId": "i-1", "SnapshotId": "snap-1"},
+            {
+                *(":snapshot/snap-1", f"{ACCOUNT}:instance/i-1"),
+                *(f"{ACCOUNT}:replace-root-volume-task/*", f"{ACCOUNT}:volume/*"),
+            },
+        ),
+        (
+            "RegisterImage",
+            {"BlockDeviceMappings": [{"Ebs": {"SnapshotId": "snap-1"}}]},
+            {":snapshot/snap-1", ":image/*"},
+        ),
+        ("DeregisterImage", {"ImageId": "ami-1"}, {":image/ami-1"}),
+        ("TerminateInstances", {"InstanceIds": ["i-1"]}, {f"{ACCOUNT}:instance/i-1"}),
+        ("StopInstances", {"InstanceIds": ["i-1"]}, {f"{ACCOUNT}:instance/i-1"}),
+        ("ModifyInstanceAttribute", {"InstanceId": "i-1"}, {f"{ACCOUNT}:instance/i-1"}),
+        (
+            "AttachVolume",
+            {"InstanceId": "i-1", "VolumeId": "vol-1"},
+            {f"{ACCOUNT}:instance/i-1", f"{ACCOUNT}:volume/vol-1"},
+        ),
+        ("DetachVolume", {"VolumeId": "vol-1"}, {f"{ACCOUNT}:volume/vol-1"}),
+        ("DeleteVolume", {"VolumeId": "vol-1"}, {f"{ACCOUNT}:volume/vol-1"}),
+        (
+            "DeleteNetworkInterface",
+            {"NetworkInterfaceId": "eni-1"},
+            {f"{ACCOUNT}:network-interface/eni-1"},
+        ),
+        ("DescribeInstanceStatus", {}, {"*"}),
+        ("DescribeReplaceRootVolumeTasks", {}, {"*"}),
+    ],
+)
+def test_a_restore_needs_its_rights_on_what_it_names(
+    operation: str, given: dict[str, Any], resources: set[str]
+) -> None:
+    assert permissions(operation, **given) == {(f"ec2:{operation}", one) for one in resources}
+
+
+def test_a_profile_is_read_by_its_name() -> None:
+    assert needed("iam", "GetInstanceProfile", InstanceProfileName="app") == [
+        Need("iam:GetInstanceProfile", f"arn:aws:iam::{ACCOUNT}:instance-profile/app")
     ]
 
 

@@ -1,15 +1,20 @@
 """The test cloud's machines as a restore meets them: on the clock, with all that can be refused."""
 
 import base64
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from tests.cloud.ec2 import AS_ON_AWS, Image
 from tests.cloud.ec2.seed import Network, seed_network
+from tests.cloud.faults import LOST_REPLY, aws_error
 from tests.cloud.in_process import InProcessCloud
+from tests.contract.workbench import REGION as SERVED_REGION
+from tests.contract.workbench import Allowed, Bench
 from tests.support.refusals import refused
 
 REGION = "eu-west-1"
@@ -83,6 +88,111 @@ def tagged(kind: str, **tags: str) -> dict[str, Any]:
 
 def snapshot(ec2: Any, take: Take) -> str:
     return take(volume(ec2))
+
+
+# -- calls that go wrong, and the cloud behind HTTP -------------------------------------------
+
+
+@pytest.mark.parametrize("operation", ["RunInstances", "CreateVolume"])
+def test_a_lost_reply_is_made_good_by_the_same_token(
+    cloud: InProcessCloud, ec2: Any, operation: str
+) -> None:
+    make = {"RunInstances": launch, "CreateVolume": volume}[operation]
+    cloud.faults.spoil(f"ec2.{operation}", LOST_REPLY)
+
+    with pytest.raises(ReadTimeoutError):
+        make(ec2, ClientToken="t")
+    made = make(ec2, ClientToken="t")
+
+    known = volumes_of(ec2, made) if operation == "RunInstances" else {ROOT: made}
+    assert [one["VolumeId"] for one in ec2.describe_volumes()["Volumes"]] == list(known.values())
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        ("start_instances", {"InstanceIds": ["i-12345678"]}),
+        ("stop_instances", {"InstanceIds": ["i-12345678"]}),
+        ("terminate_instances", {"InstanceIds": ["i-12345678"]}),
+        ("describe_instance_status", {}),
+        ("create_replace_root_volume_task", {"InstanceId": "i-12345678"}),
+        ("describe_replace_root_volume_tasks", {}),
+        ("register_image", {"Name": "image"}),
+        ("deregister_image", {"ImageId": "ami-12345678"}),
+        ("describe_subnets", {}),
+        ("describe_network_interfaces", {}),
+        ("delete_network_interface", {"NetworkInterfaceId": "eni-12345678"}),
+        ("describe_instance_type_offerings", {}),
+        ("modify_instance_attribute", {"InstanceId": "i-12345678"}),
+        ("attach_volume", {"VolumeId": "vol-1", "InstanceId": "i-1", "Device": "/dev/sdf"}),
+        ("delete_volume", {"VolumeId": "vol-12345678"}),
+    ],
+)
+def test_any_call_of_a_restore_can_fail(
+    cloud: InProcessCloud, ec2: Any, call: str, given: dict[str, Any]
+) -> None:
+    cloud.faults.spoil("ec2.*", aws_error("InternalError", status=500))
+
+    with refused("InternalError"):
+        getattr(ec2, call)(**given)
+
+
+def test_a_role_launches_what_it_may_and_passes_what_it_may(bench: Bench) -> None:
+    net = bench.cloud.network(SERVED_REGION, name=bench.name("app"))
+    wanted = {
+        "ImageId": "ami-12345678",
+        "InstanceType": "m5.large",
+        "MinCount": 1,
+        "MaxCount": 1,
+        "SubnetId": net["subnets"][0],
+        "SecurityGroupIds": [net["groups"][0]],
+        "IamInstanceProfile": {"Name": net["profile"]},
+    }
+    call = {"calls": [["ec2", "run_instances", wanted]]}
+    launches: Allowed = ("ec2:RunInstances", "*", of_region())
+
+    function = bench.function(launches)
+    assert "not authorized to perform: iam:PassRole" in bench.invoke(function, call)["errorMessage"]
+
+    iam, role = bench.client("iam"), bench.name("function-role")
+    passing = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": net["role"]}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [passing]})
+    iam.put_role_policy(RoleName=role, PolicyName="passes", PolicyDocument=document)
+    assert bench.invoke(function, call) is None
+
+    (reservation,) = bench.client("ec2").describe_instances(
+        Filters=[{"Name": "subnet-id", "Values": [net["subnets"][0]]}]
+    )["Reservations"]
+    assert reservation["Instances"][0]["State"]["Name"] == "running"
+
+
+def of_region() -> dict[str, Any]:
+    return {"Condition": {"StringEquals": {"ec2:Region": SERVED_REGION}}}
+
+
+def test_a_volume_whose_key_its_maker_may_not_use_is_in_error(bench: Bench) -> None:
+    key = bench.key()
+    wanted = {"AvailabilityZone": f"{SERVED_REGION}a", "Size": 1, "Encrypted": True}
+    call = {"calls": [["ec2", "create_volume", {**wanted, "KmsKeyId": key}]]}
+
+    assert bench.invoke(bench.function(("ec2:CreateVolume", "*")), call) is None
+
+    by_state = [{"Name": "status", "Values": ["error"]}]
+    found = bench.client("ec2").describe_volumes(Filters=by_state)["Volumes"]
+    assert key in {one["KmsKeyId"] for one in found}
+
+
+def test_the_cloud_behind_http_can_be_paced(bench: Bench) -> None:
+    bench.cloud.conditions(paced=True, no_capacity=[["m4.*", "*"]])
+    ec2 = bench.client("ec2")
+
+    with refused("InsufficientInstanceCapacity"):
+        launch(ec2, InstanceType="m4.large")
+    instance_id = launch(ec2)
+    assert state(ec2, instance_id) == "pending"
+    bench.cloud.advance(by=AS_ON_AWS.pending)
+    assert state(ec2, instance_id) == "running"
+    bench.cloud.conditions(paced=False, no_capacity=[])
 
 
 # -- an instance on the clock -----------------------------------------------------------------
@@ -528,6 +638,100 @@ def test_a_launch_is_told_again_with_all_its_options(ec2: Any, net: Network) -> 
     ]:
         answer = ec2.describe_instance_attribute(InstanceId=instance_id, Attribute=attribute)
         assert answer[name] == {"Value": value}
+
+
+def test_secondary_addresses_may_be_listed_apart_from_the_primary_one(
+    ec2: Any, net: Network
+) -> None:
+    (usual,) = in_the_network(net)["NetworkInterfaces"]
+    second = {"PrivateIpAddresses": [{"PrivateIpAddress": "10.20.0.51", "Primary": False}]}
+
+    instance_id = launch(ec2, NetworkInterfaces=[usual | second])
+
+    found = the_instance(ec2, instance_id)
+    (interface,) = found["NetworkInterfaces"]
+    assert found["PrivateIpAddress"] == "10.20.0.50"
+    assert interface["PrivateIpAddresses"] == [
+        {"Primary": True, "PrivateIpAddress": "10.20.0.50"},
+        {"Primary": False, "PrivateIpAddress": "10.20.0.51"},
+    ]
+
+
+def test_addresses_may_be_asked_for_by_their_number(ec2: Any, net: Network) -> None:
+    ec2.associate_subnet_cidr_block(SubnetId=net.subnets[0], Ipv6CidrBlock=ec2_block(ec2, net.vpc))
+    (usual,) = in_the_network(net)["NetworkInterfaces"]
+    more = {"SecondaryPrivateIpAddressCount": 2, "Ipv6AddressCount": 1}
+
+    instance_id = launch(ec2, NetworkInterfaces=[usual | more])
+
+    (interface,) = the_instance(ec2, instance_id)["NetworkInterfaces"]
+    assert [one["Primary"] for one in interface["PrivateIpAddresses"]] == [True, False, False]
+    assert len(interface["Ipv6Addresses"]) == 1
+    with refused("InvalidParameterValue"):
+        elsewhere = {"DeviceIndex": 0, "SubnetId": net.subnets[1], **more}
+        launch(ec2, NetworkInterfaces=[elsewhere])
+
+
+def ec2_block(ec2: Any, vpc: str) -> str:
+    """An IPv6 block of the network."""
+    ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)
+    (found,) = ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
+    (block,) = found["Ipv6CidrBlockAssociationSet"]
+    return str(block["Ipv6CidrBlock"]).replace("/56", "/64")
+
+
+def test_security_groups_are_shown_with_their_rules_in_pages(ec2: Any, net: Network) -> None:
+    ec2.authorize_security_group_ingress(
+        GroupId=net.groups[0],
+        IpPermissions=[
+            {
+                "IpProtocol": "tcp",
+                "FromPort": 443,
+                "ToPort": 443,
+                "IpRanges": [{"CidrIp": "10.0.0.0/8"}],
+                "UserIdGroupPairs": [{"GroupId": net.groups[1]}],
+            }
+        ],
+    )
+
+    pages = list(
+        ec2.get_paginator("describe_security_groups").paginate(
+            Filters=[{"Name": "group-name", "Values": ["app-front"]}],
+            PaginationConfig={"PageSize": 5},
+        )
+    )
+
+    ((group,),) = [page["SecurityGroups"] for page in pages]
+    (rule,) = group["IpPermissions"]
+    assert (rule["FromPort"], rule["IpRanges"][0]["CidrIp"]) == (443, "10.0.0.0/8")
+    assert rule["UserIdGroupPairs"][0]["GroupId"] == net.groups[1]
+    assert group["IpPermissionsEgress"][0]["IpProtocol"] == "-1"
+
+
+def test_types_come_in_pages_and_an_unknown_one_is_refused(ec2: Any) -> None:
+    graviton = {"Name": "processor-info.supported-architecture", "Values": ["arm64"]}
+    pages = ec2.get_paginator("describe_instance_types").paginate(
+        Filters=[graviton, {"Name": "instance-type", "Values": ["m7g.*", "m5.*"]}],
+        PaginationConfig={"PageSize": 5},
+    )
+    found = {one["InstanceType"].split(".")[0] for page in pages for one in page["InstanceTypes"]}
+
+    assert found == {"m7g"}
+    with refused("InvalidInstanceType"):
+        ec2.describe_instance_types(InstanceTypes=["x9.huge"])
+
+
+def test_images_of_others_are_found_by_a_filter_of_their_ids(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    cloud.ec2.gone_images.add("ami-0dead0dead0dead00")
+    ids = ["ami-12345678", "ami-0dead0dead0dead00"]
+
+    found = ec2.describe_images(
+        IncludeDeprecated=True, Filters=[{"Name": "image-id", "Values": ids}]
+    )["Images"]
+
+    assert [one["ImageId"] for one in found] == ["ami-12345678"]
 
 
 def test_an_interface_that_outlives_its_instance_can_be_deleted_then(

@@ -1442,6 +1442,15 @@ def test_a_settled_restore_in_place_lets_another_work_at_the_instance(ledger, wa
     assert ledger.open_restore(a_restore("second", in_place=in_place()))
 
 
+def test_who_gives_what_was_written_for_what_was_read_frees_the_instance_as_well(ledger):
+    first = ledger.open_restore(a_restore("first", in_place=in_place()))
+    done = replace(first, status=DONE)
+
+    ledger.change_restore(done, done)
+
+    assert ledger.open_restore(a_restore("second", in_place=in_place()))
+
+
 def test_a_restore_in_place_that_ends_leaves_the_instance_to_who_works_at_it(ledger):
     first = ledger.open_restore(a_restore("first", in_place=in_place()))
     first = ledger.change_restore(first, replace(first, status=DONE, expires_at=LATER))
@@ -1627,7 +1636,7 @@ def test_what_a_restore_holds_is_free_in_the_end_even_if_nobody_frees_it(dynamo,
     assert int(held["ttl"]["N"]) == int((T0 + timedelta(days=400)).timestamp())
 
 
-STEPS = (Step(name="Launch", began_at=T0, ended_at=T0 + minutes(1), calls=2),)
+STEPS = (Step(name="Launch", began_at=T0, ended_at=T0 + minutes(1)),)
 MADE = (Made(kind="volume", id="vol-9", at=T0),)
 
 

@@ -153,7 +153,7 @@ def test_a_function_is_told_what_its_settings_ask_for(row: Row, bundle: Synthesi
 FOR_SOME = (
     *("TAKE_QUEUE", "PLANNER", "TOPIC", "PRUNE_QUEUE", "PRUNER", "PLANS"),
     "COPY_QUEUE",
-    *("MACHINE", "ENDINGS", "ENDINGS_ROLE", "ENDINGS_LETTERS"),
+    *("MACHINE", "ENDINGS", "ENDING_ROLE", "ENDING_LETTERS"),
     *("CLONER", "CHAT", "SECRET"),
 )
 
@@ -165,7 +165,7 @@ def test_a_function_is_told_only_of_what_it_may_use(bundle: Synthesised) -> None
         for row in CATALOG
     }
 
-    endings = {f"LASTGOOD_ENDINGS{one}" for one in ("", "_ROLE", "_LETTERS")}
+    endings = {f"LASTGOOD_ENDING{one}" for one in ("S", "_ROLE", "_LETTERS")}
     assert told == {
         "plan_snapshots": {"LASTGOOD_TAKE_QUEUE", "LASTGOOD_PLANNER"},
         "create_snapshots": set(),

@@ -272,8 +272,8 @@ def test_the_end_of_a_time_to_live_starts_the_machine_and_leaves_a_dead_letter_i
     machine = f"arn:aws:states:{region}:{ACCOUNT}:stateMachine:lastgood-restore"
     assert granted["states:StartExecution"]["Resource"] == told["LASTGOOD_MACHINE"] == machine
     assert granted["sqs:SendMessage"]["Resource"] == {"Fn::GetAtt": [letters, "Arn"]}
-    assert told["LASTGOOD_ENDINGS_LETTERS"] == {"Fn::GetAtt": [letters, "Arn"]}
-    assert told["LASTGOOD_ENDINGS_ROLE"] == {"Fn::GetAtt": [name, "Arn"]}
+    assert told["LASTGOOD_ENDING_LETTERS"] == {"Fn::GetAtt": [letters, "Arn"]}
+    assert told["LASTGOOD_ENDING_ROLE"] == {"Fn::GetAtt": [name, "Arn"]}
     assert told["LASTGOOD_ENDINGS"] == group == "lastgood-restores"
     assert trust["Condition"]["StringEquals"] == {
         "aws:SourceAccount": ACCOUNT,

@@ -177,7 +177,11 @@ EC2_OPERATIONS = {
     ],
     "StopInstances": ["IncorrectInstanceState", "OperationNotPermitted"],
     "TerminateInstances": ["OperationNotPermitted"],
-    "ModifyInstanceAttribute": ["IncorrectInstanceState", "OperationNotPermitted"],
+    "ModifyInstanceAttribute": [
+        "IncorrectInstanceState",
+        "InvalidInstanceAttributeValue",
+        "OperationNotPermitted",
+    ],
     "ModifyNetworkInterfaceAttribute": ["InvalidNetworkInterfaceID"],
     "RegisterImage": [
         "InvalidAMIAttributeItemValue",

@@ -24,6 +24,8 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import Message, Queue, sqs_backends
 
 from infra.catalog import CATALOG, EbsEvents, QueueTrigger, announced_pattern
+from infra.constructs import restore_machine
+from infra.grants import ENDINGS
 from infra.policies import policy_document
 from lastgood import runtime
 from lastgood.domain.model import Point
@@ -48,6 +50,8 @@ NOTICES = "lastgood-notices"
 PLANS = "lastgood-plans"
 TOPIC = f"arn:aws:sns:{HOME}:{ACCOUNT}:{NOTICES}"
 ANNOUNCEMENTS = "announcements"
+RESTORE = "lastgood-restore"
+MACHINE = f"arn:aws:states:{HOME}:{ACCOUNT}:stateMachine:{RESTORE}"
 
 RETRIED = (timedelta(minutes=1), timedelta(minutes=2))
 """When Lambda invokes again what failed, of an asynchronous invocation. Source: Lambda Developer
@@ -173,7 +177,7 @@ class World:
         self.cloud.clock.advance_to(slot, self.settle)
         return self.run(slot=slot.isoformat())
 
-    def invoke(self, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    def invoke(self, function: str, event: Mapping[str, Any]) -> Any:
         """Invoke the function and wait for its answer, as people do.
 
         Raises:
@@ -184,7 +188,7 @@ class World:
         deadline = self.cloud.clock.now() + left
         context = Context(function, f"request-{next(self._requests)}", deadline)
         with self.cloud.running(function):
-            return dict(handler(event, context))
+            return handler(event, context)
 
     def machine(self, name: str, definition: str, **substitutions: str) -> str:
         """A state machine at home whose tasks invoke our functions; its ARN.
@@ -352,6 +356,11 @@ class World:
             "dead_letters": _url(f"{row.physical_name}-dead-letters"),
             "planner": ROWS["plan_snapshots"].physical_name,
             "topic": TOPIC,
+            "machine": MACHINE,
+            "endings": ENDINGS,
+            "ending_role": f"arn:aws:iam::{ACCOUNT}:role/ending",
+            "ending_letters": f"arn:aws:sqs:{HOME}:{ACCOUNT}:{ENDINGS}-dead-letters",
+            "cloner": ROWS["clone_instance"].physical_name,
             "workers": str(getattr(row.trigger, "concurrency", None) or 1),
             "queue": _url(fed.queue) if fed else "",
             "receives": str(fed.receives if fed else 1),
@@ -566,6 +575,9 @@ def _build(world: World) -> None:
                 RedrivePolicy=json.dumps(redrive),
             )
     sqs.create_queue(ANNOUNCEMENTS)
+    sqs.create_queue(f"{ENDINGS}-dead-letters")
+    world.client("scheduler").create_schedule_group(Name=ENDINGS)
+    world.machine(RESTORE, restore_machine.FILE.read_text(), **restore_machine.STEPS)
     where = {"LocationConstraint": HOME}
     world.client("s3").create_bucket(Bucket=PLANS, CreateBucketConfiguration=where)
     world.client("sns").create_topic(Name=NOTICES)

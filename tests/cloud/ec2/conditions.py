@@ -1,7 +1,7 @@
 """Under which conditions a test's EC2 runs, and what it noted about the calls it got."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -93,6 +93,41 @@ class Image:
 
 
 @dataclass(frozen=True)
+class SentCommand:
+    """A command of SSM for an instance."""
+
+    instance_id: str
+    document: str
+    parameters: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class CommandOutcome:
+    """What a command gives: its exit code, what it writes, after how long it begins (never, if
+    None) and how long it takes."""
+
+    code: int = 0
+    output: str = ""
+    errors: str = ""
+    begins: timedelta | None = timedelta(seconds=1)
+    takes: timedelta = timedelta(seconds=2)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the process of a cloud; times in seconds."""
+        begins = None if self.begins is None else self.begins.total_seconds()
+        return {**asdict(self), "begins": begins, "takes": self.takes.total_seconds()}
+
+    @classmethod
+    def from_json(cls, given: dict[str, Any]) -> "CommandOutcome":
+        begins = None if given["begins"] is None else timedelta(seconds=given["begins"])
+        return cls(**{**given, "begins": begins, "takes": timedelta(seconds=given["takes"])})
+
+
+def succeed(_: SentCommand) -> CommandOutcome:
+    return CommandOutcome()
+
+
+@dataclass(frozen=True)
 class BroadDescribe:
     """A describe call with neither ids, filters nor MaxResults: throttled hard on AWS.
 
@@ -126,6 +161,8 @@ class Conditions:
     launched or started now, or ever. ``vcpus``, ``instances``: how many may run in each Region.
     ``failing_roots``: instances whose next root volume cannot be attached, and the state in which
     the task ends: "failed", or "failed-detached" without any root volume.
+    ``agent_after``: how long after its start the SSM agent of an instance answers. AWS publishes no
+    figure. ``commands``: what each command will have given; asked when it is sent.
     """
 
     limits: bool = True
@@ -147,6 +184,8 @@ class Conditions:
     vcpus: int | None = None
     instances: int | None = None
     failing_roots: dict[str, str] = field(default_factory=dict)
+    agent_after: timedelta = timedelta(seconds=30)
+    commands: Callable[[SentCommand], CommandOutcome] = succeed
     broad_describes: list[BroadDescribe] = field(default_factory=list)
     not_modelled: list[str] = field(default_factory=list)
 

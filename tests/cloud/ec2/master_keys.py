@@ -1,5 +1,6 @@
 """Whether a KMS key can be used, which EBS finds out only after it has answered the call."""
 
+from collections.abc import Set
 from typing import Any
 
 from moto.kms.models import kms_backends
@@ -26,8 +27,10 @@ def denied(backend: Any) -> set[str]:
     return keys
 
 
-def obstacle(volume: Any) -> tuple[str, str] | None:
+def obstacle(volume: Any, refused: Set[str] | None = None) -> tuple[str, str] | None:
     """Code and text of the reason why the volume's key cannot be used; None if it can.
+
+    ``refused``: the keys that were denied, if not those of the call that is answered now.
 
     Source: EC2 User Guide, "Troubleshoot EC2 instance launch issues" (Client.InternalError: no
     permission for the key) and EC2 API Reference, StateReason; the code for a key in a wrong state
@@ -37,7 +40,7 @@ def obstacle(volume: Any) -> tuple[str, str] | None:
         return None
     backend = volume.ec2_backend
     arn, usable = found(volume.kms_key_id, backend.account_id, backend.region_name)
-    if usable and arn not in denied(backend):
+    if usable and arn not in (denied(backend) if refused is None else refused):
         return None
     if usable or not _exists(arn):
         return "Client.InternalError", "Client.InternalError: Client error on launch"

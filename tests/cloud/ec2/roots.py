@@ -38,6 +38,7 @@ class Task:
         self.instance = instance
         self.snapshot_id = snapshot_id
         self.deletes = deletes
+        self.refused_keys = frozenset(master_keys.denied(backend))
         self.state = "pending"
         self.started_at: datetime = utcnow()
         self.ended_at: datetime | None = None
@@ -126,7 +127,7 @@ def _replace(world: World, task: Task) -> None:
         iops=replaced.iops,
         throughput=replaced.throughput,
     )
-    if master_keys.obstacle(made) is not None:
+    if master_keys.obstacle(made, task.refused_keys) is not None:
         backend.delete_volume(made.id)
         return _end(task, "failed")
     visibility.delay(world, made)

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from lastgood.domain.chat_permissions import Permissions
+from lastgood.domain.conversing import ChatRefusal, Conversation
 from lastgood.domain.copying import PointCopy, Slots
 from lastgood.domain.ended import Ended
 from lastgood.domain.launching import Disk, Launch
@@ -358,7 +360,7 @@ class Machines(Protocol):
         self, launch: Launch, snapshots: Mapping[str, str], *, name: str, tags: Mapping[str, str]
     ) -> str:
         """An image of the snapshots; ``name`` is what a call that is sent again is known by: the
-        image that has it is given then."""
+        image that has it is given then. Raises NotSettledYet while EC2 does not show that."""
         ...
 
     def deregister_image(self, image: str) -> None:
@@ -377,7 +379,8 @@ class Machines(Protocol):
         """The ids of the new instances, ``launch.count`` or none.
 
         Raises:
-            LimitReached: EC2 has no room for them now, or the quota is used up.
+            LimitReached: EC2 has no room for them now.
+            CallRefused: the quota is used up, or it would never work.
         """
         ...
 
@@ -843,6 +846,28 @@ class Ledger(Protocol):
 
     def note_told(self, key: str, at: datetime) -> None: ...
 
+    def note_request(self, key: str, until: datetime) -> bool:
+        """Whether this request of chat comes for the first time; it is remembered until then."""
+        ...
+
+    def note_refusal(self, refusal: ChatRefusal) -> None:
+        """Record that somebody asked in chat for what he may not have done."""
+        ...
+
+    def converse(self, conversation: Conversation) -> None:
+        """Write down where a restore is told of from now on; what was before is forgotten."""
+        ...
+
+    def conversation(self, restore: str) -> Conversation | None: ...
+
+    def answered(self, restore: str) -> None:
+        """Note that chat said itself what became of the request."""
+        ...
+
+    def note_said(self, restore: str, announcement: str, at: datetime) -> None:
+        """Note that an announcement, which was made at that time, was told; once."""
+        ...
+
 
 class Queue(Protocol):
     def send(self, requests: Iterable[TakeRequest]) -> int:
@@ -892,6 +917,49 @@ class Planners(Protocol):
     def ask(self, policy: str, slot: datetime, source: str | None = None) -> None:
         """Have the planner started for the slot; does not wait for it. Raises Throttled,
         Unavailable, AccessDenied."""
+        ...
+
+
+class Cloner(Protocol):
+    def ask(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have the function that opens restores answer ``payload``. Raises what that raised;
+        Throttled, AccessDenied; Unavailable, with ``effect_unknown`` if no answer came in time."""
+        ...
+
+
+class Explainer(Protocol):
+    def ask(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have the function that explains points answer ``payload``. Raises as ``Cloner``."""
+        ...
+
+
+class Permitted(Protocol):
+    def get(self) -> Permissions:
+        """As deployed, at most a minute ago. Raises as ``SigningSecret``."""
+        ...
+
+
+class SigningSecret(Protocol):
+    """Raises AccessDenied, KeyDenied, CallRefused, Throttled, Unavailable."""
+
+    def get(self) -> str:
+        """As it was within the last five minutes."""
+        ...
+
+    def renewed(self) -> str | None:
+        """As it is now; None if it was read within the last minute."""
+        ...
+
+
+class Replies(Protocol):
+    def post(self, url: str, message: Mapping[str, Any]) -> None:
+        """Send a message to a response URL of Slack.
+
+        Raises:
+            AlreadyDone: the URL takes no more.
+            CallRefused: it is none of Slack's, or Slack does not take the message.
+            Throttled, Unavailable.
+        """
         ...
 
 

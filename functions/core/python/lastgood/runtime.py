@@ -13,19 +13,28 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lastgood import codec
 from lastgood.aws.accounts import Accounts, Credentials
-from lastgood.aws.bus import EventBus, RestoreNews, copy_event, ebs_event, late_event
-from lastgood.aws.clients import ANSWERED, ONCE, PATIENT, client
+from lastgood.aws.bus import (
+    EventBus,
+    RestoreNews,
+    copy_event,
+    ebs_event,
+    late_event,
+    progress_event,
+)
+from lastgood.aws.clients import ONCE, PATIENT, client, hasty
 from lastgood.aws.commands import SsmCommands
 from lastgood.aws.compute import Ec2Compute
 from lastgood.aws.endings import ScheduleEndings
-from lastgood.aws.faults import translated
-from lastgood.aws.invoking import LambdaAnswers, LambdaPlanners, LambdaPruners
+from lastgood.aws.faults import Service, translated
+from lastgood.aws.invoking import LambdaFunction, LambdaPlanners, LambdaPruners
 from lastgood.aws.machines import Ec2Machines
 from lastgood.aws.pacing import Pace
 from lastgood.aws.plans import S3Plans
 from lastgood.aws.queue import SqsCopyQueue, SqsDeliveries, SqsPruneQueue, SqsQueue
 from lastgood.aws.states import Machine
 from lastgood.aws.topic import SnsNotices
+from lastgood.domain.chat_permissions import Permissions
+from lastgood.domain.conversing import Progress
 from lastgood.domain.copying import CopyEnded, CopyLate, CopyWork, PlaceDue, PointReady
 from lastgood.domain.ended import SnapshotsEnded
 from lastgood.domain.measures import NAMESPACE, Measure
@@ -34,7 +43,9 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy
 from lastgood.domain.prune_plan import PruneMessage
 from lastgood.domain.requests import TakeRequest
+from lastgood.domain.restoring import Restore, RestoreStatus
 from lastgood.errors import (
+    CallRefused,
     LastgoodError,
     LimitReached,
     MalformedMessage,
@@ -45,9 +56,10 @@ from lastgood.errors import (
     UnknownPolicy,
 )
 from lastgood.ledger.dynamo import DynamoLedger
-from lastgood.ports import Delivery, Deployed, Patience
+from lastgood.ports import Clock, Delivery, Deployed, Patience
 from lastgood.series import AllSeries
 from lastgood.settings import Settings
+from lastgood.slack import SlackReplies
 
 T = TypeVar("T")
 Response = dict[str, Any]
@@ -62,6 +74,15 @@ RESERVE = timedelta(seconds=45)
 call that is answered late. With less time left, the rest of a batch goes back to the queue."""
 POLICY_AGE = 60
 """Seconds for which a function keeps a policy that it has read."""
+SECRET_AGE = 300
+"""Seconds for which chat keeps the secret of Slack."""
+SECRET_RENEWED_AFTER = timedelta(minutes=1)
+"""If a signature does not fit, it may be of a newer secret; but strangers must not be able to have
+it read all the time."""
+SHORTEST_SECRET = 16
+REPLY_SECONDS = 5.0
+CHAT_REPLY_SECONDS = 0.5
+"""Who pushed a button waits for it."""
 
 # Both take their service, which is the function's name, from POWERTOOLS_SERVICE_NAME.
 logger = Logger(use_rfc3339=True, utc=True)
@@ -102,12 +123,14 @@ class DeployedPolicies:
 
     def get(self, name: str) -> Policy:
         try:
-            text = self._asked(
+            text = _provided(
+                "ssm",
                 f"read policy {name}",
                 lambda: self._provider.get(f"{self._path}/{name}", max_age=POLICY_AGE),
             )
         except UnknownPolicy as error:
-            known = self._asked(
+            known = _provided(
+                "ssm",
                 "list the policies",
                 lambda: self._provider.get_multiple(self._path, max_age=POLICY_AGE),
             )
@@ -118,15 +141,81 @@ class DeployedPolicies:
             ) from error
         return codec.structure(json.loads(str(text)), Policy)
 
-    def _asked(self, what: str, ask: Callable[[], T]) -> T:
-        """Powertools wraps what botocore raised; our table of errors knows what is inside."""
-        from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
-        with translated("ssm", what):
-            try:
-                return ask()
-            except GetParameterError as error:
-                raise error.__cause__ or error.__context__ or error from error
+class DeployedPermissions:
+    """``Permitted`` from one SSM parameter."""
+
+    def __init__(self, ssm: Any, name: str) -> None:
+        from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+        self._provider = SSMProvider(boto3_client=ssm)
+        self._name = name
+
+    def get(self) -> Permissions:
+        try:
+            text = _provided(
+                "ssm",
+                "read who may do what in chat",
+                lambda: self._provider.get(self._name, max_age=POLICY_AGE),
+            )
+        except UnknownPolicy as error:
+            raise CallRefused(
+                f"the parameter {self._name} is not there: deploy with -c chat=chat.yaml"
+            ) from error
+        return codec.structure(json.loads(str(text)), Permissions)
+
+
+class SlackSecret:
+    """``SigningSecret`` from one secret, a JSON object with the key ``signing_secret``."""
+
+    def __init__(self, secrets: Any, name: str, clock: Clock) -> None:
+        from aws_lambda_powertools.utilities.parameters import SecretsProvider
+
+        self._provider = SecretsProvider(boto3_client=secrets)
+        self._name = name
+        self._clock = clock
+        self._renewed_at = datetime.min.replace(tzinfo=UTC)
+
+    def get(self) -> str:
+        return self._read()
+
+    def renewed(self) -> str | None:
+        now = self._clock.now()
+        if now < self._renewed_at + SECRET_RENEWED_AFTER:
+            return None
+        self._renewed_at = now
+        return self._read(anew=True)
+
+    def _read(self, *, anew: bool = False) -> str:
+        text = _provided(
+            "secretsmanager",
+            "read the signing secret of Slack",
+            lambda: self._provider.get(self._name, max_age=SECRET_AGE, force_fetch=anew),
+        )
+        try:
+            secret = json.loads(str(text))
+        except ValueError:
+            secret = None
+        match secret:
+            # With an empty one, anybody could sign.
+            case {"signing_secret": str(signing)} if len(signing) >= SHORTEST_SECRET:
+                return signing
+            case _:
+                raise CallRefused(
+                    f"the secret {self._name} has no signing secret: write into it "
+                    '{"signing_secret": "..."}, as the page of the app at Slack shows it'
+                )
+
+
+def _provided(service: Service, what: str, ask: Callable[[], T]) -> T:
+    """Powertools wraps what botocore raised; our table of errors knows what is inside."""
+    from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+
+    with translated(service, what):
+        try:
+            return ask()
+        except GetParameterError as error:
+            raise error.__cause__ or error.__context__ or error from error
 
 
 @cache
@@ -211,6 +300,35 @@ def pruners() -> LambdaPruners:
 
 
 @cache
+def permissions() -> DeployedPermissions:
+    return DeployedPermissions(client("ssm", settings().region), settings().chat)
+
+
+@cache
+def signing_secret() -> SlackSecret:
+    return SlackSecret(client("secretsmanager", settings().region), settings().secret, clock())
+
+
+def cloner(patience: timedelta) -> LambdaFunction:
+    return _asked_in_haste(settings().cloner, patience)
+
+
+def explainer(patience: timedelta) -> LambdaFunction:
+    return _asked_in_haste(settings().pruner, patience)
+
+
+@cache
+def _asked_in_haste(function: str, patience: timedelta) -> LambdaFunction:
+    how = hasty(patience.total_seconds())
+    return LambdaFunction(client("lambda", settings().region, how), function)
+
+
+@cache
+def replies(seconds: float = REPLY_SECONDS) -> SlackReplies:
+    return SlackReplies(settings().slack_hooks, seconds)
+
+
+@cache
 def prune_queue() -> SqsPruneQueue:
     return SqsPruneQueue(client("sqs", settings().region), settings().prune_queue)
 
@@ -241,8 +359,8 @@ def bus() -> "MeasuredBus":
 
 
 @cache
-def news() -> RestoreNews:
-    return RestoreNews(event_bus())
+def news() -> "MeasuredNews":
+    return MeasuredNews(RestoreNews(event_bus()))
 
 
 @cache
@@ -267,20 +385,9 @@ def endings() -> ScheduleEndings:
         client("scheduler", settings().region),
         settings().endings,
         settings().machine,
-        settings().endings_role,
-        settings().endings_letters,
+        settings().ending_role,
+        settings().ending_letters,
     )
-
-
-@cache
-def cloner() -> LambdaAnswers:
-    return LambdaAnswers(client("lambda", settings().region, ANSWERED), settings().cloner)
-
-
-@cache
-def explainer() -> LambdaAnswers:
-    """The function that plans what to prune: it explains points, too."""
-    return LambdaAnswers(client("lambda", settings().region, ANSWERED), settings().pruner)
 
 
 @cache
@@ -306,6 +413,22 @@ class MeasuredBus:
             seconds = int((point.settled_at - point.slot).total_seconds())
             measure(Measure.POINTS_AVAILABLE, policy=point.policy)
             measure(Measure.SECONDS_TO_AVAILABLE, seconds, MetricUnit.Seconds, policy=point.policy)
+
+
+class MeasuredNews:
+    """``News`` that counts how restores end. A step that is said twice may count twice."""
+
+    def __init__(self, news: RestoreNews) -> None:
+        self._news = news
+
+    def announce(self, restore: Restore, what: str) -> None:
+        self._news.announce(restore, what)
+        mode, status = restore.request.mode.value, restore.status
+        if status in (RestoreStatus.DONE, RestoreStatus.UNDONE, RestoreStatus.ENDED):
+            measure(Measure.RESTORES, mode=mode, end=status.value)
+        if restore.settled_at and status in (RestoreStatus.DONE, RestoreStatus.ENDING):
+            seconds = (restore.settled_at - restore.asked_at).total_seconds()
+            measure(Measure.RESTORE_SECONDS, seconds, MetricUnit.Seconds, mode=mode)
 
 
 def measure(
@@ -340,11 +463,11 @@ def instrumented(
             try:
                 request = codec.structure(event, request_type)
                 logger.append_keys(**about(request))
-                report: Response = codec.unstructure(handle(request))
+                answer: Response = codec.unstructure(handle(request))
             except LastgoodError as error:
-                _report(error)
+                report(error)
                 raise
-            return report
+            return answer
 
         return handler
 
@@ -365,8 +488,22 @@ def answering(handle: Callable[[Payload, str], Any]) -> Callable[..., Any]:
         try:
             return codec.unstructure(handle(event, context.aws_request_id))
         except LastgoodError as error:
-            _report(error)
+            report(error)
             raise
+
+    return handler
+
+
+def served(serve: Callable[[Response, LambdaContext], Response]) -> Callable[..., Response]:
+    """For a function that has a URL: ``serve`` makes the response of the event."""
+
+    @wraps(serve)
+    @logger.inject_lambda_context(clear_state=True)
+    @metrics.log_metrics
+    def handler(event: Response, context: LambdaContext) -> Response:
+        _begin(context)
+        metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
+        return serve(event, context)
 
     return handler
 
@@ -400,7 +537,7 @@ def batch(
                     failed.append({"itemIdentifier": record["messageId"]})
                 except LastgoodError as error:
                     # It could be neither postponed nor buried: it comes again with its visibility.
-                    _report(error)
+                    report(error)
                     failed.append({"itemIdentifier": record["messageId"]})
             return {"batchItemFailures": failed}
 
@@ -441,7 +578,7 @@ def _one(
                 logger.info(f"{point.id} is {point.status}", extra=about_point(point))
         except LastgoodError as error:
             if isinstance(error, Refused) or delivery.last:
-                _report(error)
+                report(error)
                 deliveries().bury(record["body"], error, context.function_name, clock().now())
                 return
             wait = _wait(error, attempt)
@@ -485,6 +622,15 @@ def copy_work(message: Mapping[str, Any]) -> CopyWork:
             return copy_event(message)
         case _:
             return codec.structure(message, PlaceDue)
+
+
+def restore_progress(message: Mapping[str, Any]) -> Progress:
+    """For ``batch``: a message that EventBridge made of an announcement of ours."""
+    return progress_event(message)
+
+
+def about_progress(progress: Progress) -> dict[str, str]:
+    return {"restore": progress.restore, "status": progress.status, "step": progress.step}
 
 
 def about_copy(work: CopyWork) -> dict[str, str]:
@@ -539,7 +685,7 @@ def _wait(error: LastgoodError, attempt: int) -> timedelta:
     return min(error.after * (1 << min(attempt - 1, 10)), longest)
 
 
-def _report(error: LastgoodError) -> None:
+def report(error: LastgoodError) -> None:
     """Log the error and count it under its name."""
     logger.error(str(error), error=type(error).__name__)
     _count(error)

@@ -22,12 +22,13 @@ class Settings:
     where places go whose copies are to be looked after. ``accounts``: those of the places that
     copies go to, with commas; ``members``: those that sources are in. ``function``: its own name,
     by which its roles in other accounts are named; ``external_id``: what those ask for.
-    ``machine``: the ARN of the state machine of restores. ``endings``: the group of schedules that
-    end them, ``endings_role`` the ARN of the role by which those start it, ``endings_letters`` that
-    of the queue for what they could not start. ``cloner``: the name of the function that takes
-    requests for restores. ``home``: the Region of the stack that takes points, where this is one of
-    those that only restore. ``chat``: the name of the SSM parameter that says who may do what in
-    chat; ``secret``: of the secret by which requests from Slack are signed.
+    ``machine``: the ARN of the restore state machine. ``endings``: the group of the schedules that
+    start it when a time to live is over; ``ending_role``, ``ending_letters``: the ARNs of the role
+    by which they do, and of the queue that takes what could not be started. ``cloner``: the name
+    of the function that people ask for restores. ``home``: the Region of the stack that takes
+    points, where this is one of those that only restore. ``chat``: the name of the SSM parameter
+    that says who may ask for what by chat; ``secret``: the name of the secret that Slack signs
+    with; ``slack_hooks``: how every URL begins that messages may be sent to.
     ``policies``: the path of the SSM parameters. ``timeout``: the function's, in seconds.
     ``receives``: how often a message is delivered before it is given up. ``workers``: how many
     batches of messages are handled at one time, at most.
@@ -54,12 +55,13 @@ class Settings:
     external_id: str = ""
     machine: str = ""
     endings: str = ""
-    endings_role: str = ""
-    endings_letters: str = ""
+    ending_role: str = ""
+    ending_letters: str = ""
     cloner: str = ""
     home: str = ""
     chat: str = ""
     secret: str = ""
+    slack_hooks: str = "https://hooks.slack.com/"
     receives: str = "1"
     workers: str = "1"
 

@@ -81,8 +81,9 @@ class Walk:
 
     def _write(self, before: Restore, after: Restore) -> None:
         """``after`` may come of what the step itself has written since ``before``."""
+        before = replace(before, version=after.version)
         if after != before:
-            self.ledger.change_restore(after, after)
+            self.ledger.change_restore(before, after)
 
     def attempt(self, restore: Restore, now: datetime) -> Restore:
         """Note that a call goes out that makes something."""

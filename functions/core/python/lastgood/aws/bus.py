@@ -7,6 +7,7 @@ from typing import Any
 
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
+from lastgood.domain.conversing import Progress
 from lastgood.domain.copying import CopyEnded, CopyLate
 from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.model import MemberState, Point, PointStatus
@@ -183,6 +184,36 @@ def late_event(envelope: Mapping[str, Any]) -> CopyLate:
         raise MalformedMessage(
             f"not an event of EBS about a late copy: {type(error).__name__} {error}"
         ) from error
+
+
+def progress_event(envelope: Mapping[str, Any]) -> Progress:
+    """Read a "Restore Progress" of ours. Keys that are not needed are passed over.
+
+    Raises:
+        MalformedMessage: it is not such an event.
+    """
+    match envelope:
+        case {
+            "id": str(id_),
+            "time": str(time),
+            "detail-type": "Restore Progress",
+            "detail": {"restore": str(restore), "status": str(status), "what": str(what)} as detail,
+        }:
+            try:
+                at = _time(time)
+            except ValueError as error:
+                raise MalformedMessage(f"not a Restore Progress: {error}") from error
+            return Progress(
+                id=id_,
+                at=at,
+                restore=restore,
+                status=status,
+                what=what,
+                mode=str(detail.get("mode") or ""),
+                step=str(detail.get("step") or ""),
+            )
+        case _:
+            raise MalformedMessage(f"not a Restore Progress: {sorted(envelope)}")
 
 
 def _ended(arn: str, result: str, cause: str) -> Ended:

@@ -1,6 +1,6 @@
 """boto3 clients, one for each service, Region, way of retrying and session."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import boto3
@@ -17,8 +17,11 @@ PATIENT = _BASE.merge(Config(retries={"mode": "standard", "total_max_attempts": 
 ONCE = _BASE.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 """For what has no client token: a second try after a lost reply would make a second set."""
 
-ANSWERED = ONCE.merge(Config(read_timeout=65))
-"""For a function of ours that is asked and answers: it may need as long as a minute."""
+
+@cache
+def hasty(seconds: float) -> Config:
+    """For who cannot wait longer for an answer; nothing is said twice."""
+    return ONCE.merge(Config(connect_timeout=1, read_timeout=seconds))
 
 
 @lru_cache(maxsize=64)

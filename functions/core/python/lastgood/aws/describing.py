@@ -101,9 +101,10 @@ class Describing:
         filters: list[Dict],
         start: str | None = None,
         *,
-        size: int = PAGE,
+        size: int | None = PAGE,
         **request: Any,
     ) -> Iterator[Dict]:
+        """``size``: None for what is so few that EC2 need not be told how many a page has."""
         if start:
             # Not as a StartingToken: botocore would take it apart, as one of its own.
             request["NextToken"] = start

@@ -262,7 +262,7 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
             "IncorrectInstanceState InvalidAMIAttributeItemValue InvalidAMIID.Malformed "
             "InvalidAMIName.Duplicate InvalidAMIName.Malformed InvalidAction "
             "InvalidBlockDeviceMapping InvalidCharacter InvalidFilter "
-            "InvalidGroupId.Malformed InvalidInput "
+            "InvalidGroupId.Malformed InvalidInput InvalidInstanceAttributeValue "
             "InvalidInstanceState InvalidMaxResults InvalidNextToken "
             "InvalidPaginationToken InvalidParameter InvalidParameterCombination "
             "InvalidParameterDependency InvalidParameterValue InvalidQueryParameter InvalidRequest "
@@ -353,6 +353,7 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
         ),
         (_NOT_WHOLE, "ResourceNotFoundException"),
     ),
+    # A key that is disabled comes as InvalidRequestException or DecryptionFailure.
     "secretsmanager": COMMON
     | _table(
         (_UNAVAILABLE, "InternalServiceError"),

@@ -8,12 +8,7 @@ from typing import Any
 from lastgood import errors
 from lastgood.aws.faults import SOON, translated
 from lastgood.domain.names import instant
-
-REFUSALS = {
-    name
-    for name, one in vars(errors).items()
-    if isinstance(one, type) and issubclass(one, errors.Refused)
-}
+from lastgood.errors import CallRefused, LastgoodError, Refused, Unavailable
 
 
 class LambdaPlanners:
@@ -46,35 +41,39 @@ class LambdaPruners:
             _invoke(self._client, self._function, request)
 
 
-class LambdaAnswers:
-    """A function that is asked, and answers. ``client`` must not try again by itself: what the
-    function did has no token of Lambda's."""
+class LambdaFunction:
+    """``Cloner`` and ``Explainer`` on a function that answers. ``client`` must not try again by
+    itself, for what the function did has no token of Lambda's. Nobody waits longer than the client
+    does: what was asked for is done all the same."""
 
     def __init__(self, client: Any, function: str) -> None:
         self._client = client
         self._function = function
 
-    def ask(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """What it answers.
-
-        Raises:
-            Refused: the function gave up with an error of that kind; the message is its own.
-            Unavailable: it failed otherwise; and what ``translated`` raises.
-        """
+    def ask(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         what = f"ask {self._function}"
         with translated("lambda", what):
             reply = self._client.invoke(
-                FunctionName=self._function,
-                InvocationType="RequestResponse",
-                Payload=json.dumps(payload).encode(),
+                FunctionName=self._function, Payload=json.dumps(payload).encode()
             )
             answer = json.loads(reply["Payload"].read())
-        if "FunctionError" not in reply:
-            return dict(answer)
-        message = str(answer.get("errorMessage", ""))
-        if answer.get("errorType") in REFUSALS:
-            raise errors.Refused(message)
-        raise errors.Unavailable(f"{what}: {message or reply['FunctionError']}", SOON)
+        if "FunctionError" in reply:
+            raise _raised(what, answer)
+        if not isinstance(answer, dict):
+            raise CallRefused(f"{what}: the answer is no JSON object")
+        return answer
+
+
+def _raised(what: str, answer: Any) -> LastgoodError:
+    """What the function raised, if that was a refusal of ours; anything else is in its own log."""
+    name, text = (str(answer.get(key, "")) for key in ("errorType", "errorMessage"))
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, Refused):
+        return Refused(text) if kind in _OF_PROBLEMS else kind(text)
+    return Unavailable(f"{what}: it failed: {name} {text}", SOON)
+
+
+_OF_PROBLEMS = (errors.PolicyInvalid, errors.CannotRestore)
 
 
 def _invoke(client: Any, function: str, request: Mapping[str, Any]) -> None:

@@ -45,10 +45,13 @@ from lastgood.ports import Health, RootTask, Things
 CHANGING = timedelta(seconds=15)
 """An instance or a volume is on its way from one state to another."""
 GONE = ("shutting-down", "terminated")
-MOST_TYPES = 100
-"""In a page of DescribeInstanceTypes (EC2 API)."""
 MOST_STATUS_IDS = 100
 """Named in one DescribeInstanceStatus (EC2 API)."""
+NOT_OURS = {
+    "Marketplace": "Subscribe to the product in AWS Marketplace.",
+    "for images": "Have the owner of the image share it with the account.",
+}
+"""What EC2 says of an image, under codes that it has for a Region too, and what to do."""
 CARDS_BY_NAME = ("efa", "efa-only")
 """Types of an interface that are asked for: any other is what an instance gets by itself."""
 
@@ -86,12 +89,22 @@ class Ec2Machines(Describing):
         )
 
     def images(self, ids: Iterable[str]) -> dict[str, Image]:
-        return {
-            one.id: one
-            for some in chunks(ids, MOST_FILTER_VALUES)
-            # What is deprecated can be launched, but is only shown to those who ask for it.
-            for one in self._images([filter_of("image-id", some)], IncludeDeprecated=True)
-        }
+        found: list[Image] = []
+        for some in chunks(ids, MOST_FILTER_VALUES):
+            try:
+                found += self._images_by_id(some)
+            except AlreadyDone:
+                # One is gone, and EC2 has refused them all. Not by filter: it would go through
+                # every image that is public, and leave out those that are deprecated.
+                for one in some:
+                    with suppress(AlreadyDone):
+                        found += self._images_by_id([one])
+        return {one.id: one for one in found}
+
+    def _images_by_id(self, ids: list[str]) -> list[Image]:
+        with translated("ec2", f"describe images in {self.region}"):
+            reply = self._reads.describe_images(ImageIds=ids)
+        return [_image(one) for one in reply["Images"]]
 
     def subnets(self, ids: Iterable[str]) -> dict[str, Subnet]:
         return {
@@ -127,7 +140,7 @@ class Ec2Machines(Describing):
         of_type = [exactly("instance-type", [type_])]
         return frozenset(
             architecture
-            for page in self._pages("describe_instance_types", of_type, size=MOST_TYPES)
+            for page in self._pages("describe_instance_types", of_type, size=None)
             for one in page["InstanceTypes"]
             for architecture in one["ProcessorInfo"]["SupportedArchitectures"]
         )
@@ -221,7 +234,7 @@ class Ec2Machines(Describing):
                 )
 
     def _groups(self, *filters: Dict) -> Iterator[Group]:
-        for page in self._pages("describe_security_groups", list(filters)):
+        for page in self._pages("describe_security_groups", list(filters), size=None):
             for one in page["SecurityGroups"]:
                 rules = one.get("IpPermissions", []) + one.get("IpPermissionsEgress", [])
                 yield Group(
@@ -405,15 +418,17 @@ class Ec2Machines(Describing):
             here = {"InstanceId": instance, "Device": device}
             if any(here.items() <= one.items() for one in attachments if not _leaving(one)):
                 return
-            if any(_leaving(one) for one in attachments):
+            # It leaves, or where it is in use is not shown yet.
+            unseen = not attachments and code_of(error) == "VolumeInUse"
+            if unseen or any(_leaving(one) for one in attachments):
                 raise LimitReached(str(error), CHANGING) from error
             raise
 
     def detach(self, volume: str, instance: str) -> None:
         try:
-            with translated("ec2", f"detach {volume} from {instance}"):
+            with suppress(AlreadyDone), translated("ec2", f"detach {volume} from {instance}"):
                 self._reads.detach_volume(VolumeId=volume, InstanceId=instance)
-        except (Refused, LimitReached, AlreadyDone):
+        except (Refused, LimitReached):
             there = [one for one in self._attachments(volume) if one["InstanceId"] == instance]
             if any(not _leaving(one) for one in there):
                 raise
@@ -517,15 +532,21 @@ class Ec2Machines(Describing):
 
 
 def _mappings(launch: Launch, snapshots: Mapping[str, str]) -> list[Dict]:
-    """Of a registered image, the snapshots are in it; of the source's own, the root's is."""
-    mapped = [_mapped(one, launch, snapshots) for one in launch.disks if one.device]
+    """The root's snapshot is for the image to say; that of another disk is told, whether or not the
+    image has it too."""
+    mapped = [
+        _mapping(
+            one,
+            {
+                **({} if one.root else {"SnapshotId": snapshots[one.piece]}),
+                **_kind_of(one),
+                **_encryption(one),
+            },
+        )
+        for one in launch.disks
+        if one.device
+    ]
     return [*mapped, *({"DeviceName": one, "NoDevice": ""} for one in launch.unmapped)]
-
-
-def _mapped(disk: Disk, launch: Launch, snapshots: Mapping[str, str]) -> Dict:
-    in_image = disk.root or not launch.swaps_root
-    snapshot = {} if in_image else {"SnapshotId": snapshots[disk.piece]}
-    return _mapping(disk, {**snapshot, **_kind_of(disk), **_encryption(disk)})
 
 
 def _mapping(disk: Disk, ebs: Dict) -> Dict:
@@ -633,15 +654,14 @@ def _of_snapshots() -> Iterator[None]:
 
 @contextmanager
 def _launching() -> Iterator[None]:
-    """As ``_of_snapshots``; and a subscription that is missing is not the Region's."""
+    """As ``_of_snapshots``; and an image that is not for us is no matter of the Region."""
     try:
         with _of_snapshots():
             yield
     except RegionNotEnabled as error:
         cause = error.__cause__
         text = cause.response["Error"]["Message"] if isinstance(cause, ClientError) else ""
-        if "Marketplace" not in text:
-            raise
-        raise CallRefused(
-            f"launch it: {text.rstrip('. ')}. Subscribe to the product in AWS Marketplace"
-        ) from cause
+        for words, advice in NOT_OURS.items():
+            if words in text:
+                raise CallRefused(f"launch it: {text.rstrip('. ')}. {advice}") from cause
+        raise

@@ -55,6 +55,9 @@ class Measure(StrEnum):
     """By mode and end: restores that are over, and how: what ``RestoreStatus`` calls it."""
     RESTORE_SECONDS = "RestoreSeconds"
     """By mode: from the request to what was asked for."""
+    CHAT_REFUSED = "ChatRequestsRefused"
+    """By reason: requests to chat that were forged, stale, replayed or malformed, or asked for what
+    their sender may not have done."""
     ERRORS = "Errors"
     """By error: what was refused, or given up at its last delivery."""
     RETRIES = "Retries"

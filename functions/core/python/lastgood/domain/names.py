@@ -43,6 +43,11 @@ def restore_id(request: str) -> str:
     return f"rs-{_digest(request)}"
 
 
+def chat_request_id(team: str, trigger: str) -> str:
+    """The one request of one act of a person in chat, however often it is delivered."""
+    return f"chat-{_digest(team, trigger)}"
+
+
 def role_abroad(function: str, region: str) -> str:
     """The role in another account under which a function does its work in a Region of it."""
     return f"{function}-abroad-{region}"

@@ -168,6 +168,7 @@ def _matched_value(value: str) -> Iterator[Problem]:
 
 
 def selecting_problems(wanted: TagMatch) -> Iterator[Problem]:
+    """Yield the mistakes in tags that sources are selected by."""
     if not wanted:
         yield (), "is an empty mapping, so it selects everything; it must name at least one tag"
     count = sum(len(values) for values in wanted.values())

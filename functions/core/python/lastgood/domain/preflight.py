@@ -133,8 +133,14 @@ def _disk(
         multi_attach=volume.multi_attach,
         delete_on_termination=attachment.delete_on_termination if attachment else False,
         root=volume.id == root,
-        tags=tag_keys.copyable(volume.tags),
+        tags=_volume_own(volume),
     )
+
+
+def _volume_own(volume: Volume) -> dict[str, str]:
+    """As many of its tags as fit beside ours."""
+    most = tag_keys.MOST_TAGS - len(tag_keys.OF_RESTORE)
+    return dict(list(tag_keys.copyable(volume.tags).items())[:most])
 
 
 def _devices(manifest: Manifest) -> dict[str, str]:

@@ -179,11 +179,13 @@ class Attach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One state of the machine. ``ended_at`` is None while it is under way."""
+    """One state of the machine. ``ended_at`` is None while it is under way; ``failed``: it ended
+    what was to be."""
 
     name: str
     began_at: datetime
     ended_at: datetime | None = None
+    failed: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -232,6 +234,7 @@ class Restore:
     """The record of one restore.
 
     ``origin``: where the snapshots are that it is made from. ``place``: where it is made.
+    ``region``: whose machine works at it: the ledger is the same in several.
     ``why``: why this point. ``launch``: of a clone or drill; ``disks``: the volumes to be made in
     the other modes, in ``zone``. ``attempted_at``: when a call that makes something last went out;
     until describes must show what it made, an absence proves nothing. ``token``: of the machine,
@@ -246,6 +249,7 @@ class Restore:
     point: str
     origin: Place
     place: Place
+    region: str
     why: str
     status: RestoreStatus
     asked_at: datetime
@@ -340,6 +344,15 @@ def ended(restore: Restore, name: str, at: datetime) -> Restore:
     if latest is None or latest.ended_at:
         return restore
     return _with_step(restore, replace(latest, ended_at=at))
+
+
+def failed(restore: Restore, at: datetime) -> Restore:
+    """With whatever step was under way as the one that failed."""
+    steps = tuple(
+        one if one.ended_at or one.name == STEPS["undo"] else replace(one, ended_at=at, failed=True)
+        for one in restore.steps
+    )
+    return replace(restore, steps=steps)
 
 
 def _with_step(restore: Restore, step: Step) -> Restore:

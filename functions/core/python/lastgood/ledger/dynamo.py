@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
+from lastgood.domain.conversing import KEPT_FOR, ChatRefusal, Conversation
 from lastgood.domain.copying import CopyStatus, PointCopy, Slots
 from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
@@ -782,25 +783,28 @@ class DynamoLedger:
                                                        <--------------- cancelled, if 3: refused,
                                                                         Conflict: reads again
 
-        One that is settled frees its instance in the same transaction.
+        One that is settled frees its instance in the same transaction, if the instance is its own
+        still: once it is DONE, another may have it while this one ends.
         """
         written = replace(after, version=before.version + 1)
         put = self._put(items.restore(written), "version = :version")
         put["Put"]["ExpressionAttributeValues"] = {":version": {"N": str(before.version)}}
         writes = [put]
-        if before.locks and not after.locks:
-            free = {
-                "TableName": self._table,
-                "Key": items.to_item(keys.restoring(before.locks)),
-                "ConditionExpression": "attribute_not_exists(pk) OR locked_by = :restore",
-                "ExpressionAttributeValues": {":restore": {"S": before.id}},
-            }
-            writes.append({"Delete": free})
+        if after.in_place and not after.locks:
+            writes += self._unlock(after.id, after.in_place.instance)
         try:
             self._transact(f"record {before.id}", *writes)
         except _NotMet as refused:
             raise Conflict(f"{before.id} was changed meanwhile") from refused
         return written
+
+    def _unlock(self, restore: str, instance: str) -> list[dict[str, Any]]:
+        key = keys.restoring(instance)
+        lock = self._get(key, f"look who restores {instance}")
+        if lock is None or lock["locked_by"]["S"] != restore:
+            return []
+        # Nobody else removes it, so it is there.
+        return [{"Delete": {"TableName": self._table, "Key": items.to_item(key)}}]
 
     def restores_of(self, source: str) -> Iterator[Restore]:
         what = f"read the restores of {source}"
@@ -1025,6 +1029,69 @@ class DynamoLedger:
     def note_told(self, key: str, at: datetime) -> None:
         expiry = {"ttl": items.expires(at, items.NOTICE_FOR)}
         self._put_new(items.to_item({**keys.notice(key), **expiry}), f"record notice {key}")
+
+    # chat
+
+    def note_request(self, key: str, until: datetime) -> bool:
+        """A request is sent again by who has seen it once::
+
+            Slack's request               item                          the same, again
+            put if not there  ---------->  seen
+                                                       <--------------- put if not there: refused
+
+        The item outlives the time in which the signature is accepted.
+        """
+        expiry = {"ttl": items.expires(until, timedelta(0))}
+        item = items.to_item({**keys.chat_request(key), **expiry})
+        return self._put_new(item, "note a request of chat")
+
+    def note_refusal(self, refusal: ChatRefusal) -> None:
+        expiry = {"ttl": items.expires(refusal.at, items.CHAT_REFUSED_FOR)}
+        key = keys.chat_refusal(refusal.at, refusal.key)
+        self._put_new(
+            items.to_item({**key, **unstructure(refusal), **expiry}), "note a refusal in chat"
+        )
+
+    def converse(self, conversation: Conversation) -> None:
+        expiry = {"ttl": items.expires(conversation.since, KEPT_FOR)}
+        key = keys.conversation(conversation.restore)
+        with translated("dynamodb", f"note where to tell of {conversation.restore}"):
+            self._client.put_item(
+                TableName=self._table,
+                Item=items.to_item({**key, **unstructure(conversation), **expiry}),
+            )
+
+    def conversation(self, restore: str) -> Conversation | None:
+        item = self._get(keys.conversation(restore), f"read where to tell of {restore}")
+        return items.from_item(Conversation, item) if item else None
+
+    def answered(self, restore: str) -> None:
+        self._update(
+            keys.conversation(restore),
+            f"note the answer about {restore}",
+            "SET answered = :true",
+            {":true": {"BOOL": True}},
+            condition=ON_RECORD,
+        )
+
+    def note_said(self, restore: str, announcement: str, at: datetime) -> None:
+        """A message is delivered twice; it is counted once::
+
+        delivery A                    item                          delivery B
+        if not in it ---------------->  said: e1
+                                                   <--------------- if not in it: refused
+        """
+        self._update(
+            keys.conversation(restore),
+            f"note what was told of {restore}",
+            "SET said = list_append(said, :more), said_at = :at",
+            {
+                ":more": items.value([announcement]),
+                ":one": {"S": announcement},
+                ":at": items.value(at),
+            },
+            condition=f"{ON_RECORD} AND NOT contains(said, :one)",
+        )
 
     def _flight(self, flight: str, **request: Any) -> Iterator[Item]:
         return self._query(

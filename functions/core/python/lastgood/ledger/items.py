@@ -46,6 +46,7 @@ COPY_DELETED_FOR = timedelta(days=3_653)
 RESTORE_FOR = RUN_FOR
 """How long one can ask what became of a restore, once there is nothing to do. What keeps a point
 from being deleted goes then at the latest: no restore is made for so long."""
+CHAT_REFUSED_FOR = RUN_FOR
 NOTICE_FOR = RUN_FOR
 """As long as a run that people were told of: a policy's newest run is looked at however old."""
 

@@ -24,6 +24,9 @@ partition ``pk``       sort ``sk``               item
 ``PLAN#<plan>``        ``SLICE#<number>``        what became of a slice of it
 ``POLICIES``           ``POLICY#<p>``            a policy that was deployed once
 ``POLICIES``           ``COPIES#<p>#<a>#<r>``    since when policy p has copies in Region r of a
+``CHAT#<signature>``   ``REQUEST``               a request of chat, which counts once
+``CHAT#<restore>``     ``CONVERSATION``          where chat tells of a restore, and what it told
+``REFUSED#<day>``      ``<time>#<key>``          somebody asked in chat for what he may not
 =====================  ========================  ==============================================
 
 Three sparse indexes: ``listing`` (points of a source, its copies in a place, its restores, runs of
@@ -60,6 +63,8 @@ PLAN = "PLAN"
 SLICE = "SLICE#"
 POLICIES = "POLICIES"
 POLICY = "POLICY#"
+REQUEST = "REQUEST"
+CONVERSATION = "CONVERSATION"
 
 LISTING = "listing"
 BY_SNAPSHOT = "by_snapshot"
@@ -118,6 +123,19 @@ def launch(policy: str, source_id: str) -> Key:
 
 def notice(key: str) -> Key:
     return {"pk": f"NOTICE#{key}", "sk": NOTICE}
+
+
+def chat_request(key: str) -> Key:
+    return {"pk": f"CHAT#{key}", "sk": REQUEST}
+
+
+def conversation(restore: str) -> Key:
+    return {"pk": f"CHAT#{restore}", "sk": CONVERSATION}
+
+
+def chat_refusal(at: datetime, key: str) -> Key:
+    """By day in UTC, so that people list one with a query."""
+    return {"pk": f"REFUSED#{instant(at)[:10]}", "sk": f"{instant(at)}#{key}"}
 
 
 def hold(source_id: str) -> Key:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
+from lastgood.domain.conversing import ChatRefusal, Conversation
 from lastgood.domain.copying import CopyStatus, PointCopy, Slots
 from lastgood.domain.ended import Ended, counts_members
 from lastgood.domain.manifest import LaunchAttributes, Manifest
@@ -63,6 +64,9 @@ class MemoryLedger:
         self._restoring: dict[str, str] = {}
         self._restored_from: dict[str, set[str]] = {}
         self._names: dict[str, dict[str, Source]] = {}
+        self._requests: set[str] = set()
+        self._conversations: dict[str, Conversation] = {}
+        self.refusals: list[ChatRefusal] = []
 
     def open_run(self, run: Run) -> None:
         if run.id not in self._runs:
@@ -361,6 +365,30 @@ class MemoryLedger:
     def note_told(self, key: str, at: datetime) -> None:  # noqa: ARG002
         self._told.add(key)
 
+    def note_request(self, key: str, until: datetime) -> bool:  # noqa: ARG002
+        new = key not in self._requests
+        self._requests.add(key)
+        return new
+
+    def note_refusal(self, refusal: ChatRefusal) -> None:
+        self.refusals.append(refusal)
+
+    def converse(self, conversation: Conversation) -> None:
+        self._conversations[conversation.restore] = conversation
+
+    def conversation(self, restore: str) -> Conversation | None:
+        return self._conversations.get(restore)
+
+    def answered(self, restore: str) -> None:
+        if known := self._conversations.get(restore):
+            self._conversations[restore] = replace(known, answered=True)
+
+    def note_said(self, restore: str, announcement: str, at: datetime) -> None:
+        known = self._conversations.get(restore)
+        if known and announcement not in known.said:
+            said = (*known.said, announcement)
+            self._conversations[restore] = replace(known, said=said, said_at=at)
+
     def _keep(self, point: Point) -> None:
         """With what the table's indexes find it by."""
         if point.id not in self._points:
@@ -447,8 +475,10 @@ class MemoryLedger:
         known = self._restores.get(before.id)
         if known is None or known.version != before.version:
             raise Conflict(f"{before.id} was changed meanwhile")
-        if before.locks and not after.locks:
-            del self._restoring[before.locks]
+        if after.in_place and not after.locks:
+            instance = after.in_place.instance
+            if self._restoring.get(instance) == after.id:
+                del self._restoring[instance]
         self._restores[before.id] = replace(after, version=before.version + 1)
         return self._restores[before.id]
 
