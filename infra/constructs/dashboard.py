@@ -79,6 +79,7 @@ class Dashboard(Construct):
                 _row(
                     _graph("Restores, by end", _restores()),
                     _graph("Seconds to what was restored", _restore_seconds()),
+                    _graph("Requests of chat refused, by reason", _refused()),
                 ),
                 _row(
                     _graph("Dead letters", _dead_letters(rows)),
@@ -226,6 +227,10 @@ def _restore_seconds() -> Lines:
         )
         for statistic, label in (("p50", "p50"), ("Maximum", "max"))
     ]
+
+
+def _refused() -> Lines:
+    return [_searched(Measure.CHAT_REFUSED, "Sum", ("reason",), label="${PROP('Dim.reason')}")]
 
 
 def _failures() -> Lines:

@@ -91,9 +91,8 @@ class DestinationStack(Stack):
                 bus=bus.event_bus_name,
                 policies=deployed.PATH,
                 timeout="",
-                home=home,
-                topic=topic.topic_arn,
                 machine=machine_arn(self),
+                home=home,
             ),
         )
         DeployedPolicies(self, "Policies", policies.values())

@@ -155,7 +155,7 @@ class LastgoodStack(Stack):
 
     def _with_chat(self, places: Places, permissions: Permissions) -> Places:
         settings = chat.ChatSettings(
-            self, "Chat", permissions=chat_document(permissions), key=self._key
+            self, "ChatSettings", permissions=chat_document(permissions), key=self._key
         )
         parameter = f"arn:{self.partition}:ssm:{self.region}:{self.account}:parameter"
         return replace(
