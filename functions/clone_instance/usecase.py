@@ -39,7 +39,7 @@ class RestoreDesk:
 
     def answer(self, given: Mapping[str, Any], request_id: str) -> Answer | str:
         """Of one request; a text if ``answer`` says so. What cannot be done is an answer too."""
-        as_text = given.get("answer") == "text"
+        as_text = asking.wants_text(given)
         try:
             asked = asking.read(given, request_id)
             answer = self._answer(asked)
