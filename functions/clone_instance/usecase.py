@@ -19,6 +19,7 @@ from lastgood.errors import (
     Conflict,
     MalformedMessage,
     NotPermitted,
+    RegionNotEnabled,
     UnknownTarget,
 )
 from lastgood.ports import Clock, Endings, Ledger, Machines, News, RestoreMachine
@@ -39,7 +40,7 @@ class RestoreDesk:
 
     def answer(self, given: Mapping[str, Any], request_id: str) -> Answer | str:
         """Of one request; a text if ``answer`` says so. What cannot be done is an answer too."""
-        as_text = given.get("answer") == "text"
+        as_text = asking.wants_text(given)
         try:
             asked = asking.read(given, request_id)
             answer = self._answer(asked)
@@ -47,8 +48,12 @@ class RestoreDesk:
             answer = refused(str(error).split("\n"))
         except CannotRestore as error:
             answer = refused(error.problems)
-        except (NotPermitted, UnknownTarget, Conflict) as error:
+        except (NotPermitted, UnknownTarget) as error:
             answer = refused([str(error)])
+        except Conflict as error:
+            answer = refused([f"restore: {error}; look at it again"])
+        except RegionNotEnabled as error:
+            answer = refused([f"region: {error}"])
         return answer.text if as_text else answer
 
     def _answer(self, asked: Asked) -> Answer:
@@ -58,7 +63,7 @@ class RestoreDesk:
         if asked.verb == "points" or (asked.verb == "status" and asked.source):
             return self._of_source(asked, now)
         restore = self._known(asked.restore)
-        self.planner.permit(restore.point, asked.allowed)
+        self.planner.permit(restore.source, asked.allowed)
         match asked.verb:
             case "status":
                 return answer_of(restore, now)
@@ -87,11 +92,17 @@ class RestoreDesk:
         if not request.dry_run:
             known = self.ledger.restore(restore_id(request.request))
             if known is not None:
+                self.planner.permit(known.source, asked.allowed)
                 return self._again(known, request, now)
         prepared = self.planner.prepare(request, asked.allowed, now)
         if request.dry_run:
             return planned(prepared.restore, prepared.makes, prepared.notes)
-        restore = self.ledger.open_restore(prepared.restore)
+        try:
+            restore = self.ledger.open_restore(prepared.restore)
+        except Conflict as error:
+            raise CannotRestore(
+                [f"source: {error}; wait until it is over, or cancel it"]
+            ) from error
         if restore.request != request:
             return self._again(restore, request, now)
         return self._started(restore, prepared, now)
@@ -120,8 +131,7 @@ class RestoreDesk:
 
     def _of_source(self, asked: Asked, now: datetime) -> Answer:
         found = self.finder.find(asked.source, None)
-        if asked.allowed is not None and found.every:
-            self.planner.permit(found.every[0].id, asked.allowed)
+        self.planner.permit(found.source, asked.allowed)
         if asked.verb == "points":
             return list_of(found.source, found.every, now)
         restores = [
