@@ -16,7 +16,8 @@ class Answer:
     """``status``: of the restore; or ``planned`` (a dry run), ``refused``, ``listed``.
 
     ``makes``: what it will make or change. ``problems``: why it cannot be, each with the key of the
-    request that it is about; ``error``: the name of the error that says so. ``text``: all of it, for people.
+    request that it is about; ``error``: the name of the error that says so. ``text``: all of it,
+    for people.
     """
 
     status: str

@@ -336,7 +336,7 @@ class Restorer:
         """Make the moves that can be made now; whether there is none left."""
         meant = [one for one in (*wanted.values(), *instance.volumes.values()) if one]
         found = moves(wanted, instance, machines.volumes_by_id(meant))
-        for one in found.now:
+        for one in found.next:
             if one.attach:
                 machines.attach(one.volume, instance.id, one.device)
             else:
