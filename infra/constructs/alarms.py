@@ -339,8 +339,8 @@ def _errors_undoing(restoring: Restoring) -> Watch:
         "restored in place may not be as it was. Look which: aws stepfunctions list-executions "
         f"--status-filter FAILED --max-items 20 --state-machine-arn {arn}; and why: "
         f"{_log(undoer, 1, 'ERROR')}. Mend the cause, and let it go on where it stopped: "
-        "aws stepfunctions redrive-execution --execution-arn ... In the home Region, a sweep begins "
-        "anew what nothing works at any more.",
+        "aws stepfunctions redrive-execution --execution-arn ... In the home Region, a sweep "
+        "begins anew what nothing works at any more.",
         namespace="AWS/Lambda",
         metric="Errors",
         dimensions={"FunctionName": undoer},
@@ -355,8 +355,9 @@ def _endings_lost(restoring: Restoring) -> Watch:
         text="EventBridge Scheduler could not start the end of something whose time to live is "
         "over: a clone, or a volume that was swapped out, is still there and costs. In the home "
         "Region, the next sweep ends it; elsewhere, have it removed: "
-        f"{_invoke(_CLONER, action='remove', restore='rs-...')}. Look which, and why: aws sqs receive-message "
-        f"--queue-url {letters} --message-attribute-names All. If a role or the machine was "
+        f"{_invoke(_CLONER, action='remove', restore='rs-...')}. "
+        f"Look which, and why: aws sqs receive-message --queue-url {letters} "
+        "--message-attribute-names All. If a role or the machine was "
         "changed by hand, deploy Lastgood again. When all is dealt with, empty the queue, or this "
         f"alarm stays: aws sqs purge-queue --queue-url {letters}",
         namespace="AWS/SQS",
