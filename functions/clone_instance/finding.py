@@ -15,6 +15,7 @@ from lastgood.errors import CannotRestore, UnknownPolicy
 from lastgood.ports import Ledger, Machines, Policies
 
 OFFERED = 5
+GONE = ("terminated", "shutting-down")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,8 @@ class Finder:
         if not found:
             raise CannotRestore(
                 [
-                    f"source: nothing named {text!r} has a recovery point; give its id, or see "
-                    "which policy selects it"
+                    f"source: nothing with the id or Name {text!r} has a recovery point; see that "
+                    "it is written so, and that a policy selects it"
                 ]
             )
         one = (live or found)[0]
@@ -90,15 +91,17 @@ class Finder:
         return choosing.choose(found.every, choosing.wish(text, zone), zone, now)
 
     def _sources(self, text: str) -> tuple[Source, ...]:
-        if text.startswith(("i-", "vol-")):
-            known = self._by_id(text)
-            return (known,) if known else ()
+        # A Name may begin so too.
+        if text.startswith(("i-", "vol-")) and (known := self._by_id(text)):
+            return (known,)
         named = self.ledger.named(text)
         if named or self.alone:
             return named
         live = self.machines(self.here.region).instances_named(text)
         return tuple(
-            Source(id=one.id, region=self.here.region, account=self.here.account) for one in live
+            Source(id=one.id, region=self.here.region, account=self.here.account)
+            for one in live
+            if one.state not in GONE
         )
 
     def _by_id(self, id_: str) -> Source | None:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from clone_instance.finding import Finder
 from lastgood.domain import names, preflight
 from lastgood.domain.launching import Launch
 from lastgood.domain.manifest import Instance, Manifest, Volume
-from lastgood.domain.model import Point
+from lastgood.domain.model import Point, Source
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode, ResourceKind, Restores, duration_text
 from lastgood.domain.preflight import Findings, InPlaceFacts, LaunchFacts, Subnet, VolumeFacts
@@ -23,6 +24,9 @@ from lastgood.ports import Ledger, Machines
 
 KEPT_FOR = timedelta(days=7)
 """How long the volumes that a restore in place took out stay, if nobody says."""
+
+LOOKED_THROUGH = 20
+"""Restores of a source among which one may be at work."""
 
 Allowed = tuple[Mapping[str, tuple[str, ...]], ...] | None
 
@@ -53,13 +57,14 @@ class RestorePlanner:
         place = self._place(request)
         found = self.finder.find(request.source, place.region if place else None)
         place = place or found.source.place
+        self.permit(found.source, allowed)
         chosen = self.finder.choose(found, request.point, now)
         candidate = chosen.candidate
         origin = place if place in candidate.places else candidate.places[0]
         point = self.ledger.point(candidate.id)
         if point is None:
             raise CannotRestore([f"point: {candidate.id} is not on record any more"])
-        self._permit(point, allowed)
+        _permit(point.source, point.manifest, allowed)
         snapshots = self._snapshots(point, origin)
         manifest = _manifest(point, request)
         pieces = preflight.pieces(manifest, snapshots)
@@ -117,22 +122,17 @@ class RestorePlanner:
             return None
         return Place(region=request.region, account=self.here.account)
 
-    def permit(self, point: str, allowed: Allowed) -> None:
-        """As ``prepare`` does, by the id of a point."""
-        if allowed is not None:
-            known = self.ledger.point(point)
-            if known is not None:
-                self._permit(known, allowed)
+    def permit(self, source: Source, allowed: Allowed) -> None:
+        """By the tags that the source had when its newest point was taken.
 
-    def _permit(self, point: Point, allowed: Allowed) -> None:
+        Raises:
+            NotPermitted: they are none of ``allowed``, or not known.
+        """
         if allowed is None:
             return
-        tags = source_tags(point.manifest)
-        if not any(matches(tags, match) for match in allowed):
-            raise NotPermitted(
-                f"you may not do that with {point.source.id}: your permissions are for sources "
-                f"tagged {' or '.join(_tags_text(match) for match in allowed) or 'nothing'}"
-            )
+        newest = next(self.ledger.points(source.id), None)
+        point = self.ledger.point(newest.id) if newest else None
+        _permit(source, point.manifest if point else None, allowed)
 
     def _snapshots(self, point: Point, origin: Place) -> dict[str, tuple[str, bool]]:
         """By volume, of the point or of its copy in ``origin``."""
@@ -214,6 +214,7 @@ class RestorePlanner:
                     one.snapshot for one in restore.pieces if one.snapshot
                 ),
                 protected=attributes.stop_protection,
+                restored_by=self._restored_by(restore),
                 bad_keys=_bad_keys(machines, manifest.volumes, request, home=True),
             )
         elif current is not None:
@@ -223,8 +224,25 @@ class RestorePlanner:
         zone = current.zone if current else ""
         return replace(restore, disks=made, in_place=plan, zone=zone, pieces=pieces), findings
 
+    def _restored_by(self, restore: Restore) -> str | None:
+        """The ledger makes sure of it; this is for a dry run, and to say so with all else."""
+        latest = islice(self.ledger.restores_of(restore.source.id), LOOKED_THROUGH)
+        others = (one.id for one in latest if one.locks and one.id != restore.id)
+        return next(others, None)
 
-def source_tags(manifest: Manifest | None) -> Mapping[str, str]:
+
+def _permit(source: Source, manifest: Manifest | None, allowed: Allowed) -> None:
+    if allowed is None:
+        return
+    tags = _source_tags(manifest)
+    if not any(matches(tags, match) for match in allowed):
+        raise NotPermitted(
+            f"source: you may not do that with {source.id}: your permissions are for sources "
+            f"tagged {' or '.join(_tags_text(match) for match in allowed) or 'nothing'}"
+        )
+
+
+def _source_tags(manifest: Manifest | None) -> Mapping[str, str]:
     """Of the instance, or of the lone volume."""
     if manifest is None:
         return {}

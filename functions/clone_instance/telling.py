@@ -16,7 +16,8 @@ class Answer:
     """``status``: of the restore; or ``planned`` (a dry run), ``refused``, ``listed``.
 
     ``makes``: what it will make or change. ``problems``: why it cannot be, each with the key of the
-    request that it is about. ``text``: all of it, for people.
+    request that it is about; ``error``: the name of the error that says so. ``text``: all of it,
+    for people.
     """
 
     status: str
@@ -34,13 +35,13 @@ class Answer:
     approval: bool = False
     expires_at: datetime | None = None
     made: tuple[str, ...] = ()
+    error: str = ""
 
 
-def refused(problems: list[str]) -> Answer:
+def refused(problems: list[str], error: str) -> Answer:
     lines = "\n".join(f"- {one}" for one in problems)
-    return Answer(
-        status="refused", problems=tuple(problems), text=f"Nothing was made or changed:\n{lines}"
-    )
+    text = f"Nothing was made or changed:\n{lines}"
+    return Answer(status="refused", problems=tuple(problems), error=error, text=text)
 
 
 def planned(restore: Restore, makes: tuple[str, ...], notes: tuple[str, ...]) -> Answer:

@@ -19,11 +19,15 @@ from lastgood.errors import (
     Conflict,
     MalformedMessage,
     NotPermitted,
+    RegionNotEnabled,
     UnknownTarget,
 )
 from lastgood.ports import Clock, Endings, Ledger, Machines, News, RestoreMachine
 
 SHOWN = 5
+CHAT = "chat"
+REFUSALS = (CannotRestore, NotPermitted, UnknownTarget, Conflict, RegionNotEnabled)
+"""What a person can do something about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +43,23 @@ class RestoreDesk:
 
     def answer(self, given: Mapping[str, Any], request_id: str) -> Answer | str:
         """Of one request; a text if ``answer`` says so. What cannot be done is an answer too."""
-        as_text = given.get("answer") == "text"
+        asked = None
         try:
             asked = asking.read(given, request_id)
             answer = self._answer(asked)
         except MalformedMessage as error:
-            answer = refused(str(error).split("\n"))
-        except CannotRestore as error:
-            answer = refused(error.problems)
-        except (NotPermitted, UnknownTarget, Conflict) as error:
-            answer = refused([str(error)])
-        return answer.text if as_text else answer
+            answer = refused(str(error).split("\n"), type(error).__name__)
+        except REFUSALS as error:
+            answer = refused(_reasons(error), type(error).__name__)
+            self._tell(asked, answer)
+        return answer.text if asking.wants_text(given) else answer
+
+    def _tell(self, asked: Asked | None, answer: Answer) -> None:
+        """Chat may have stopped to wait for the answer, and a restore that is refused has no
+        record by which anybody could ask for it."""
+        if asked and asked.restoring and asked.asker.via == CHAT:
+            id_ = restore_id(asked.restoring.request)
+            self.news.refuse(id_, asked.restoring, answer.text)
 
     def _answer(self, asked: Asked) -> Answer:
         now = self.clock.now()
@@ -58,7 +68,7 @@ class RestoreDesk:
         if asked.verb == "points" or (asked.verb == "status" and asked.source):
             return self._of_source(asked, now)
         restore = self._known(asked.restore)
-        self.planner.permit(restore.point, asked.allowed)
+        self.planner.permit(restore.source, asked.allowed)
         match asked.verb:
             case "status":
                 return answer_of(restore, now)
@@ -87,11 +97,17 @@ class RestoreDesk:
         if not request.dry_run:
             known = self.ledger.restore(restore_id(request.request))
             if known is not None:
+                self.planner.permit(known.source, asked.allowed)
                 return self._again(known, request, now)
         prepared = self.planner.prepare(request, asked.allowed, now)
         if request.dry_run:
             return planned(prepared.restore, prepared.makes, prepared.notes)
-        restore = self.ledger.open_restore(prepared.restore)
+        try:
+            restore = self.ledger.open_restore(prepared.restore)
+        except Conflict as error:
+            raise CannotRestore(
+                [f"source: {error}; wait until it is over, or cancel it"]
+            ) from error
         if restore.request != request:
             return self._again(restore, request, now)
         return self._started(restore, prepared, now)
@@ -120,8 +136,7 @@ class RestoreDesk:
 
     def _of_source(self, asked: Asked, now: datetime) -> Answer:
         found = self.finder.find(asked.source, None)
-        if asked.allowed is not None and found.every:
-            self.planner.permit(found.every[0].id, asked.allowed)
+        self.planner.permit(found.source, asked.allowed)
         if asked.verb == "points":
             return list_of(found.source, found.every, now)
         restores = [
@@ -231,3 +246,15 @@ class RestoreDesk:
                 self.machine.decline(restore.token, why)
             except AlreadyDone:
                 return
+
+
+def _reasons(error: Exception) -> list[str]:
+    match error:
+        case CannotRestore():
+            return error.problems
+        case Conflict():
+            return [f"restore: {error}; look at it again"]
+        case RegionNotEnabled():
+            return [f"region: {error}"]
+        case _:
+            return [str(error)]

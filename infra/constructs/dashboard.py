@@ -238,6 +238,7 @@ def _failures() -> Lines:
     return [
         _searched(Measure.ERRORS, "Sum", ("error",), label=label),
         _searched(Measure.RETRIES, "Sum", ("error",), label=f"again: {label}"),
+        _searched(Measure.CHAT_REFUSED, "Sum", ("reason",), label="chat: ${PROP('Dim.reason')}"),
     ]
 
 

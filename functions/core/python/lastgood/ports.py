@@ -32,7 +32,7 @@ from lastgood.domain.policy import Policy, TagMatch
 from lastgood.domain.preflight import Group, Image, Subnet
 from lastgood.domain.prune_plan import Applied, Part, PruneMessage, PrunePlan
 from lastgood.domain.requests import TakeRequest
-from lastgood.domain.restoring import CommandCheck, Restore
+from lastgood.domain.restoring import CommandCheck, Restore, RestoreRequest
 
 T = TypeVar("T")
 
@@ -970,9 +970,14 @@ class Notices(Protocol):
 
 
 class News(Protocol):
+    """Raises Throttled, Unavailable."""
+
     def announce(self, restore: Restore, what: str) -> None:
-        """Tell subscribers how a restore goes: ``what`` is for people. Raises Throttled,
-        Unavailable."""
+        """Tell subscribers how a restore goes: ``what`` is for people, and follows its name."""
+        ...
+
+    def refuse(self, restore: str, request: RestoreRequest, what: str) -> None:
+        """Tell them that none is made; ``restore``: the id that it would have had."""
         ...
 
 

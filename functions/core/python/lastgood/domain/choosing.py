@@ -59,7 +59,7 @@ def wish(text: str, zone: tzinfo) -> Wish:
             return Wish(day=date.fromisoformat(text))
         except ValueError as error:
             raise MalformedMessage(f"point: {text!r} is no date: {error}") from error
-    moment = text.removeprefix("before ").removeprefix("at ").strip()
+    moment = re.sub(r"^(before|at) ", "", text, flags=re.IGNORECASE).strip()
     try:
         until = datetime.fromisoformat(moment)
     except ValueError as error:
@@ -106,7 +106,9 @@ def choose(every: list[Candidate], wanted: Wish, zone: tzinfo, now: datetime) ->
         CannotRestore: there is none such; says which there are.
     """
     if not every:
-        raise CannotRestore(["point: there is no recovery point of it on record"])
+        raise CannotRestore(
+            ["point: the source has no recovery point on record; see that a policy selects it"]
+        )
     if wanted.point:
         one = next((one for one in every if one.id == wanted.point), None)
         if one is None:
@@ -118,7 +120,8 @@ def choose(every: list[Candidate], wanted: Wish, zone: tzinfo, now: datetime) ->
     good = [one for one in meant if one.places]
     if not good:
         bad = f" ({meant[0].id} {meant[0].lacks})" if meant else ""
-        raise CannotRestore([f"point: none that is available {rule}{bad}; {_offer(every)}"])
+        none = f"none that is available {rule}" if rule else "none is available"
+        raise CannotRestore([f"point: {none}{bad}; {_offer(every)}"])
     newer = tuple(
         f"{one.id} of {instant(one.slot)} is newer and does not count: it {one.lacks}"
         for one in meant[: meant.index(good[0])]

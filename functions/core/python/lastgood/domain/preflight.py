@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.launching import Card, Disk, Launch, NewImage
-from lastgood.domain.manifest import Instance, Manifest, Volume
+from lastgood.domain.manifest import Instance, Manifest, Tags, Volume
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
 from lastgood.domain.restoring import Attach, InPlace, Overrides, Piece, RestoreRequest, Swap
@@ -19,6 +19,8 @@ UNBILLED = (None, "", "RunInstances")
 ISOLATED = "lastgood-isolated"
 """The name of the security group that drills are put into, unless another is named."""
 AUTO_SCALING = "aws:autoscaling:groupName"
+OF_VOLUME = (*tag_keys.OF_RESTORE, tag_keys.VOLUME)
+"""What a restore may tag a volume with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +110,22 @@ def pieces(manifest: Manifest, snapshots: Mapping[str, tuple[str, bool]]) -> tup
 
 
 def disks(
-    manifest: Manifest, taken: Iterable[Piece], overrides: Overrides, *, same_region: bool
+    manifest: Manifest,
+    taken: Iterable[Piece],
+    overrides: Overrides,
+    findings: Findings,
+    *,
+    same_region: bool,
 ) -> tuple[Disk, ...]:
-    """In another Region a key has no meaning: there the copy's own key stays."""
+    """In another Region a key has no meaning: there the copy's own key stays. A volume bears
+    Lastgood's tags beside its own, and of these what fits."""
     by_id = {one.id: one for one in manifest.volumes}
     root = manifest.instance.root_volume if manifest.instance else None
-    return tuple(_disk(by_id[one.volume], one, root, overrides, same_region) for one in taken)
+    made = [_disk(by_id[one.volume], one, root, overrides, same_region) for one in taken]
+    room = tag_keys.MOST_TAGS - len(OF_VOLUME)
+    return tuple(
+        replace(one, tags=_fitting(one.tags, {}, room, one.piece, findings)) for one in made
+    )
 
 
 def _disk(
@@ -160,7 +172,7 @@ def launch(
         findings.wrong("mode", "the source is a volume; use mode volumes")
         return None, findings
     overrides = request.overrides
-    made = disks(manifest, taken, overrides, same_region=facts.home)
+    made = disks(manifest, taken, overrides, findings, same_region=facts.home)
     _whole(original, taken, findings)
     subnet = _subnet(request, original, facts, findings)
     if subnet is None:
@@ -224,8 +236,7 @@ def _subnet(
     if not facts.home:
         findings.wrong(
             "subnet",
-            f"is needed in another Region: the original's is in {original.zone[:-1]}; "
-            f"name a subnet and security_groups of {facts.place}",
+            f"is needed in another Region: name a subnet and security_groups of {facts.place}",
         )
         return None
     if overrides.zone:
@@ -363,27 +374,26 @@ def _cards(
     facts: LaunchFacts,
     findings: Findings,
 ) -> tuple[Card, ...]:
-    moved = subnet.id != original.subnet
     regrouped = request.overrides.groups is not None or request.mode is Mode.DRILL
     found = []
     for one in sorted(original.interfaces, key=lambda one: (one.network_card, one.device_index)):
         first = one.device_index == 0 and one.network_card == 0
         where = subnet if first else facts.subnets.get(one.subnet)
-        if not first and (where is None or where.zone != subnet.zone or not facts.home):
+        if where is None or (where.zone, where.vpc) != (subnet.zone, subnet.vpc):
             findings.notes.append(
                 f"left out: network interface {one.device_index} ({one.id}), whose subnet is not "
-                f"in {subnet.zone}"
+                f"in {subnet.zone} of {subnet.vpc}"
             )
             continue
         found.append(
             Card(
                 device_index=one.device_index,
                 network_card=one.network_card,
-                subnet=subnet.id if first or where is None else where.id,
-                groups=groups if first or regrouped or moved else one.groups,
+                subnet=where.id,
+                groups=groups if first or regrouped else one.groups,
                 private_ip=request.overrides.private_ip if first else None,
                 more_ips=max(len(one.private_ips) - 1, 0),
-                ipv6=0 if moved else len(one.ipv6),
+                ipv6=len(one.ipv6) if where.id == one.subnet else 0,
                 description=one.description,
                 type=one.type if one.type in ("interface", "efa", "efa-only") else "interface",
                 delete_on_termination=True,
@@ -456,18 +466,32 @@ def _key_name(
 
 def _tags(request: RestoreRequest, original: Instance, findings: Findings) -> dict[str, str]:
     """The original's, with what was asked for; its Name says that it is another."""
-    overrides = request.overrides
-    found = {**tag_keys.copyable(original.tags), **overrides.tags}
-    name = overrides.name or overrides.tags.get("Name")
+    asked, room = request.overrides, tag_keys.MOST_TAGS - len(tag_keys.OF_RESTORE)
     suffix = "drill" if request.mode is Mode.DRILL else "clone"
-    found["Name"] = name or f"{original.tags.get('Name') or original.id}-{suffix}"
-    if len(found) + len(tag_keys.OF_RESTORE) > tag_keys.MOST_TAGS:
+    name = asked.name or f"{original.tags.get(tag_keys.NAME) or original.id}-{suffix}"
+    own = {tag_keys.NAME: name, **asked.tags}
+    _few_enough(own, room, findings)
+    return _fitting(original.tags, own, room, original.id, findings)
+
+
+def _few_enough(own: Tags, room: int, findings: Findings) -> None:
+    if len(own) > room:
         findings.wrong(
             "tags",
-            f"there would be {len(found) + len(tag_keys.OF_RESTORE)} tags with Lastgood's "
-            f"own; EC2 takes {tag_keys.MOST_TAGS}",
+            f"are {len(own)} with the Name; EC2 takes {tag_keys.MOST_TAGS}, of which Lastgood "
+            f"needs {tag_keys.MOST_TAGS - room}",
         )
-    return found
+
+
+def _fitting(tags: Tags, own: Tags, room: int, of: str, findings: Findings) -> dict[str, str]:
+    """``own``, and of ``tags``, which are those ``of`` an original, as many as fit."""
+    more = [key for key in tag_keys.copyable(tags) if key not in own]
+    fits = max(room - len(own), 0)
+    if more[fits:]:
+        findings.notes.append(
+            f"left out, since EC2 takes {tag_keys.MOST_TAGS} tags: {', '.join(more[fits:])} of {of}"
+        )
+    return {**{key: tags[key] for key in more[:fits]}, **own}
 
 
 def _new_image(original: Instance) -> NewImage:
@@ -534,7 +558,7 @@ def _notes(request: RestoreRequest, original: Instance, findings: Findings) -> N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeFacts:
-    """``instance``: that the volumes are to be attached to. ``zones``: those of the place."""
+    """``instance``: that the volumes are to be attached to."""
 
     place: Place
     home: bool
@@ -569,10 +593,17 @@ def volumes(
     elif not zone and facts.home:
         zone = next((one.zone for one in manifest.volumes), None)
     if not zone and not findings.problems:
-        findings.wrong("zone", f"is needed in another Region: name one of {facts.place}")
+        where = "is not known of the original" if facts.home else "is needed in another Region"
+        findings.wrong("zone", f"{where}: name one of {facts.place}, or an instance")
+    if zone and not zone.startswith(facts.place.region):
+        findings.wrong("zone", f"{zone} is not in {facts.place}; name one that is, or the region")
+    room, own = tag_keys.MOST_TAGS - len(OF_VOLUME), dict(request.overrides.tags)
+    if request.overrides.name:
+        own[tag_keys.NAME] = request.overrides.name
+    _few_enough(own, room, findings)
     made = tuple(
-        replace(one, tags=_volume_tags(request, one))
-        for one in disks(manifest, meant, request.overrides, same_region=facts.home)
+        replace(one, tags=_fitting(one.tags, own, room, one.piece, findings))
+        for one in disks(manifest, meant, request.overrides, findings, same_region=facts.home)
     )
     _keys(made, facts.bad_keys, findings)
     attach = _attach(request, made, facts, findings) if facts.instance else None
@@ -583,13 +614,6 @@ def _keys(made: Iterable[Disk], bad_keys: Mapping[str, str], findings: Findings)
     for key in dict.fromkeys(one.kms_key for one in made if one.kms_key):
         if why := bad_keys.get(key):
             findings.wrong("kms_key", f"{key}: {why}")
-
-
-def _volume_tags(request: RestoreRequest, disk: Disk) -> dict[str, str]:
-    found = {**disk.tags, **request.overrides.tags}
-    if request.overrides.name:
-        found["Name"] = request.overrides.name
-    return found
 
 
 def _meant(
@@ -644,12 +668,13 @@ def _attach(
 class InPlaceFacts:
     """``current``: the instance as it is now. ``volumes``: by id, those that it has now.
     ``snapshot_of``: by snapshot, the volume that EC2 says it is of. ``protected``: it may not be
-    stopped."""
+    stopped. ``restored_by``: another restore that works at it."""
 
     current: Instance | None
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     snapshot_of: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
+    restored_by: str | None = None
     bad_keys: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -667,9 +692,14 @@ def in_place(
         findings.wrong(
             "source", f"{current.id} is {current.state}; wait until it is running or stopped"
         )
+    if facts.restored_by:
+        findings.wrong(
+            "source",
+            f"{facts.restored_by} works at {current.id}; wait until it is over, or cancel it",
+        )
     meant = _meant(request, taken, findings)
-    made = disks(manifest, meant, request.overrides, same_region=True)
-    swaps = tuple(_swap(one, current, facts, meant, made) for one in made if one.device)
+    made = disks(manifest, meant, request.overrides, findings, same_region=True)
+    swaps = tuple(_swap(request, one, current, facts, meant, made) for one in made if one.device)
     if not swaps and not findings.problems:
         findings.wrong("volumes", "the point has none that was attached to the instance")
     plan = InPlace(instance=current.id, was_running=current.state == "running", swaps=swaps)
@@ -693,6 +723,7 @@ def in_place(
 
 
 def _swap(
+    request: RestoreRequest,
     disk: Disk,
     current: Instance,
     facts: InPlaceFacts,
@@ -705,6 +736,8 @@ def _swap(
     known = facts.volumes[old].attachments if old and old in facts.volumes else ()
     attachment = next((one for one in known if one.instance == current.id), None)
     root = disk.device == current.root_device
+    # A task gives the new volume no other key than its snapshot has.
+    recrypted = request.overrides.kms_key is not None
     snapshot = next(one.taken_from for one in meant if one.volume == disk.piece)
     return Swap(
         device=disk.device or "",
@@ -716,6 +749,7 @@ def _swap(
         root=root,
         by_task=root
         and len(made) == 1
+        and not recrypted
         and current.state == "running"
         and facts.snapshot_of.get(snapshot) == old,
     )
@@ -732,7 +766,7 @@ def _stoppable(
     if current.lifecycle == "spot":
         findings.wrong(
             "source",
-            f"{current.id} is a Spot instance, which cannot be stopped by us; use mode clone",
+            f"{current.id} is a Spot instance, which EC2 may not start again; use mode clone",
         )
     if facts.protected:
         findings.wrong(

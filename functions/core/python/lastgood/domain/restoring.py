@@ -346,10 +346,10 @@ def ended(restore: Restore, name: str, at: datetime) -> Restore:
     return _with_step(restore, replace(latest, ended_at=at))
 
 
-def failed(restore: Restore, at: datetime) -> Restore:
-    """With whatever step was under way as the one that failed."""
+def failed(restore: Restore, at: datetime, but: str = "") -> Restore:
+    """With whatever step was under way, but for one, as failed."""
     steps = tuple(
-        one if one.ended_at or one.name == STEPS["undo"] else replace(one, ended_at=at, failed=True)
+        one if one.ended_at or one.name == but else replace(one, ended_at=at, failed=True)
         for one in restore.steps
     )
     return replace(restore, steps=steps)
