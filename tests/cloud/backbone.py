@@ -74,7 +74,7 @@ class Record:
     """What happened, for tests to read; each entry is plain JSON.
 
     ``calls``: how many of each ``service.Operation`` came, by the function, role or service that
-    made them; by "" those of people and their tools. ``unanswered``: calls to a Region that is dark.
+    made them; by "" those of people and their tools. ``unanswered``: calls to a dark Region.
     """
 
     invocations: list[dict[str, Any]] = field(default_factory=list)

@@ -44,7 +44,6 @@ from tests.cloud.commands import Commands
 from tests.cloud.ec2.conditions import CommandOutcome, SentCommand
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.ec2.seed import seed_fleet, seed_network
-from tests.cloud.environment import Environment
 from tests.cloud.events import Buses
 from tests.cloud.faults import (
     KILL,
