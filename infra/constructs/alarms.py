@@ -357,8 +357,8 @@ def _endings_lost(restoring: Restoring) -> Watch:
         "Region, the next sweep ends it; elsewhere, have it removed: "
         f"{_invoke(_CLONER, action='remove', restore='rs-...')}. Look which, and why: aws sqs "
         f"receive-message --queue-url {letters} --message-attribute-names All. If a role or the "
-        "machine was changed by hand, deploy Lastgood again. When all is dealt with, empty the queue, or this "
-        f"alarm stays: aws sqs purge-queue --queue-url {letters}",
+        "machine was changed by hand, deploy Lastgood again. When all is dealt with, empty the "
+        f"queue, or this alarm stays: aws sqs purge-queue --queue-url {letters}",
         namespace="AWS/SQS",
         metric="ApproximateNumberOfMessagesVisible",
         dimensions={"QueueName": ENDING_LETTERS},
