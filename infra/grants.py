@@ -1547,16 +1547,18 @@ SEE_EXECUTIONS = Grant(
     ),
 )
 
-ANSWER_RESTORES = Grant(
-    name="ANSWER_RESTORES",
-    reason="Tells the machine what a second person said, by the token that it waits with",
-    rights=(
-        Right(
-            actions=("states:SendTaskFailure", "states:SendTaskSuccess"),
-            on=_all,
-            wide="these know no resources: the token, which only the ledger has, says which",
-        ),
-    ),
+_WAITING = "these know no resources: the token, which only the ledger has, says which"
+
+APPROVE_RESTORES = Grant(
+    name="APPROVE_RESTORES",
+    reason="Lets the machine go on that waits for a second person, by the token that it waits with",
+    rights=(Right(actions=("states:SendTaskSuccess",), on=_all, wide=_WAITING),),
+)
+
+DECLINE_RESTORES = Grant(
+    name="DECLINE_RESTORES",
+    reason="Ends the wait of the machine for a second person, who said no",
+    rights=(Right(actions=("states:SendTaskFailure",), on=_all, wide=_WAITING),),
 )
 
 _ENDING = "a schedule for each restore, in a group that has no others"

@@ -355,10 +355,11 @@ def _endings_lost(restoring: Restoring) -> Watch:
         text="EventBridge Scheduler could not start the end of something whose time to live is "
         "over: a clone, or a volume that was swapped out, is still there and costs. In the home "
         "Region, the next sweep ends it; elsewhere, have it removed: "
-        f"{_invoke(_CLONER, action='remove', restore='rs-...')}. Look which, and why: aws sqs "
-        f"receive-message --queue-url {letters} --message-attribute-names All. If a role or the "
-        "machine was changed by hand, deploy Lastgood again. When all is dealt with, empty the "
-        f"queue, or this alarm stays: aws sqs purge-queue --queue-url {letters}",
+        f"{_invoke(_CLONER, action='remove', restore='rs-...')}. "
+        f"Look which, and why: aws sqs receive-message --queue-url {letters} "
+        "--message-attribute-names All. If a role or the machine was "
+        "changed by hand, deploy Lastgood again. When all is dealt with, empty the queue, or this "
+        f"alarm stays: aws sqs purge-queue --queue-url {letters}",
         namespace="AWS/SQS",
         metric="ApproximateNumberOfMessagesVisible",
         dimensions={"QueueName": ENDING_LETTERS},
