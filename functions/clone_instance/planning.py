@@ -350,7 +350,7 @@ def _launch_facts(
         in_zone=in_zone,
         groups=tuple(groups),
         zones=machines.zones_offering(type_),
-        architectures=machines.architectures(type_) if overrides.type else frozenset(),
+        type=machines.instance_type(type_),
         key_pairs=frozenset({key} if key and machines.has_key_pair(key) else ()),
         profiles=frozenset({profile} if profile and machines.has_profile(profile) else ()),
         images=machines.images({one for one in (original.image, overrides.image) if one}),

@@ -7,7 +7,7 @@ from typing import Any
 
 from clone_instance.finding import Finder
 from clone_instance.planning import Prepared, RestorePlanner
-from clone_instance.telling import Answer, answer_of, list_of, planned, refused
+from clone_instance.telling import Answer, answer_of, list_of, planned, refused, status_of
 from lastgood.domain import asking, tags
 from lastgood.domain.asking import Asked
 from lastgood.domain.names import restore_id
@@ -71,7 +71,7 @@ class RestoreDesk:
         self.planner.permit(restore.source, asked.allowed)
         match asked.verb:
             case "status":
-                return answer_of(restore, now)
+                return status_of(restore, now)
             case "extend":
                 return self._extend(restore, asked, now)
             case "keep":

@@ -28,7 +28,7 @@ from lastgood.aws.faults import code_of, translated
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.launching import Card, Disk, Launch
 from lastgood.domain.manifest import Instance, Options
-from lastgood.domain.preflight import Group, Image, Subnet
+from lastgood.domain.preflight import Group, Image, InstanceType, Subnet
 from lastgood.errors import (
     AlreadyDone,
     CallRefused,
@@ -135,15 +135,18 @@ class Ec2Machines(Describing):
         )
         return frozenset(one["Location"] for page in pages for one in page["InstanceTypeOfferings"])
 
-    def architectures(self, type_: str) -> frozenset[str]:
+    def instance_type(self, type_: str) -> InstanceType | None:
         # By filter: a type that there is not is refused if it is named as such.
         of_type = [exactly("instance-type", [type_])]
-        return frozenset(
-            architecture
-            for page in self._pages("describe_instance_types", of_type, size=None)
-            for one in page["InstanceTypes"]
-            for architecture in one["ProcessorInfo"]["SupportedArchitectures"]
-        )
+        for page in self._pages("describe_instance_types", of_type, size=None):
+            for one in page["InstanceTypes"]:
+                processors = one.get("VCpuInfo", {})
+                return InstanceType(
+                    architectures=frozenset(one["ProcessorInfo"]["SupportedArchitectures"]),
+                    cores=processors.get("DefaultCores"),
+                    threads=processors.get("DefaultThreadsPerCore"),
+                )
+        return None
 
     def has_key_pair(self, name: str) -> bool:
         with translated("ec2", f"look for the key pair {name}"):

@@ -203,6 +203,8 @@ def _of_cards(request: RestoreRequest, launch: Launch, original: Instance) -> di
         asked = request.overrides.private_ip
         found[f"{name} address"] = ASKED if asked else "the original has it"
         new = made[card.device_index]
+        if request.count > 1:
+            found[f"{name} further addresses"] = "several clones get one address each"
         if new.subnet != card.subnet:
             found[f"{name} subnet"] = MOVED
             found[f"{name} IPv6 addresses"] = "those belong to the original's subnet"
