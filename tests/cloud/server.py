@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -363,6 +364,11 @@ class _Handler(MotoRequestHandler):
     # Headers and body in one segment, else each answer waits 40 ms for a delayed acknowledgement.
     wbufsize = -1
     protocol_version = "HTTP/1.1"
+
+    def finish(self) -> None:
+        # Who asked may wait no longer, as a function with little patience.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            super().finish()
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         # The host's time, as of the CDK CLI: it takes another for a skewed clock, and retries.

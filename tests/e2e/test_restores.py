@@ -77,7 +77,8 @@ def shop(assembly: Path) -> Iterator[Shop]:
         yield Shop(lastgood, install_app(cloud, HOME, hooks), source, away)
         assert cloud.errors() == ""
         state = cloud.state()
-        assert [one for one in state["decisions"] if not one["allowed"]] == []
+        denied = [one for one in state["decisions"] if not one["allowed"]]
+        assert [(one["principal"], one["action"], one["resource"]) for one in denied] == []
         assert (state["dead_letters"], state["lost"]) == ([], [])
 
 
