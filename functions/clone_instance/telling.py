@@ -179,6 +179,8 @@ def _answer(
 def _head(restore: Restore, now: datetime) -> str:
     what = f"{restore.id}: {restore.request.mode} of {restore.source.id} in {restore.place}"
     match restore.status:
+        case RestoreStatus.APPROVING if restore.approved_by:
+            return f"{what} was approved by {restore.approved_by} and goes on"
         case RestoreStatus.APPROVING:
             return f"{what} waits for a second person to approve it (asked for by " + (
                 f"{restore.request.asker.by})"
