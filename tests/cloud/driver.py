@@ -114,7 +114,7 @@ class CloudProcess:
         return self._control("state")
 
     def now(self) -> datetime:
-        return datetime.fromisoformat(self.state()["now"])
+        return datetime.fromisoformat(self._control("now")["now"])
 
     def stack_resources(
         self, stack: str, region: str = "us-east-1", *, account: str = ACCOUNT

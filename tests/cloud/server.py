@@ -249,15 +249,13 @@ class Cloud:
             match path:
                 case "state":
                     answer = self.state()
+                case "now":
+                    answer = {"now": self._now()}
                 case "settle":
                     self.settle()
                     answer = {"now": self._now()}
                 case "advance":
-                    now = self.backbone.clock.now()
-                    if "to" in given:
-                        self.advance_to(datetime.fromisoformat(given["to"]))
-                    else:
-                        self.advance_to(now + timedelta(seconds=given["seconds"]))
+                    self._advance(given)
                     answer = {"now": self._now()}
                 case "conditions":
                     answer = self._set_conditions(given)
@@ -276,6 +274,12 @@ class Cloud:
             print(text, file=sys.stderr, flush=True)
             return Reply(500, {"Content-Type": "text/plain"}, text.encode())
         return Reply(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
+
+    def _advance(self, given: dict[str, Any]) -> None:
+        if "to" in given:
+            self.advance_to(datetime.fromisoformat(given["to"]))
+        else:
+            self.advance_to(self.backbone.clock.now() + timedelta(seconds=given["seconds"]))
 
     def _set_conditions(self, given: dict[str, Any]) -> dict[str, Any]:
         """Change those that are given; all of them, as they are now."""
