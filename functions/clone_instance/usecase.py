@@ -52,8 +52,6 @@ class RestoreDesk:
             answer = refused([str(error)])
         except Conflict as error:
             answer = refused([f"restore: {error}; look at it again"])
-        except RegionNotEnabled as error:
-            answer = refused([f"region: {error}"])
         return answer.text if as_text else answer
 
     def _answer(self, asked: Asked) -> Answer:
@@ -94,7 +92,13 @@ class RestoreDesk:
             if known is not None:
                 self.planner.permit(known.source, asked.allowed)
                 return self._again(known, request, now)
-        prepared = self.planner.prepare(request, asked.allowed, now)
+        try:
+            prepared = self.planner.prepare(request, asked.allowed, now)
+        except RegionNotEnabled as error:
+            region = request.region or "that of the source"
+            raise CannotRestore(
+                [f"region: {region} is not enabled for the account; enable it, or name another"]
+            ) from error
         if request.dry_run:
             return planned(prepared.restore, prepared.makes, prepared.notes)
         try:
