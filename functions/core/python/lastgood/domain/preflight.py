@@ -359,8 +359,8 @@ def _image(
     if image.root_device != original.root_device:
         findings.wrong(
             "image",
-            f"{image.id} starts from {image.root_device}, the original from {original.root_device}; "
-            "name one with the same root device",
+            f"{image.id} starts from {image.root_device}, the original from "
+            f"{original.root_device}; name one with the same root device",
         )
     return image.id, tuple(one for one in image.devices if one != image.root_device)
 
