@@ -113,7 +113,7 @@ def a_restore(request: str = "first", **given: Any) -> Restore:
 
 
 def in_place(instance: str = SOURCE.id) -> InPlace:
-    swap = Swap(device="/dev/sdf", old="vol-2", delete_on_termination=False)
+    swap = Swap(device="/dev/sdf", piece="vol-2", old="vol-2", delete_on_termination=False)
     return InPlace(instance=instance, was_running=True, swaps=(swap,))
 
 
