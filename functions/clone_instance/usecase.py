@@ -11,7 +11,7 @@ from clone_instance.telling import Answer, answer_of, list_of, planned, refused
 from lastgood.domain import asking, tags
 from lastgood.domain.asking import Asked
 from lastgood.domain.names import restore_id
-from lastgood.domain.policy import Mode, Restores, duration_text
+from lastgood.domain.policy import Restores, duration_text
 from lastgood.domain.restoring import Restore, RestoreRequest, RestoreStatus
 from lastgood.errors import (
     AlreadyDone,
@@ -188,7 +188,7 @@ class RestoreDesk:
             raise CannotRestore([f"restore: {restore.id} is under way; cancel it"])
         if restore.status is not RestoreStatus.DONE:
             return answer_of(restore, now)
-        if restore.expires_at is None and restore.request.mode is not Mode.IN_PLACE:
+        if restore.expires_at is None:
             raise CannotRestore(
                 [f"restore: {restore.id} is to be kept, and not Lastgood's to remove any more"]
             )
@@ -211,10 +211,10 @@ class RestoreDesk:
 
     def _approve(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
         self._waits(restore)
-        by = asked.asker.by
-        if by in (restore.request.asker.by, asking.NOBODY):
+        by, first = asked.asker.by, restore.request.asker.by
+        if by == asking.NOBODY or by.casefold() == first.casefold():
             raise NotPermitted(
-                f"{restore.id} was asked for by {restore.request.asker.by}: a second person, by "
+                f"by: {restore.id} was asked for by {first}: a second person, by "
                 "name, must approve it"
             )
         if restore.approved_by is None:
