@@ -599,7 +599,7 @@ ROWS = (
     ),
     row(
         "too many tags",
-        "tags: are 49 with the Name; EC2 takes 50, of which Lastgood needs 3",
+        "tags: are 49 in all; EC2 takes 50, of which Lastgood needs 3",
         tags=",".join(f"k{n}=v" for n in range(48)),
     ),
     row(

@@ -477,7 +477,7 @@ def _few_enough(own: Tags, room: int, findings: Findings) -> None:
     if len(own) > room:
         findings.wrong(
             "tags",
-            f"are {len(own)} with the Name; EC2 takes {tag_keys.MOST_TAGS}, of which Lastgood "
+            f"are {len(own)} in all; EC2 takes {tag_keys.MOST_TAGS}, of which Lastgood "
             f"needs {tag_keys.MOST_TAGS - room}",
         )
 
