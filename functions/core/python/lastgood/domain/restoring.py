@@ -82,8 +82,8 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Who asked and by which way: ``via`` is ``cli``, ``chat`` or ``pipeline``, ``channel`` where in
-    it."""
+    """Who asked and by which way: ``via`` is ``cli``, ``chat`` or ``pipeline``; ``channel``: where
+    in that."""
 
     by: str
     via: str = "cli"
