@@ -1,14 +1,42 @@
 """The answers, as data and as text for people."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lastgood.domain.choosing import Candidate, age
 from lastgood.domain.model import Source
 from lastgood.domain.names import instant
-from lastgood.domain.restoring import Restore, RestoreStatus
+from lastgood.domain.restoring import (
+    Compared,
+    Evidence,
+    Made,
+    Restore,
+    RestoreStatus,
+    Step,
+)
 
 MOST_LISTED = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the ledger has of a restore: who asked for it and from where, what became of it, how
+    long each step took, and each setting of the clone beside the original's."""
+
+    by: str
+    via: str
+    channel: str
+    reason: str
+    asked_at: datetime
+    approved_by: str | None
+    cancelled_by: str | None
+    settled_at: datetime | None
+    cause: str | None
+    steps: tuple[Step, ...]
+    made: tuple[Made, ...]
+    compared: tuple[Compared, ...]
+    evidence: Evidence | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +44,8 @@ class Answer:
     """``status``: of the restore; or ``planned`` (a dry run), ``refused``, ``listed``.
 
     ``makes``: what it will make or change. ``problems``: why it cannot be, each with the key of the
-    request that it is about. ``text``: all of it, for people.
+    request that it is about; ``error``: the name of the error that says so. ``text``: all of it,
+    for people. ``record``: of one restore, when its status is asked for.
     """
 
     status: str
@@ -34,13 +63,14 @@ class Answer:
     approval: bool = False
     expires_at: datetime | None = None
     made: tuple[str, ...] = ()
+    error: str = ""
+    record: Record | None = None
 
 
-def refused(problems: list[str]) -> Answer:
+def refused(problems: list[str], error: str) -> Answer:
     lines = "\n".join(f"- {one}" for one in problems)
-    return Answer(
-        status="refused", problems=tuple(problems), text=f"Nothing was made or changed:\n{lines}"
-    )
+    text = f"Nothing was made or changed:\n{lines}"
+    return Answer(status="refused", problems=tuple(problems), error=error, text=text)
 
 
 def planned(restore: Restore, makes: tuple[str, ...], notes: tuple[str, ...]) -> Answer:
@@ -65,6 +95,51 @@ def answer_of(
         id_=restore.id,
         execution=execution,
     )
+
+
+def status_of(restore: Restore, now: datetime) -> Answer:
+    answer, request = answer_of(restore, now), restore.request
+    record = Record(
+        by=request.asker.by,
+        via=request.asker.via,
+        channel=request.asker.channel,
+        reason=request.reason,
+        asked_at=restore.asked_at,
+        approved_by=restore.approved_by,
+        cancelled_by=restore.cancelled_by,
+        settled_at=restore.settled_at,
+        cause=restore.cause,
+        steps=restore.steps,
+        made=restore.made,
+        compared=restore.compared,
+        evidence=restore.evidence,
+    )
+    return replace(answer, record=record, text="\n".join((answer.text, *_details(restore))))
+
+
+def _details(restore: Restore) -> Iterator[str]:
+    asker = restore.request.asker
+    approved = f", approved by {restore.approved_by}" if restore.approved_by else ""
+    yield f"asked for by {asker.by} by way of {asker.via}, {instant(restore.asked_at)}{approved}"
+    took = [
+        f"{one.name} {one.seconds:.0f} s{' (failed)' if one.failed else ''}"
+        for one in restore.steps
+        if one.seconds
+    ]
+    if took:
+        yield f"took: {', '.join(took)}"
+    if restore.evidence:
+        proof = restore.evidence
+        only = f"; {proof.only_status}" if proof.only_status else ""
+        yield f"checked: {proof.status}{only}"
+    if restore.compared:
+        other = [one for one in restore.compared if one.why]
+        yield (
+            f"{len(restore.compared) - len(other)} settings are the original's, {len(other)} are "
+            "not:"
+        )
+        for one in other:
+            yield f"- {one.field}: {one.original} -> {one.clone} ({one.why})"
 
 
 def _answer(

@@ -7,7 +7,7 @@ from typing import Any
 
 from clone_instance.finding import Finder
 from clone_instance.planning import Prepared, RestorePlanner
-from clone_instance.telling import Answer, answer_of, list_of, planned, refused
+from clone_instance.telling import Answer, answer_of, list_of, planned, refused, status_of
 from lastgood.domain import asking, tags
 from lastgood.domain.asking import Asked
 from lastgood.domain.names import restore_id
@@ -25,6 +25,9 @@ from lastgood.errors import (
 from lastgood.ports import Clock, Endings, Ledger, Machines, News, RestoreMachine
 
 SHOWN = 5
+CHAT = "chat"
+REFUSALS = (CannotRestore, NotPermitted, UnknownTarget, Conflict, RegionNotEnabled)
+"""What a person can do something about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +43,23 @@ class RestoreDesk:
 
     def answer(self, given: Mapping[str, Any], request_id: str) -> Answer | str:
         """Of one request; a text if ``answer`` says so. What cannot be done is an answer too."""
-        as_text = asking.wants_text(given)
+        asked = None
         try:
             asked = asking.read(given, request_id)
             answer = self._answer(asked)
         except MalformedMessage as error:
-            answer = refused(str(error).split("\n"))
-        except CannotRestore as error:
-            answer = refused(error.problems)
-        except (NotPermitted, UnknownTarget) as error:
-            answer = refused([str(error)])
-        except Conflict as error:
-            answer = refused([f"restore: {error}; look at it again"])
-        return answer.text if as_text else answer
+            answer = refused(str(error).split("\n"), type(error).__name__)
+        except REFUSALS as error:
+            answer = refused(_reasons(error), type(error).__name__)
+            self._tell(asked, answer)
+        return answer.text if asking.wants_text(given) else answer
+
+    def _tell(self, asked: Asked | None, answer: Answer) -> None:
+        """Chat may have stopped to wait for the answer, and a restore that is refused has no
+        record by which anybody could ask for it."""
+        if asked and asked.restoring and asked.asker.via == CHAT:
+            id_ = restore_id(asked.restoring.request)
+            self.news.refuse(id_, asked.restoring, answer.text)
 
     def _answer(self, asked: Asked) -> Answer:
         now = self.clock.now()
@@ -64,7 +71,7 @@ class RestoreDesk:
         self.planner.permit(restore.source, asked.allowed)
         match asked.verb:
             case "status":
-                return answer_of(restore, now)
+                return status_of(restore, now)
             case "extend":
                 return self._extend(restore, asked, now)
             case "keep":
@@ -245,3 +252,15 @@ class RestoreDesk:
                 self.machine.decline(restore.token, why)
             except AlreadyDone:
                 return
+
+
+def _reasons(error: Exception) -> list[str]:
+    match error:
+        case CannotRestore():
+            return error.problems
+        case Conflict():
+            return [f"restore: {error}; look at it again"]
+        case RegionNotEnabled():
+            return [f"region: {error}"]
+        case _:
+            return [str(error)]

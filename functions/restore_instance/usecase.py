@@ -9,6 +9,7 @@ from lastgood.domain.fidelity import compare
 from lastgood.domain.launching import Launch
 from lastgood.domain.manifest import Instance
 from lastgood.domain.model import Proof
+from lastgood.domain.names import instant
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
 from lastgood.domain.restoring import Restore, RestoreStatus, noted
@@ -112,6 +113,14 @@ class Restorer:
 
     def _hold(self, restore: Restore, _: datetime) -> Advanced:
         self.ledger.hold_for_restore(restore)
+        if restore.origin == restore.source.place:
+            point = self.ledger.point(restore.point)
+            there = set(point.snapshots) if point else set()
+            if not {one.taken_from for one in restore.pieces} <= there:
+                raise MadeInVain(
+                    f"the snapshots of {restore.point} were replaced meanwhile by encrypted "
+                    "copies: ask for it again"
+                )
         return Advanced(
             restore=replace(restore, status=RestoreStatus.RUNNING, token=None), done=True
         )
@@ -234,7 +243,7 @@ class Restorer:
                 snapshots[disk.piece],
                 restore.zone,
                 token=f"{restore.id}-{disk.piece}",
-                tags={**disk.tags, **self._tags(restore)},
+                tags=self._tags(restore),
             )
             made = noted(restore, "volume", [volume], now, of=disk.piece)
             restore = self._walk.save(restore, made)
@@ -327,7 +336,7 @@ class Restorer:
         """Make the moves that can be made now; whether there is none left."""
         meant = [one for one in (*wanted.values(), *instance.volumes.values()) if one]
         found = moves(wanted, instance, machines.volumes_by_id(meant))
-        for one in found.now:
+        for one in found.next:
             if one.attach:
                 machines.attach(one.volume, instance.id, one.device)
             else:
@@ -362,7 +371,7 @@ class Restorer:
             self._prove(restore)
         status = RestoreStatus.ENDING if drill else RestoreStatus.DONE
         after = _removed(replace(restore, status=status, settled_at=now), "snapshot", now)
-        self.news.announce(after, "is checked, and is removed now" if drill else "is done")
+        self.news.announce(after, _done(after))
         return Advanced(restore=after, done=True)
 
     def _stopped(self, restore: Restore, machines: Machines) -> bool:
@@ -405,6 +414,18 @@ class Restorer:
 
     def _tags(self, restore: Restore) -> dict[str, str]:
         return of_restore(restore.id, restore.point, temporary=restore.temporary)
+
+
+def _done(restore: Restore) -> str:
+    if restore.status is RestoreStatus.ENDING:
+        return "is checked, and is removed now"
+    made = ", ".join(restore.ids("instance") or restore.ids("volume"))
+    if restore.expires_at is None:
+        return f"is done: {made}"
+    ends = instant(restore.expires_at)
+    if restore.in_place is not None:
+        return f"is done: {made}; the volumes that were replaced are kept until {ends}"
+    return f"is done: {made}; it is removed at {ends}"
 
 
 def _heed(restore: Restore) -> None:

@@ -17,6 +17,7 @@ def sweeper() -> Sweeper:
         planners=runtime.planners(),
         copies=runtime.copy_queue(),
         notices=runtime.notices(),
+        machine=runtime.restore_machine(),
         bus=runtime.bus(),
         clock=runtime.clock(),
         patience=runtime.patience(),

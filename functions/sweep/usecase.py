@@ -18,12 +18,14 @@ from lastgood.ports import (
     Planners,
     Policies,
     Queue,
+    RestoreMachine,
 )
 from sweep.catching_up import CatchingUp
 from sweep.mending import Mending
 from sweep.progress import Progress
 from sweep.rebuilding import Rebuilding
 from sweep.reminding import Reminding
+from sweep.restores import RestoreMending
 from sweep.telling import Telling
 
 
@@ -45,6 +47,7 @@ class SweepReport:
     ``rebuilt``: points and copies that were not on record. ``reminded``: points that were
     announced again, since nobody had begun a copy of them. ``caught_up``: slots by policy that
     nobody had started, or whose plan broke off. ``asked_again``: runs whose requests went unheard.
+    ``restores_ended``: those whose execution had died, or whose end nobody had begun.
     ``past_rpo``: sources by policy, of those policies that have an rpo. ``told``: notices.
     ``problems``: a line for what could not be done. ``cut_short``: the next sweep goes on.
     """
@@ -60,6 +63,7 @@ class SweepReport:
     reminded: int
     told: int
     asked_again: int
+    restores_ended: int
     caught_up: Mapping[str, int]
     past_rpo: Mapping[str, int]
     problems: tuple[str, ...]
@@ -82,6 +86,7 @@ class Sweeper:
     planners: Planners
     copies: CopyQueue
     notices: Notices
+    machine: RestoreMachine
     bus: Bus
     clock: Clock
     patience: Patience
@@ -137,6 +142,8 @@ class Sweeper:
             self.copies.send(sorted(wanted))
             if request.rebuild:
                 progress.problems += self._left_behind(policies, wanted)
+        with progress.trying("look after restores"):
+            RestoreMending(self.ledger, self.machine, self.home_region).mend(progress)
         for one in deployed:
             if progress.out_of_time():
                 break

@@ -32,7 +32,7 @@ class PutBack:
         if instance.state == "running":
             self.machines.stop(instance.id)
         else:
-            for one in found.now:
+            for one in found.next:
                 self._move(restore, instance, one)
         return False
 

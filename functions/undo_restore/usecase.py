@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from lastgood.domain.place import Place
-from lastgood.domain.restoring import SAFETY, Restore, RestoreStatus, failed, gone
+from lastgood.domain.restoring import SAFETY, STEPS, Restore, RestoreStatus, failed, gone
 from lastgood.domain.tags import TEMPORARY
 from lastgood.ports import Clock, Compute, Endings, Ledger, Machines, News, Patience
 from lastgood.stepping import Advanced, StepRequest, Walk
@@ -47,7 +47,7 @@ class Undoer:
         if restore.status.forward:
             cause = f"{error}: {restore.cause or cause}"
             after = replace(restore, status=RestoreStatus.UNDOING, cause=cause)
-            restore = walk.save(restore, failed(after, now))
+            restore = walk.save(restore, failed(after, now, but=STEPS["undo"]))
             self.news.announce(restore, f"failed, and is undone: {restore.cause}")
         more = {"error": error, "cause": restore.cause or cause}
         if restore.status is not RestoreStatus.UNDOING:

@@ -15,11 +15,11 @@ from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.model import MemberState, Method, PointStatus, Source
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
-from lastgood.domain.restoring import Asker, Restore, RestoreRequest, RestoreStatus, began
+from lastgood.domain.restoring import Asker, RestoreRequest, began
 from lastgood.errors import AccessDenied, MalformedMessage, Throttled, Unavailable
 from tests.cloud.faults import LOST_REPLY, aws_error
 from tests.cloud.in_process import InProcessCloud
-from tests.support.builders import T0, a_member, a_point, minutes
+from tests.support.builders import T0, a_member, a_point, a_restore, minutes
 
 HOME = "eu-west-1"
 COMPLETED, ERROR = MemberState.COMPLETED, MemberState.ERROR
@@ -195,39 +195,27 @@ def test_what_eventbridge_refuses_has_a_name_of_ours(cloud, bus, effect, error):
         bus.announce(a_settled_point())
 
 
-def a_restore(**given):
-    facts: dict[str, Any] = {
-        "id": "rs-1",
-        "request": RestoreRequest(
-            source="web", mode=Mode.CLONE, asker=Asker(by="jo", via="chat", reply_to="https://x")
-        ),
-        "source": Source(id="i-0a", region=HOME, account="123456789012"),
-        "policy": "web-daily",
-        "point": "pt-1",
-        "origin": Place(HOME, "123456789012"),
-        "place": Place("eu-central-1", "123456789012"),
-        "why": "the latest",
-        "status": RestoreStatus.RUNNING,
-        "asked_at": T0,
-    }
-    return Restore(**facts | given)
-
-
 def test_how_a_restore_goes_is_told_without_where_chat_takes_it(cloud, bus):
-    restore = began(began(a_restore(), "hold", T0), "copy", T0)
+    asker = Asker(by="jo", via="chat")
+    restore = replace(
+        a_restore(place=Place("eu-central-1", "123456789012")),
+        request=RestoreRequest(source="web", mode=Mode.CLONE, asker=asker),
+    )
 
-    RestoreNews(bus).announce(restore, "The snapshots are being copied.")
+    RestoreNews(bus).announce(
+        began(began(restore, "hold", T0), "copy", T0), "The snapshots are being copied."
+    )
 
     (entry,) = cloud.calls.of("events.PutEvents")[0].params["Entries"]
     assert (entry["Source"], entry["DetailType"]) == ("lastgood", "Restore Progress")
     assert json.loads(entry["Detail"]) == {
-        "restore": "rs-1",
+        "restore": restore.id,
         "status": "running",
         "what": "The snapshots are being copied.",
         "mode": "clone",
         "source": "i-0a",
         "name": "web",
-        "point": "pt-1",
+        "point": restore.point,
         "place": {"region": "eu-central-1", "account": "123456789012"},
         "by": "jo",
         "via": "chat",
@@ -245,7 +233,7 @@ def test_before_its_first_step_a_restore_has_none(cloud, bus):
 def test_news_that_eventbridge_does_not_take_are_told_again(cloud, bus):
     cloud.faults.spoil("events.PutEvents", aws_error("ThrottlingException"))
 
-    with pytest.raises(Throttled, match=r"^tell how rs-1 goes: "):
+    with pytest.raises(Throttled, match=r"^tell how rs-\w+ goes: "):
         RestoreNews(bus).announce(a_restore(), "It begins.")
 
 

@@ -1,5 +1,7 @@
 """``SsmCommands``: a command goes out once, and what came of it is read."""
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,38 +10,23 @@ from lastgood.aws.commands import DELIVERY, MOST_OUTPUT, SsmCommands
 from lastgood.domain.restoring import CommandCheck
 from lastgood.errors import AccessDenied, CallRefused, Throttled, Unavailable, UnknownTarget
 from lastgood.ports import CommandResult, Commands
+from tests.cloud.ec2.conditions import CommandOutcome
 from tests.cloud.faults import aws_error
 from tests.cloud.in_process import InProcessCloud
+from tests.support import fleet
 
 HOME = "eu-west-1"
-INSTANCE = "i-0123456789abcdef0"
 CHECK = CommandCheck(commands=("systemctl is-active web", "curl -fs localhost"))
+NEVER = "11111111-2222-3333-4444-555555555555"
+Ran = Callable[..., CommandResult | None]
 
 
-class Replying:
-    """A client of SSM whose calls are answered with what AWS documents: the test cloud has no
-    agents. botocore's own model checks what is asked, in ``cloud``."""
-
-    def __init__(self, **replies: Any) -> None:
-        self.asked: dict[str, Any] = {}
-        self._replies = replies
-
-    def __getattr__(self, operation: str) -> Any:
-        def call(**request: Any) -> Any:
-            self.asked[operation] = request
-            return self._replies[operation]
-
-        return call
-
-
-def of(**replies: Any) -> SsmCommands:
-    client = Replying(**replies)
-    return SsmCommands(client, client)
-
-
-def a_result(status: str, **given: Any) -> CommandResult | None:
-    reply = {"Status": status, "StatusDetails": status, **given}
-    return of(get_command_invocation=reply).result("cmd-1", INSTANCE)
+@pytest.fixture
+def instance(cloud: InProcessCloud, ec2: Any) -> str:
+    """One whose agent answers."""
+    launched = fleet.launch(ec2, "web", tags={"ssm": "true"})
+    cloud.clock.advance(timedelta(minutes=1))
+    return launched
 
 
 @pytest.fixture
@@ -48,86 +35,92 @@ def commands(cloud: InProcessCloud) -> SsmCommands:
     return SsmCommands(ssm, ssm)
 
 
+@pytest.fixture
+def ran(cloud: InProcessCloud, commands: SsmCommands, instance: str) -> Ran:
+    """What came of a command that goes as it is told, after so many seconds."""
+
+    def result(seconds: float, **outcome: Any) -> CommandResult | None:
+        cloud.ec2.commands = lambda _: CommandOutcome(**outcome)
+        command = commands.send(instance, CHECK, "rs-1")
+        cloud.clock.advance(timedelta(seconds=seconds))
+        return commands.result(command, instance)
+
+    return result
+
+
 def test_it_is_what_the_use_cases_need(commands):
     port: Commands = commands
 
     assert port
 
 
-@pytest.mark.parametrize(
-    ("found", "managed"),
-    [
-        ([], False),
-        ([{"InstanceId": INSTANCE, "PingStatus": "Online"}], True),
-        ([{"InstanceId": INSTANCE, "PingStatus": "ConnectionLost"}], False),
-    ],
-)
-def test_an_instance_is_managed_while_its_agent_answers(found, managed):
-    ssm = of(describe_instance_information={"InstanceInformationList": found})
+def test_an_instance_is_managed_while_its_agent_answers(cloud, ec2, commands, instance):
+    other = fleet.launch(ec2, "other")
 
-    assert ssm.managed(INSTANCE) is managed
+    assert commands.managed(instance)
+    assert not commands.managed(other)
+    ec2.stop_instances(InstanceIds=[instance])
+    assert not commands.managed(instance)
 
 
 def test_an_instance_that_ssm_does_not_know_is_not_managed(cloud, commands):
     cloud.faults.spoil("ssm.DescribeInstanceInformation", aws_error("InvalidInstanceId"))
 
-    assert not commands.managed(INSTANCE)
+    assert not commands.managed("i-0123456789abcdef0")
 
 
-def test_a_command_goes_to_the_instance_with_its_lines(cloud, commands):
-    commands.send(INSTANCE, CHECK, "Lastgood rs-1: " + "x" * 100)
+def test_a_command_goes_to_the_instance_with_its_lines(cloud, commands, instance):
+    commands.send(instance, CHECK, "Lastgood rs-1: " + "x" * 100)
 
     (call,) = cloud.calls.of("ssm.SendCommand")
     assert len(call.params.pop("Comment")) == 100
     assert call.params == {
-        "InstanceIds": [INSTANCE],
+        "InstanceIds": [instance],
         "DocumentName": "AWS-RunShellScript",
         "Parameters": {"commands": list(CHECK.commands)},
         "TimeoutSeconds": DELIVERY,
     }
 
 
-def test_a_document_that_takes_no_command_is_told_none(cloud, commands):
-    commands.send(INSTANCE, CommandCheck(commands=(), document="Ours"), "rs-1")
+def test_a_document_that_there_is_not_is_refused_and_it_is_told_no_commands(
+    cloud, commands, instance
+):
+    with pytest.raises(CallRefused, match=r"InvalidDocument: .* another check_document"):
+        commands.send(instance, CommandCheck(commands=(), document="Ours"), "rs-1")
 
     (call,) = cloud.calls.of("ssm.SendCommand")
     assert (call.params["DocumentName"], call.params["Parameters"]) == ("Ours", {})
 
 
-@pytest.mark.parametrize("status", ["Pending", "InProgress", "Delayed", "Cancelling"])
-def test_a_command_that_is_under_way_is_not_over(status):
-    assert a_result(status) == CommandResult(over=False, status=status)
+def test_an_instance_without_an_agent_takes_no_command(ec2, commands):
+    with pytest.raises(CallRefused, match="Let the SSM agent run"):
+        commands.send(fleet.launch(ec2, "other"), CHECK, "rs-1")
 
 
-@pytest.mark.parametrize("status", ["Failed", "TimedOut", "Cancelled"])
-def test_a_command_that_did_not_succeed_is_over(status):
-    assert a_result(status) == CommandResult(over=True, status=status)
+@pytest.mark.parametrize(("seconds", "status"), [(0, "Pending"), (2, "InProgress")])
+def test_a_command_that_is_under_way_is_not_over(ran, seconds, status):
+    assert ran(seconds) == CommandResult(over=False, status=status)
 
 
-def test_a_command_that_succeeded_has_what_it_wrote():
-    found = a_result(
-        "Success", StandardOutputContent="active\n", StandardErrorContent="warning: old\n"
-    )
-
-    assert found == CommandResult(
+def test_a_command_that_succeeded_has_what_it_wrote(ran):
+    assert ran(60, output="active\n", errors="warning: old\n") == CommandResult(
         over=True, ok=True, output="active\nwarning: old", status="Success"
     )
 
 
-def test_the_details_say_why_and_the_output_is_cut():
-    found = a_result(
-        "TimedOut", StatusDetails="DeliveryTimedOut", StandardOutputContent="x" * 24_000
-    )
+def test_a_command_that_failed_is_over_and_the_output_is_cut(ran):
+    found = ran(60, code=3, output="x" * 24_000)
 
-    assert found is not None
-    assert found.status == "DeliveryTimedOut"
+    assert (found.over, found.ok, found.status) == (True, False, "Failed")
     assert len(found.output) == MOST_OUTPUT
 
 
-def test_a_command_that_ssm_does_not_know_yet_has_no_result(cloud, commands):
-    cloud.faults.spoil("ssm.GetCommandInvocation", aws_error("InvocationDoesNotExist"))
+def test_a_command_that_never_reaches_the_instance_ends_and_says_so(ran):
+    assert ran(DELIVERY, begins=None) == CommandResult(over=True, status="DeliveryTimedOut")
 
-    assert commands.result("11111111-2222-3333-4444-555555555555", INSTANCE) is None
+
+def test_a_command_that_ssm_does_not_know_yet_has_no_result(commands, instance):
+    assert commands.result(NEVER, instance) is None
 
 
 @pytest.mark.parametrize(
@@ -140,12 +133,12 @@ def test_a_command_that_ssm_does_not_know_yet_has_no_result(cloud, commands):
         (aws_error("InvalidCommandId"), UnknownTarget),
     ],
 )
-def test_what_ssm_refuses_has_a_name_of_ours(cloud, commands, effect, error):
+def test_what_ssm_refuses_has_a_name_of_ours(cloud, commands, instance, effect, error):
     cloud.faults.spoil("ssm.*", effect, times=3)
 
     with pytest.raises(error, match=r"^ask SSM whether it reaches "):
-        commands.managed(INSTANCE)
+        commands.managed(instance)
     with pytest.raises(error, match=r"^run AWS-RunShellScript on "):
-        commands.send(INSTANCE, CHECK, "rs-1")
+        commands.send(instance, CHECK, "rs-1")
     with pytest.raises(error, match=r"^read the result "):
-        commands.result("11111111-2222-3333-4444-555555555555", INSTANCE)
+        commands.result(NEVER, instance)

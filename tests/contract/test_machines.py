@@ -335,25 +335,32 @@ def test_an_image_that_is_gone_is_no_success(machines, net, snapshots):
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "advice"),
+    ("code", "text", "error", "advice"),
     [
         (
-            "In order to use this AWS Marketplace product you need to accept terms and subscribe.",
+            "OptInRequired",
+            "To use this AWS Marketplace product you need to accept terms and subscribe.",
             CallRefused,
-            "Subscribe to the product",
+            "subscribe. Subscribe to the product",
         ),
-        ("You are not subscribed to this service.", RegionNotEnabled, "Enable the Region"),
+        (
+            "AuthFailure",
+            "Not authorized for images: [ami-0a]",
+            CallRefused,
+            "Have the owner of the image share it",
+        ),
+        ("OptInRequired", "You are not subscribed.", RegionNotEnabled, "Enable the Region"),
     ],
 )
-def test_a_subscription_that_is_missing_is_not_the_regions(
-    cloud, machines, net, snapshots, text, error, advice
+def test_an_image_that_is_not_for_us_is_no_matter_of_the_region(
+    cloud, machines, net, snapshots, code, text, error, advice
 ):
-    cloud.faults.spoil("ec2.RunInstances", aws_error("OptInRequired", text, status=403))
+    cloud.faults.spoil("ec2.RunInstances", aws_error(code, text, status=403))
 
     with raised(error, advice) as refused:
         launched(machines, a_launch(net, snapshots), snapshots)
 
-    assert ("Marketplace" in text) != ("Enable the Region" in str(refused.value))
+    assert (error is RegionNotEnabled) == ("Enable the Region" in str(refused.value))
 
 
 # -- a try ------------------------------------------------------------------------------------
@@ -542,6 +549,14 @@ def test_what_is_on_its_way_out_is_waited_for(paced, machines, pair):
     assert refused.value.after == CHANGING
 
 
+def test_what_is_in_use_where_nobody_sees_it_yet_is_waited_for(cloud, machines, pair):
+    instance, volume = pair
+    cloud.faults.spoil("ec2.AttachVolume", aws_error("VolumeInUse"))
+
+    with raised(LimitReached, "VolumeInUse"):
+        machines.attach(volume, instance, DATA)
+
+
 def test_a_root_volume_is_not_detached_from_a_running_instance(machines, pair, ec2):
     instance, _ = pair
     root = fleet.volumes_of(ec2, instance)[ROOT]
@@ -727,9 +742,15 @@ def test_a_group_is_isolated_if_nothing_goes_in_or_out(machines, net, ec2):
 
 def test_types_are_offered_in_zones_and_have_architectures(machines):
     assert ZONE in machines.zones_offering("m6i.large")
-    assert machines.architectures("m6i.large") == {"x86_64"}
-    assert machines.architectures("m6g.large") == {"arm64"}
-    assert machines.zones_offering("m6i.none") == machines.architectures("m6i.none") == frozenset()
+    assert machines.instance_type("m6i.large").architectures == {"x86_64"}
+    assert machines.instance_type("m6g.large").architectures == {"arm64"}
+    assert machines.zones_offering("m6i.none") == frozenset()
+    assert machines.instance_type("m6i.none") is None
+
+
+def test_a_type_has_cores_and_threads_without_a_word(machines):
+    known = machines.instance_type("m6i.large")
+    assert (known.cores, known.threads) == (1, 2)
 
 
 def test_key_pairs_and_profiles_are_looked_for(machines, net):

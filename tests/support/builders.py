@@ -105,6 +105,7 @@ def a_restore(request: str = "first", **given: Any) -> Restore:
         "point": a_claim().id,
         "origin": SOURCE.place,
         "place": SOURCE.place,
+        "region": SOURCE.region,
         "why": "the latest",
         "status": RestoreStatus.RUNNING,
         "asked_at": T0,

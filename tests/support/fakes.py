@@ -394,6 +394,24 @@ class FakeCopyQueue:
         self.places += places
 
 
+class FakeRestoreMachine:
+    """``RestoreMachine``; ``working`` are the restores at which an execution works."""
+
+    def __init__(self) -> None:
+        self.working: set[str] = set()
+        self.started: list[tuple[str, str]] = []
+        self._names: set[str] = set()
+
+    def start(self, restore: str, entry: str, name: str) -> str:
+        if name not in self._names:
+            self._names.add(name)
+            self.started.append((restore, entry))
+        return name
+
+    def at_work(self, restore: str) -> bool:
+        return restore in self.working
+
+
 @dataclass
 class FakePolicies:
     """``since``: when all of them were deployed."""

@@ -10,7 +10,15 @@ from lastgood.domain import preflight
 from lastgood.domain.asking import OF_RESTORES
 from lastgood.domain.manifest import Attachment, Interface, Manifest
 from lastgood.domain.policy import Mode
-from lastgood.domain.preflight import Group, Image, InPlaceFacts, LaunchFacts, Subnet, VolumeFacts
+from lastgood.domain.preflight import (
+    Group,
+    Image,
+    InPlaceFacts,
+    InstanceType,
+    LaunchFacts,
+    Subnet,
+    VolumeFacts,
+)
 from lastgood.domain.restoring import Asker, Overrides, RestoreRequest
 from tests.support.builders import SOURCE, T0, a_volume, an_instance
 
@@ -109,14 +117,40 @@ def test_an_interface_whose_subnet_is_in_another_zone_or_vpc_is_left_out(subnet,
 def test_addresses_are_counted_over_all_clones_and_interfaces_of_a_subnet():
     manifest = with_cards(a_card(private_ips=("a", "b", "c")), a_card(1))
 
-    _, enough = launched(asked(count=5), manifest)
-    _, short = launched(asked(count=6), manifest)
+    _, enough = launched(asked(count=10), manifest)
+    _, short = launched(asked(count=11), manifest)
+    few = {**SUBNETS, "subnet-a": replace(SUBNETS["subnet-a"], free=3)}
+    _, alone = launched(asked(), manifest, subnets=few)
 
+    told = "subnet: subnet-a has {} free addresses, and {} are needed; name another subnet, or "
     assert enough.problems == []
-    assert short.problems == [
-        "subnet: subnet-a has 20 free addresses, and 24 are needed; name another subnet, or free "
-        "some"
-    ]
+    assert short.problems == [told.format(20, 22) + "free some"]
+    assert alone.problems == [told.format(3, 4) + "free some"]
+
+
+@pytest.mark.parametrize(
+    ("type_", "options"),
+    [
+        (InstanceType(architectures=frozenset({"x86_64"}), cores=1, threads=2), {}),
+        (InstanceType(architectures=frozenset({"x86_64"}), cores=2, threads=2), "kept"),
+        (None, "kept"),
+    ],
+)
+def test_cores_that_a_type_has_anyway_are_not_said_again(type_, options):
+    own = {"CoreCount": 1, "ThreadsPerCore": 2}
+    manifest = replace(MANIFEST, instance=replace(ORIGINAL, cpu_options=own))
+
+    launch, _ = launched(manifest=manifest, type=type_)
+
+    assert launch.cpu_options == (own if options == "kept" else options)
+
+
+def test_of_a_type_and_an_original_whose_cores_are_not_known_nothing_is_said():
+    unknown = InstanceType(architectures=frozenset({"x86_64"}))
+
+    launch, findings = launched(type=unknown)
+
+    assert (launch.cpu_options, findings.problems) == ({}, [])
 
 
 def test_in_a_zone_the_subnet_with_the_most_free_addresses_is_taken():
@@ -275,9 +309,7 @@ def test_a_volume_with_as_many_tags_as_ec2_takes_can_be_restored():
     assert len(made[0].tags) == 46
     assert made[0].tags["Name"] == "copy"
     assert findings.problems == []
-    assert too_many.problems == [
-        "tags: are 50 in all; EC2 takes 50, of which Lastgood needs 4"
-    ]
+    assert too_many.problems == ["tags: are 50 in all; EC2 takes 50, of which Lastgood needs 4"]
 
 
 def test_volumes_go_to_the_zone_of_the_instance_that_they_are_attached_to():

@@ -186,7 +186,7 @@ def test_what_was_under_way_is_what_failed_but_not_the_undoing():
     restore = ended(began(a_restore(), "Launch", T0), "Launch", T0 + minutes(1))
     restore = began(began(restore, "Check", T0 + minutes(1)), "Undo", T0 + minutes(3))
 
-    after = failed(restore, T0 + minutes(3))
+    after = failed(restore, T0 + minutes(3), but="Undo")
 
     assert [(one.name, one.failed, one.seconds) for one in after.steps] == [
         ("Launch", False, 60.0),

@@ -26,21 +26,21 @@ def the_volumes(**states):
 def test_what_is_on_the_device_goes_first():
     found = moves({DEVICE: NEW}, the_instance(sdf=OLD), the_volumes(vol_new="available"))
 
-    assert found.now == (Move(attach=False, volume=OLD, device=DEVICE),)
+    assert found.next == (Move(attach=False, volume=OLD, device=DEVICE),)
     assert not found.done
 
 
 def test_an_empty_device_takes_a_volume_that_is_available():
     found = moves({DEVICE: NEW}, the_instance(), the_volumes(vol_new="available"))
 
-    assert found.now == (Move(attach=True, volume=NEW, device=DEVICE),)
+    assert found.next == (Move(attach=True, volume=NEW, device=DEVICE),)
 
 
 def test_a_volume_that_is_on_its_way_is_waited_for():
     for volumes in (the_volumes(vol_new="creating"), the_volumes(vol_new="in-use"), {}):
         found = moves({DEVICE: NEW}, the_instance(), volumes)
 
-        assert found.now == ()
+        assert found.next == ()
         assert found.waiting
 
 
@@ -49,7 +49,7 @@ def test_a_volume_that_is_shown_there_but_not_in_use_yet_is_waited_for():
     attached = moves({DEVICE: NEW}, the_instance(sdf=NEW), the_volumes(vol_new="in-use"))
 
     assert not attaching.done
-    assert attaching.now == ()
+    assert attaching.next == ()
     assert attached.done
 
 
@@ -57,7 +57,7 @@ def test_a_device_that_had_nothing_is_emptied_again():
     there = moves({DEVICE: None}, the_instance(sdf=NEW), the_volumes(vol_new="in-use"))
     gone = moves({DEVICE: None}, the_instance(), the_volumes(vol_new="available"))
 
-    assert there.now == (Move(attach=False, volume=NEW, device=DEVICE),)
+    assert there.next == (Move(attach=False, volume=NEW, device=DEVICE),)
     assert gone.done
 
 
@@ -111,10 +111,10 @@ def test_from_wherever_it_was_interrupted_the_moves_lead_there_and_back(between,
         found = ec2.look(wanted)
         if found.done:
             break
-        assert found.now, "nothing is under way, so something is to be done"
+        assert found.next, "nothing is under way, so something is to be done"
         # A worker may die after any of them.
-        for move in found.now[: data.draw(st.integers(1, len(found.now)))]:
+        for move in found.next[: data.draw(st.integers(1, len(found.next)))]:
             ec2.make(move)
 
     assert ec2.attached == {device: id_ for device, id_ in wanted.items() if id_}
-    assert ec2.look(wanted).now == ()
+    assert ec2.look(wanted).next == ()

@@ -43,6 +43,7 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy
 from lastgood.domain.prune_plan import PruneMessage
 from lastgood.domain.requests import TakeRequest
+from lastgood.domain.restoring import Restore, RestoreRequest, RestoreStatus
 from lastgood.errors import (
     CallRefused,
     LastgoodError,
@@ -358,8 +359,8 @@ def bus() -> "MeasuredBus":
 
 
 @cache
-def news() -> RestoreNews:
-    return RestoreNews(event_bus())
+def news() -> "MeasuredNews":
+    return MeasuredNews(RestoreNews(event_bus()))
 
 
 @cache
@@ -412,6 +413,25 @@ class MeasuredBus:
             seconds = int((point.settled_at - point.slot).total_seconds())
             measure(Measure.POINTS_AVAILABLE, policy=point.policy)
             measure(Measure.SECONDS_TO_AVAILABLE, seconds, MetricUnit.Seconds, policy=point.policy)
+
+
+class MeasuredNews:
+    """``News`` that counts how restores end. A step that is said twice may count twice."""
+
+    def __init__(self, news: RestoreNews) -> None:
+        self._news = news
+
+    def refuse(self, restore: str, request: RestoreRequest, what: str) -> None:
+        self._news.refuse(restore, request, what)
+
+    def announce(self, restore: Restore, what: str) -> None:
+        self._news.announce(restore, what)
+        mode, status = restore.request.mode.value, restore.status
+        if status in (RestoreStatus.DONE, RestoreStatus.UNDONE, RestoreStatus.ENDED):
+            measure(Measure.RESTORES, mode=mode, end=status.value)
+        if restore.settled_at and status in (RestoreStatus.DONE, RestoreStatus.ENDING):
+            seconds = (restore.settled_at - restore.asked_at).total_seconds()
+            measure(Measure.RESTORE_SECONDS, seconds, MetricUnit.Seconds, mode=mode)
 
 
 def measure(

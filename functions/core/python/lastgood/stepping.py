@@ -11,9 +11,17 @@ from lastgood.domain.restoring import (
     began,
     deadline,
     ended,
+    failed,
     wait_after,
 )
-from lastgood.errors import DeadlinePassed, MalformedMessage, UnknownTarget
+from lastgood.errors import (
+    Conflict,
+    DeadlinePassed,
+    LastgoodError,
+    MalformedMessage,
+    TryAgain,
+    UnknownTarget,
+)
 from lastgood.ports import Clock, Ledger
 
 
@@ -64,15 +72,23 @@ class Walk:
         name, now = STEPS[request.step], self.clock.now()
         restore = self.restore(request.restore)
         restore = self.save(restore, began(restore, name, now))
-        advanced = acts[request.step](restore, now)
-        after = advanced.restore
-        if advanced.done:
-            after = ended(after, name, self.clock.now())
-        self._write(restore, after)
-        latest = after.step(name)
-        since = latest.began_at if latest else now
-        if not advanced.done and now - since > deadline(name):
-            raise DeadlinePassed(f"{name}: not done after {deadline(name)}")
+        try:
+            advanced = acts[request.step](restore, now)
+            after = advanced.restore
+            if advanced.done:
+                after = ended(after, name, self.clock.now())
+            self._write(restore, after)
+            latest = after.step(name)
+            since = latest.began_at if latest else now
+            if not advanced.done and now - since > deadline(name):
+                raise DeadlinePassed(f"{name}: not done after {deadline(name)}")
+        except (TryAgain, Conflict):
+            raise
+        except LastgoodError:
+            # When it is redriven, its time begins anew.
+            record = self.restore(request.restore)
+            self.save(record, failed(record, now))
+            raise
         return {"done": advanced.done, "wait": wait_after(since, now), **advanced.more}
 
     def save(self, before: Restore, after: Restore) -> Restore:

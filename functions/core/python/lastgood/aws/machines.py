@@ -28,7 +28,7 @@ from lastgood.aws.faults import code_of, translated
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.launching import Card, Disk, Launch
 from lastgood.domain.manifest import Instance, Options
-from lastgood.domain.preflight import Group, Image, Subnet
+from lastgood.domain.preflight import Group, Image, InstanceType, Subnet
 from lastgood.errors import (
     AlreadyDone,
     CallRefused,
@@ -47,6 +47,11 @@ CHANGING = timedelta(seconds=15)
 GONE = ("shutting-down", "terminated")
 MOST_STATUS_IDS = 100
 """Named in one DescribeInstanceStatus (EC2 API)."""
+NOT_OURS = {
+    "Marketplace": "Subscribe to the product in AWS Marketplace.",
+    "for images": "Have the owner of the image share it with the account.",
+}
+"""What EC2 says of an image, under codes that it has for a Region too, and what to do."""
 CARDS_BY_NAME = ("efa", "efa-only")
 """Types of an interface that are asked for: any other is what an instance gets by itself."""
 
@@ -130,15 +135,18 @@ class Ec2Machines(Describing):
         )
         return frozenset(one["Location"] for page in pages for one in page["InstanceTypeOfferings"])
 
-    def architectures(self, type_: str) -> frozenset[str]:
+    def instance_type(self, type_: str) -> InstanceType | None:
         # By filter: a type that there is not is refused if it is named as such.
         of_type = [exactly("instance-type", [type_])]
-        return frozenset(
-            architecture
-            for page in self._pages("describe_instance_types", of_type, size=None)
-            for one in page["InstanceTypes"]
-            for architecture in one["ProcessorInfo"]["SupportedArchitectures"]
-        )
+        for page in self._pages("describe_instance_types", of_type, size=None):
+            for one in page["InstanceTypes"]:
+                processors = one.get("VCpuInfo", {})
+                return InstanceType(
+                    architectures=frozenset(one["ProcessorInfo"]["SupportedArchitectures"]),
+                    cores=processors.get("DefaultCores"),
+                    threads=processors.get("DefaultThreadsPerCore"),
+                )
+        return None
 
     def has_key_pair(self, name: str) -> bool:
         with translated("ec2", f"look for the key pair {name}"):
@@ -413,15 +421,17 @@ class Ec2Machines(Describing):
             here = {"InstanceId": instance, "Device": device}
             if any(here.items() <= one.items() for one in attachments if not _leaving(one)):
                 return
-            if any(_leaving(one) for one in attachments):
+            # It leaves, or where it is in use is not shown yet.
+            unseen = not attachments and code_of(error) == "VolumeInUse"
+            if unseen or any(_leaving(one) for one in attachments):
                 raise LimitReached(str(error), CHANGING) from error
             raise
 
     def detach(self, volume: str, instance: str) -> None:
         try:
-            with translated("ec2", f"detach {volume} from {instance}"):
+            with suppress(AlreadyDone), translated("ec2", f"detach {volume} from {instance}"):
                 self._reads.detach_volume(VolumeId=volume, InstanceId=instance)
-        except (Refused, LimitReached, AlreadyDone):
+        except (Refused, LimitReached):
             there = [one for one in self._attachments(volume) if one["InstanceId"] == instance]
             if any(not _leaving(one) for one in there):
                 raise
@@ -525,15 +535,21 @@ class Ec2Machines(Describing):
 
 
 def _mappings(launch: Launch, snapshots: Mapping[str, str]) -> list[Dict]:
-    """Of a registered image, the snapshots are in it; of the source's own, the root's is."""
-    mapped = [_mapped(one, launch, snapshots) for one in launch.disks if one.device]
+    """The root's snapshot is for the image to say; that of another disk is told, whether or not the
+    image has it too."""
+    mapped = [
+        _mapping(
+            one,
+            {
+                **({} if one.root else {"SnapshotId": snapshots[one.piece]}),
+                **_kind_of(one),
+                **_encryption(one),
+            },
+        )
+        for one in launch.disks
+        if one.device
+    ]
     return [*mapped, *({"DeviceName": one, "NoDevice": ""} for one in launch.unmapped)]
-
-
-def _mapped(disk: Disk, launch: Launch, snapshots: Mapping[str, str]) -> Dict:
-    in_image = disk.root or not launch.swaps_root
-    snapshot = {} if in_image else {"SnapshotId": snapshots[disk.piece]}
-    return _mapping(disk, {**snapshot, **_kind_of(disk), **_encryption(disk)})
 
 
 def _mapping(disk: Disk, ebs: Dict) -> Dict:
@@ -641,15 +657,14 @@ def _of_snapshots() -> Iterator[None]:
 
 @contextmanager
 def _launching() -> Iterator[None]:
-    """As ``_of_snapshots``; and a subscription that is missing is not the Region's."""
+    """As ``_of_snapshots``; and an image that is not for us is no matter of the Region."""
     try:
         with _of_snapshots():
             yield
     except RegionNotEnabled as error:
         cause = error.__cause__
         text = cause.response["Error"]["Message"] if isinstance(cause, ClientError) else ""
-        if "Marketplace" not in text:
-            raise
-        raise CallRefused(
-            f"launch it: {text.rstrip('. ')}. Subscribe to the product in AWS Marketplace"
-        ) from cause
+        for words, advice in NOT_OURS.items():
+            if words in text:
+                raise CallRefused(f"launch it: {text.rstrip('. ')}. {advice}") from cause
+        raise

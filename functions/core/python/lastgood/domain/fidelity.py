@@ -237,6 +237,8 @@ def _of_cards(request: RestoreRequest, launch: Launch, original: Instance) -> di
         found[f"{name} deleted on termination"] = "what a restore makes goes with its clone"
         if new.type != card.type:
             found[f"{name} type"] = "EC2 makes none of that type with an instance"
+        if request.count > 1:
+            found[f"{name} further addresses"] = "several clones get one address each"
         if new.subnet != card.subnet:
             found[f"{name} subnet"] = MOVED
             found[f"{name} IPv6 addresses"] = "those belong to the original's subnet"

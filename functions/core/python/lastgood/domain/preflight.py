@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.launching import Card, Disk, Launch, NewImage
-from lastgood.domain.manifest import Instance, Manifest, Tags, Volume
+from lastgood.domain.manifest import Instance, Manifest, Options, Tags, Volume
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
 from lastgood.domain.restoring import Attach, InPlace, Overrides, Piece, RestoreRequest, Swap
@@ -57,12 +57,21 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceType:
+    """``cores`` and ``threads`` of each are what it has without a word; None: not known."""
+
+    architectures: frozenset[str]
+    cores: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchFacts:
     """What EC2 has in the place of a launch, of what it may need.
 
     ``subnets``: by id, those of the manifest's interfaces and the one that was asked for; those
     that are gone are missing. ``in_zone``: those of the original's VPC in the zone that was asked
-    for. ``groups``: by id and by name. ``zones``: that offer the type; ``architectures``: of it.
+    for. ``groups``: by id and by name. ``zones``: that offer the type, which is ``type``.
     ``key_pairs``, ``profiles``: which of those in question there are. ``images``: by id, the
     source's and the one that was asked for. ``bad_keys``: why keys cannot be used, by key.
     ``taken_by``: who has the private address that was asked for.
@@ -74,7 +83,7 @@ class LaunchFacts:
     in_zone: tuple[Subnet, ...] = ()
     groups: tuple[Group, ...] = ()
     zones: frozenset[str] = frozenset()
-    architectures: frozenset[str] = frozenset()
+    type: InstanceType | None = None
     key_pairs: frozenset[str] = frozenset()
     profiles: frozenset[str] = frozenset()
     images: Mapping[str, Image] = field(default_factory=dict)
@@ -180,6 +189,7 @@ def launch(
     _keys(manifest, taken, made, facts.bad_keys, findings)
     launch = replace(
         _as_was(original, manifest, same_type=type_ == original.type, started=request.started),
+        cpu_options=_cpu_options(original, facts.type) if type_ == original.type else {},
         type=type_,
         zone=subnet.zone,
         vpc=subnet.vpc,
@@ -320,11 +330,12 @@ def _type(
             f"{type_} is not offered in {subnet.zone}, only in "
             f"{', '.join(sorted(facts.zones))}: name another type, or a subnet there",
         )
-    if facts.architectures and original.architecture not in facts.architectures:
+    known = facts.type.architectures if facts.type else frozenset({original.architecture})
+    if original.architecture not in known:
         findings.wrong(
             "type",
-            f"{type_} is {' or '.join(sorted(facts.architectures))}, and the volumes "
-            f"were made for {original.architecture}; name a type of that",
+            f"{type_} is {' or '.join(sorted(known))}, and the volumes were made for "
+            f"{original.architecture}; name a type of that",
         )
 
 
@@ -391,7 +402,8 @@ def _cards(
                 subnet=where.id,
                 groups=groups if first or regrouped else one.groups,
                 private_ip=request.overrides.private_ip if first else None,
-                more_ips=max(len(one.private_ips) - 1, 0),
+                # EC2 takes no further addresses in a launch of several.
+                more_ips=max(len(one.private_ips) - 1, 0) if request.count == 1 else 0,
                 ipv6=len(one.ipv6) if where.id == one.subnet else 0,
                 description=one.description,
                 type=one.type if one.type in ("interface", "efa", "efa-only") else "interface",
@@ -523,15 +535,24 @@ def _as_was(original: Instance, manifest: Manifest, *, same_type: bool, started:
         termination_protection=attributes.termination_protection if attributes else False,
         stop_protection=attributes.stop_protection if attributes else False,
         shutdown_behavior=attributes.shutdown_behavior if attributes else None,
-        # Another type may know neither these credits nor so many cores.
+        # Another type may not know these credits.
         credit_mode=attributes.credit_mode if attributes and same_type else None,
-        cpu_options=original.cpu_options if same_type else {},
         placement=original.placement,
         metadata_options=original.metadata_options,
         private_dns_options=original.private_dns_options,
         maintenance_options=original.maintenance_options,
         licenses=original.licenses,
     )
+
+
+def _cpu_options(original: Instance, type_: InstanceType | None) -> Options:
+    """Less what the type has without a word: some refuse even that."""
+    options = dict(original.cpu_options)
+    own = (options.get("CoreCount"), options.get("ThreadsPerCore"))
+    if type_ and own == (type_.cores, type_.threads):
+        for key in ("CoreCount", "ThreadsPerCore"):
+            options.pop(key, None)
+    return options
 
 
 def _notes(request: RestoreRequest, original: Instance, findings: Findings) -> None:

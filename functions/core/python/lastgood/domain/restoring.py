@@ -82,13 +82,12 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Who asked and by which way: ``via`` is ``cli``, ``chat``, ``pipeline``. ``reply_to``: where
-    chat takes what there is to tell, and until when."""
+    """Who asked and by which way: ``via`` is ``cli``, ``chat`` or ``pipeline``; ``channel``: where
+    in that."""
 
     by: str
     via: str = "cli"
     channel: str = ""
-    reply_to: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,11 +233,12 @@ class Restore:
     """The record of one restore.
 
     ``origin``: where the snapshots are that it is made from. ``place``: where it is made.
+    ``region``: whose machine works at it: the ledger is the same in several.
     ``why``: why this point. ``launch``: of a clone or drill; ``disks``: the volumes to be made in
     the other modes, in ``zone``. ``attempted_at``: when a call that makes something last went out;
     until describes must show what it made, an absence proves nothing. ``token``: of the machine,
     which waits for approval. ``command``: the id of the SSM command that is under way.
-    ``version``: how often it was written. ``told``: how many messages went to ``reply_to``.
+    ``version``: how often it was written.
     """
 
     id: str
@@ -248,6 +248,7 @@ class Restore:
     point: str
     origin: Place
     place: Place
+    region: str
     why: str
     status: RestoreStatus
     asked_at: datetime
@@ -271,7 +272,6 @@ class Restore:
     evidence: Evidence | None = None
     cause: str | None = None
     settled_at: datetime | None = None
-    told: int = 0
     version: int = 0
 
     @property
@@ -344,10 +344,10 @@ def ended(restore: Restore, name: str, at: datetime) -> Restore:
     return _with_step(restore, replace(latest, ended_at=at))
 
 
-def failed(restore: Restore, at: datetime) -> Restore:
-    """With whatever step was under way as the one that failed."""
+def failed(restore: Restore, at: datetime, but: str = "") -> Restore:
+    """With whatever step was under way, but for one, as failed."""
     steps = tuple(
-        one if one.ended_at or one.name == STEPS["undo"] else replace(one, ended_at=at, failed=True)
+        one if one.ended_at or one.name == but else replace(one, ended_at=at, failed=True)
         for one in restore.steps
     )
     return replace(restore, steps=steps)

@@ -783,25 +783,28 @@ class DynamoLedger:
                                                        <--------------- cancelled, if 3: refused,
                                                                         Conflict: reads again
 
-        One that is settled frees its instance in the same transaction.
+        One that is settled frees its instance in the same transaction, if the instance is its own
+        still: once it is DONE, another may have it while this one ends.
         """
         written = replace(after, version=before.version + 1)
         put = self._put(items.restore(written), "version = :version")
         put["Put"]["ExpressionAttributeValues"] = {":version": {"N": str(before.version)}}
         writes = [put]
-        if before.locks and not after.locks:
-            free = {
-                "TableName": self._table,
-                "Key": items.to_item(keys.restoring(before.locks)),
-                "ConditionExpression": "attribute_not_exists(pk) OR locked_by = :restore",
-                "ExpressionAttributeValues": {":restore": {"S": before.id}},
-            }
-            writes.append({"Delete": free})
+        if after.in_place and not after.locks:
+            writes += self._unlock(after.id, after.in_place.instance)
         try:
             self._transact(f"record {before.id}", *writes)
         except _NotMet as refused:
             raise Conflict(f"{before.id} was changed meanwhile") from refused
         return written
+
+    def _unlock(self, restore: str, instance: str) -> list[dict[str, Any]]:
+        key = keys.restoring(instance)
+        lock = self._get(key, f"look who restores {instance}")
+        if lock is None or lock["locked_by"]["S"] != restore:
+            return []
+        # Nobody else removes it, so it is there.
+        return [{"Delete": {"TableName": self._table, "Key": items.to_item(key)}}]
 
     def restores_of(self, source: str) -> Iterator[Restore]:
         what = f"read the restores of {source}"

@@ -475,8 +475,10 @@ class MemoryLedger:
         known = self._restores.get(before.id)
         if known is None or known.version != before.version:
             raise Conflict(f"{before.id} was changed meanwhile")
-        if before.locks and not after.locks:
-            del self._restoring[before.locks]
+        if after.in_place and not after.locks:
+            instance = after.in_place.instance
+            if self._restoring.get(instance) == after.id:
+                del self._restoring[instance]
         self._restores[before.id] = replace(after, version=before.version + 1)
         return self._restores[before.id]
 
