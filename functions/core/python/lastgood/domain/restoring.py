@@ -82,13 +82,12 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Who asked and by which way: ``via`` is ``cli``, ``chat``, ``pipeline``. ``reply_to``: where
-    chat takes what there is to tell, and until when."""
+    """Who asked and by which way: ``via`` is ``cli``, ``chat`` or ``pipeline``; ``channel``: where
+    in that."""
 
     by: str
     via: str = "cli"
     channel: str = ""
-    reply_to: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +238,7 @@ class Restore:
     the other modes, in ``zone``. ``attempted_at``: when a call that makes something last went out;
     until describes must show what it made, an absence proves nothing. ``token``: of the machine,
     which waits for approval. ``command``: the id of the SSM command that is under way.
-    ``version``: how often it was written. ``told``: how many messages went to ``reply_to``.
+    ``version``: how often it was written.
     """
 
     id: str
@@ -273,7 +272,6 @@ class Restore:
     evidence: Evidence | None = None
     cause: str | None = None
     settled_at: datetime | None = None
-    told: int = 0
     version: int = 0
 
     @property
@@ -332,18 +330,21 @@ def gone(restore: Restore, there: Iterable[str], at: datetime) -> Restore:
 
 
 def began(restore: Restore, name: str, at: datetime) -> Restore:
-    """With the step under way; one that is stays as it is."""
+    """With the step under way; one that is stays as it is. One that is past its deadline was left
+    by an execution that failed: whoever redrives that has the whole time again."""
     latest = restore.step(name)
     if latest is not None and latest.ended_at is None:
-        return restore
+        if at - latest.began_at <= deadline(name):
+            return restore
+        restore = ended(restore, name, at, failed=True)
     return replace(restore, steps=(*restore.steps, Step(name=name, began_at=at)))
 
 
-def ended(restore: Restore, name: str, at: datetime) -> Restore:
+def ended(restore: Restore, name: str, at: datetime, *, failed: bool = False) -> Restore:
     latest = restore.step(name)
     if latest is None or latest.ended_at:
         return restore
-    return _with_step(restore, replace(latest, ended_at=at))
+    return _with_step(restore, replace(latest, ended_at=at, failed=failed))
 
 
 def failed(restore: Restore, at: datetime, but: str = "") -> Restore:
