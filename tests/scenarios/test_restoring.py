@@ -511,7 +511,9 @@ def test_a_restore_that_nobody_approves_in_a_day_ends(site: Site) -> None:
 
     site.world.advance(25 * HOUR)
 
-    assert site.record(restore).status is UNDONE
+    ended = site.record(restore)
+    assert ended.status is UNDONE
+    assert ended.cause == "NotApproved: nobody approved it within a day"
 
 
 def test_a_restore_that_is_cancelled_is_undone_at_its_next_step(site: Site) -> None:
