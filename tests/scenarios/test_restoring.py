@@ -617,3 +617,16 @@ def test_the_history_of_an_execution_reads_like_the_story_of_the_restore(site: S
         "Restored",
     ]
     assert json.loads(events[-1]["executionSucceededEventDetails"]["output"])["restore"]
+
+
+def test_after_a_restore_in_place_the_latest_point_is_not_the_state_that_it_replaced(
+    site: Site,
+) -> None:
+    first = site.restore(mode="in_place", stop="true")
+    assert first.in_place is not None
+
+    again = site.restore(mode="in_place", stop="true")
+    named = site.restore(point=first.in_place.safety_point)
+
+    assert again.point == first.point
+    assert named.status is DONE
