@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -298,6 +298,8 @@ class Cloud:
         for name in ("no_capacity", "not_offered"):
             if name in given:
                 setattr(conditions, name, {(kind, zone) for kind, zone in given[name]})
+        for name, facts in given.get("images", {}).items():
+            conditions.images[name] = replace(conditions.image(name), **facts)
         if "commands" in given:
             conditions.commands = _outcomes(given["commands"])
         with self.backbone.lock:

@@ -1,5 +1,6 @@
 """Everything that restores and chat do, once: for the rights of the roles that do it."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +22,7 @@ TAGS = {"backup": "shop", "ssm": "true"}
 STRANGER = "U09STRANGE"
 FREE = "10.20.0.77"
 MACHINE = "lastgood-restore"
+LICENCE = f"arn:aws:license-manager:{HOME}:{ACCOUNT}:license-configuration:lic-{'1' * 32}"
 DONE, UNDONE, ENDED = RestoreStatus.DONE, RestoreStatus.UNDONE, RestoreStatus.ENDED
 
 
@@ -29,7 +31,7 @@ class Stories:
 
     def __init__(self, lastgood: Installation, key: str) -> None:
         self.lastgood, self.cloud = lastgood, lastgood.cloud
-        self.ec2 = lastgood.client("ec2")
+        self.ec2, there = lastgood.client("ec2"), lastgood.client("ec2", AWAY)
         self.home = Network(**self.cloud.network(HOME, name="shop"))
         self.away = Network(**self.cloud.network(AWAY, name="shop"))
         self.source = launch_there(
@@ -39,19 +41,38 @@ class Stories:
             tags=TAGS,
             root={"Encrypted": True, "KmsKeyId": key},
             Placement={"GroupName": "shop"},
+            LicenseSpecifications=[{"LicenseConfigurationArn": LICENCE}],
         )
+        self._routes(self.source)
         self.helper = launch_there(self.ec2, self.home, "helper", tags=TAGS)
         # A policy of instances that are copied nowhere.
         self.plain = launch_there(self.ec2, self.home, "plain")
+        abroad = lastgood.client("kms", AWAY).create_key()["KeyMetadata"]["KeyId"]
+        self.far = launch_there(
+            there, self.away, "far", root={"Encrypted": True, "KmsKeyId": abroad}
+        )
+        # Its licence is billed through its image.
+        image = "ami-0fedcba9876543210"
+        facts = {"usage_operation": "RunInstances:0002", "platform": "windows"}
+        self.cloud.conditions(images={image: facts})
+        self.licensed = launch_there(self.ec2, self.home, "licensed", ImageId=image)
         self._points()
 
     def _points(self) -> None:
         slot = self.cloud.now().replace(microsecond=0).isoformat()
-        for policy, source in (("shops", None), ("web-daily", self.plain)):
-            wanted = {"source": source} if source else {}
-            answer = self.lastgood.plan(policy, slot=slot, **wanted)
-            assert answer.payload["point_count"] > 0, answer.payload
+        assert self.lastgood.plan("shops", slot=slot).payload["point_count"] == 2
+        for source in (self.plain, self.far, self.licensed):
+            answer = self.lastgood.plan(source=source, slot=slot)
+            assert answer.payload["point_count"] == 1, answer.payload
         self.cloud.advance(by=HOUR)
+
+    def _routes(self, instance: str) -> None:
+        """It forwards what others sent: a setting that a launch cannot give."""
+        found = self.ec2.describe_instances(InstanceIds=[instance])
+        (card,) = found["Reservations"][0]["Instances"][0]["NetworkInterfaces"]
+        self.ec2.modify_network_interface_attribute(
+            NetworkInterfaceId=card["NetworkInterfaceId"], SourceDestCheck={"Value": False}
+        )
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """By anna, of the shop, unless it says otherwise."""
@@ -70,9 +91,9 @@ class Stories:
 
     def restore(self, wanted: RestoreStatus, **request: Any) -> Restore:
         """From asking to the end that is wanted."""
-        approved = request.get("mode") == "in_place"
-        restore = self.ask(**request)["restore"]
-        if approved:
+        answer = self.ask(**request)
+        restore = answer["restore"]
+        if answer["approval"]:
             self.cloud.advance(by=MINUTE)
             self.ask(action="approve", restore=restore, by="bert")
         self.cloud.advance(by=HOUR)
@@ -83,7 +104,7 @@ class Stories:
     @contextmanager
     def spoilt(self) -> Iterator[None]:
         """Nothing that is made of a snapshot that there is passes its checks."""
-        points = [point for point in self.lastgood.points() if point.policy == "shops"]
+        points = self.lastgood.points()
         self.cloud.conditions(bad_snapshots=[one for point in points for one in point.snapshots])
         yield
         self.cloud.conditions(bad_snapshots=[])
@@ -98,6 +119,7 @@ def restores_happen(lastgood: Installation, key: str) -> None:
     in_place(stories)
     ends(stories)
     lost(stories)
+    without_policy(stories)
     with response_urls() as hooks:
         in_chat(stories, install_app(lastgood.cloud, HOME, hooks))
     lastgood.cloud.conditions(paced=False)
@@ -109,21 +131,29 @@ def clones(stories: Stories) -> None:
     stories.ask(action="points", source="shop")
     stories.ask(dry_run="true", private_ip=FREE)
     by_name = ",".join(f"shop-{one}" for one in ("front", "back"))
-    clone = stories.restore(
-        DONE, check="systemctl is-active shop", security_groups=by_name, time_to_live="2h"
+    content = json.dumps({"schemaVersion": "2.2", "mainSteps": []})
+    stories.lastgood.client("ssm").create_document(
+        Name="shop-check", DocumentType="Command", Content=content
     )
+    checked = {"check": "systemctl is-active shop", "security_groups": by_name}
+    stories.restore(DONE, **checked, check_document="shop-check")
+    clone = stories.restore(DONE, **checked, time_to_live="2h")
     stories.ask(action="extend", restore=clone.id, time_to_live="4h")
     stories.ask(action="keep", restore=clone.id)
     stories.ask(action="status", restore=clone.id)
-    stories.restore(
-        DONE,
-        source=stories.plain,
-        region=AWAY,
-        subnet=stories.away.subnets[0],
-        security_groups=",".join(stories.away.groups),
-        key_name="shop",
-        time_to_live="2h",
-    )
+    there = {
+        "region": AWAY,
+        "subnet": stories.away.subnets[0],
+        "security_groups": ",".join(stories.away.groups),
+        "key_name": "shop",
+    }
+    # From its copy, from a copy that is made for it, and to home.
+    stories.restore(DONE, **there)
+    stories.restore(DONE, source=stories.plain, **there)
+    home = {"subnet": stories.home.subnets[0], "security_groups": ",".join(stories.home.groups)}
+    stories.restore(DONE, source=stories.far, region=HOME, key_name="shop", **home)
+    given_up(stories, timedelta(minutes=20), source=stories.plain, **there)
+    stories.restore(DONE, source=stories.licensed)
     isolated = stories.ec2.create_security_group(
         GroupName="lastgood-isolated", Description="drills", VpcId=stories.home.vpc
     )
@@ -134,6 +164,15 @@ def clones(stories: Stories) -> None:
     stories.restore(ENDED, mode="drill")
     with stories.spoilt():
         stories.restore(UNDONE)
+
+
+def given_up(stories: Stories, after: timedelta, **request: Any) -> None:
+    """A restore that is cancelled on its way."""
+    asked = stories.ask(**request)["restore"]
+    stories.cloud.advance(by=after)
+    stories.ask(action="cancel", restore=asked)
+    stories.cloud.advance(by=HOUR)
+    assert stories.record(asked).status is UNDONE
 
 
 def volumes(stories: Stories) -> None:
@@ -153,7 +192,9 @@ def in_place(stories: Stories) -> None:
     """The root by EC2 while it runs; all volumes, in vain; one, and its old volume is removed."""
     stories.restore(DONE, mode="in_place", source="helper", volumes="/dev/xvda")
     with stories.spoilt():
+        stories.restore(UNDONE, mode="in_place", source="helper", volumes="/dev/xvda")
         stories.restore(UNDONE, mode="in_place", stop="true")
+        stories.restore(UNDONE, mode="in_place", stop="true", source=stories.far)
     swapped = stories.restore(DONE, mode="in_place", stop="true", volumes="/dev/sdf")
     stories.ask(action="remove", restore=swapped.id)
     stories.cloud.advance(by=HOUR)
@@ -165,11 +206,8 @@ def ends(stories: Stories) -> None:
     asked = stories.ask(mode="in_place", stop="true")["restore"]
     stories.cloud.advance(by=MINUTE)
     stories.ask(action="decline", restore=asked, by="bert")
-    cancelled = stories.ask()["restore"]
-    stories.cloud.advance(by=MINUTE)
-    stories.ask(action="cancel", restore=cancelled)
-    stories.cloud.advance(by=HOUR)
-    assert {stories.record(one).status for one in (asked, cancelled)} == {UNDONE}
+    given_up(stories, timedelta(seconds=10))
+    assert stories.record(asked).status is UNDONE
     # The machine is gone, as far as Scheduler knows: it does not try that again.
     refused = stories.restore(DONE, time_to_live="2h")
     role = ending_role(stories.lastgood)
@@ -183,19 +221,33 @@ def ends(stories: Stories) -> None:
 
 
 def lost(stories: Stories) -> None:
-    """Its execution is stopped by hand; the sweep has it undone."""
+    """Its execution is stopped by hand; the sweep has it undone, while another restore ends, of
+    which it must see whose end that is."""
+    other = stories.restore(DONE, time_to_live="2h")
     asked = stories.ask()
     stories.cloud.advance(by=MINUTE)
     states = stories.lastgood.client("stepfunctions")
     states.stop_execution(executionArn=asked["execution"])
-    stories.cloud.advance(by=HOUR)
-    stories.lastgood.sweep()
+    assert other.expires_at is not None
+    stories.cloud.advance(to=other.expires_at + timedelta(seconds=5))
+    assert stories.lastgood.sweep()["restores_ended"] == 1
     stories.cloud.advance(by=HOUR)
     assert stories.record(asked["restore"]).status is UNDONE
     assert made_by(stories.ec2, asked["restore"]) == {}
 
 
+def without_policy(stories: Stories) -> None:
+    """It is not deployed any more: its points can be restored all the same."""
+    ssm, name = stories.lastgood.client("ssm"), "/lastgood/policies/web-daily"
+    shipped = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    ssm.delete_parameter(Name=name)
+    stories.cloud.advance(by=HOUR)
+    stories.ask(source=stories.plain, dry_run="true")
+    ssm.put_parameter(Name=name, Value=shipped, Type="String")
+
+
 def in_chat(stories: Stories, app: SlackApp) -> None:
+    stories.lastgood.send("lastgood-tell-chat", "no JSON at all")
     app.command("help")
     app.command("clone shop", person=STRANGER)
     app.command("list shop")
