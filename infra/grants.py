@@ -792,8 +792,8 @@ USE_RESTORE_KEYS = Grant(
 
 PASS_RESTORE_KEYS = Grant(
     name="PASS_RESTORE_KEYS",
-    reason="EC2 attaches encrypted volumes that come back, and starts their instance, by a grant of "
-    "the key, which who asks for that gives (EBS User Guide, how EBS encryption works)",
+    reason="EC2 attaches encrypted volumes that come back, and starts their instance, by a grant "
+    "of the key, which who asks for that gives (EBS User Guide, how EBS encryption works)",
     rights=(
         Right(
             actions=("kms:CreateGrant",),

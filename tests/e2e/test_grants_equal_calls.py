@@ -66,6 +66,22 @@ BY_AWS = {
 }
 """Rights that AWS's services exercise inside of a call, where no log of ours shows it."""
 
+NOT_TOLD = {
+    "ec2:RunInstances": (
+        "arn:aws:resource-groups:",
+        "the test cloud knows no groups of hosts, which an instance may be placed in",
+    ),
+    "ec2:DeleteTags": (
+        "arn:aws:ec2:*:123456789012:volume/",
+        "undo_restore takes marks away only if the hand over dies after it has made them",
+    ),
+    "kms:GenerateDataKey": (
+        "arn:aws:kms:",
+        "DynamoDB does it with the table's key; that of others with queues is seen",
+    ),
+}
+"""Further rights that no story exercises: the beginning of the resource, and why."""
+
 READS = ("Describe", "Get", "List", "Query")
 
 SCHEDULED = ("plan_snapshots", "sweep", "prune_snapshots")
@@ -141,10 +157,7 @@ def stories(assembly: Path) -> Iterator[Stories]:
         restores_happen(installation, under_a_key(installation)["KmsKeyId"])
         roles = our_roles(installation)
         policies = {
-            name: iam_of(installation, name).get_role_policy(RoleName=role, PolicyName="Granted")[
-                "PolicyDocument"
-            ]["Statement"]
-            for name, role in roles.items()
+            name: statements_of(iam_of(installation, name), role) for name, role in roles.items()
         }
         state = installation.cloud.state()
         assert state["lost"] == []
@@ -200,6 +213,18 @@ def roles_of_stack(
         for one in clouds.list_stack_resources(StackName=stack)["StackResourceSummaries"]
         if one["ResourceType"] == "AWS::IAM::Role"
     ]
+
+
+def statements_of(iam: Any, role: str) -> list[dict[str, Any]]:
+    """Of the policy that is part of the role, and of those that take what is too long for it."""
+    inline = iam.get_role_policy(RoleName=role, PolicyName="Granted")["PolicyDocument"]
+    found: list[dict[str, Any]] = [*inline["Statement"]]
+    for one in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        arn = one["PolicyArn"]
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        attached = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]
+        found += attached["Document"]["Statement"]
+    return found
 
 
 def iam_of(installation: Installation, role: str) -> Any:
@@ -772,7 +797,7 @@ def test_dead_letters_are_those_of_the_stories(stories: Stories):
         "sweep": ["MalformedMessage", "ResourceNotFoundException"],
         "prune_snapshots": ["MalformedMessage", "ResourceNotFoundException"],
         "delete_snapshots": ["MalformedMessage", "UnknownPolicy"],
-        "tell_chat": [],
+        "tell_chat": ["MalformedMessage"],
     }
 
 
@@ -784,7 +809,12 @@ def test_every_right_of_a_role_was_exercised(stories: Stories, name):
         right for right in stories.granted(name) if not any(_covers(right, each) for each in done)
     }
 
-    assert {action for action, *_ in idle} <= set(BY_AWS), sorted(idle)
+    untold = {
+        (action, resource, key)
+        for action, resource, key in idle
+        if not resource.startswith(NOT_TOLD.get(action, ("no resource", ""))[0])
+    }
+    assert {action for action, *_ in untold} <= set(BY_AWS), sorted(untold)
 
 
 @pytest.mark.parametrize("name", ROLES)
@@ -800,8 +830,9 @@ def test_all_that_a_role_did_is_granted_to_it_by_its_own_policy(stories: Stories
 def test_what_aws_exercises_for_us_is_granted_somewhere_and_never_seen(stories: Stories):
     granted = {action for name in stories.roles for action, *_ in stories.granted(name)}
 
-    # Who copies uses keys of others, which is seen.
-    others = stories.roles.keys() - {"copy_snapshots", "copy_snapshots in the vault"}
+    # Who copies or restores uses keys of others, which is seen.
+    using = {"copy_snapshots", "copy_snapshots in the vault", "clone_instance", "restore_instance"}
+    others = stories.roles.keys() - using
     seen = {action for name in others for action, *_ in stories.done(name)}
 
     assert set(BY_AWS) <= granted
@@ -814,11 +845,12 @@ def test_nothing_was_denied_to_anybody(stories: Stories):
     assert denied == []
 
 
-def test_a_role_has_one_policy_and_none_of_aws(stories: Stories):
+def test_a_role_has_one_policy_of_its_own_and_none_of_aws(stories: Stories):
     for name, role in stories.roles.items():
         iam = iam_of(stories.installation, name)
         assert iam.list_role_policies(RoleName=role)["PolicyNames"] == ["Granted"]
-        assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
+        attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+        assert all(f":{ABROAD.get(name, ACCOUNT)}:policy/" in one["PolicyArn"] for one in attached)
 
 
 def test_no_right_to_change_anything_is_on_every_resource(stories: Stories):
