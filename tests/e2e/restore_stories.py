@@ -152,7 +152,7 @@ def clones(stories: Stories) -> None:
     stories.restore(DONE, source=stories.plain, **there)
     home = {"subnet": stories.home.subnets[0], "security_groups": ",".join(stories.home.groups)}
     stories.restore(DONE, source=stories.far, region=HOME, key_name="shop", **home)
-    given_up(stories, timedelta(minutes=20), source=stories.plain, **there)
+    given_up(stories, MINUTE, source=stories.plain, **there)
     stories.restore(DONE, source=stories.licensed)
     isolated = stories.ec2.create_security_group(
         GroupName="lastgood-isolated", Description="drills", VpcId=stories.home.vpc
