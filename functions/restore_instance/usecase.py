@@ -14,7 +14,7 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
 from lastgood.domain.restoring import Restore, RestoreStatus, noted
 from lastgood.domain.swapping import moves
-from lastgood.domain.tags import RESTORE, VOLUME, of_restore
+from lastgood.domain.tags import RESTORE, of_restore
 from lastgood.errors import AlreadyDone, Cancelled, CannotRestore, MadeInVain
 from lastgood.ports import (
     Clock,
@@ -185,7 +185,7 @@ class Restorer:
                     _snapshots(restore)[disk.piece],
                     one.zone,
                     token=f"{restore.id}-{one.id}",
-                    tags={**self._tags(restore), VOLUME: disk.piece},
+                    tags=self._tags(restore),
                 )
                 restore = self._walk.save(
                     restore, noted(restore, "volume", [volume], now, of=one.id)
