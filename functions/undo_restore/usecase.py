@@ -52,18 +52,23 @@ class Undoer:
         more = {"error": error, "cause": restore.cause or cause}
         if restore.status is not RestoreStatus.UNDOING:
             return Advanced(restore=restore, done=True, more=more)
+        plan, early = restore.in_place, self._may_appear(restore, now)
+        if plan and early:
+            # The source may not be as describes show it: what was changed last is not seen yet.
+            return Advanced(restore=restore, more=more)
         machines = self.machines(restore.place.region)
         if not PutBack(machines=machines).done(restore):
             return Advanced(restore=restore, more=more)
-        remover = self._remover(restore, machines)
-        originals = {one.old for one in restore.in_place.swaps} if restore.in_place else set()
+        originals = {one.old for one in plan.swaps} if plan else set()
+        remover = self._remover(restore, *([plan.instance] if plan else []))
         left = remover.remove(restore, lambda id_, _: id_ not in originals)
-        restore = gone(restore, left, now)
-        if left or self._may_appear(restore, now):
+        restore = gone(restore, left.there, now)
+        if left.going or early:
             return Advanced(restore=restore, more=more)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.UNDONE, settled_at=now)
-        self.news.announce(after, f"is undone; nothing is left of it. {restore.cause}")
+        what = "; ".join(left.told()) or "nothing is left of it"
+        self.news.announce(after, f"is undone; {what}. {restore.cause}")
         return Advanced(restore=after, done=True, more=more)
 
     def _remove(self, walk: Walk, restore: Restore, now: datetime) -> Advanced:
@@ -76,23 +81,27 @@ class Undoer:
             restore = walk.save(restore, ending)
         if restore.status is not RestoreStatus.ENDING:
             return Advanced(restore=restore, done=True)
-        remover = self._remover(restore, self.machines(restore.place.region))
 
         def mine(_: str, tags: Mapping[str, str]) -> bool:
             return tags.get(TEMPORARY) == restore.id
 
-        left = remover.remove(restore, mine)
-        restore = gone(restore, left, now) if restore.in_place is None else restore
-        if left or self._may_appear(restore, now):
+        left = self._remover(restore).remove(restore, mine)
+        restore = gone(restore, left.there, now) if restore.in_place is None else restore
+        if left.going or self._may_appear(restore, now):
             return Advanced(restore=restore)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.ENDED)
-        kept = remover.kept(restore, mine)
-        self.news.announce(after, "; ".join(("has ended: what was to go is removed", *kept)))
+        told = ("has ended: what was to go is removed", *left.told())
+        self.news.announce(after, "; ".join(told))
         return Advanced(restore=after, done=True)
 
-    def _remover(self, restore: Restore, machines: Machines) -> Remover:
-        return Remover(machines=machines, compute=self.at(restore.place))
+    def _remover(self, restore: Restore, *users: str) -> Remover:
+        attached = [restore.attach.instance] if restore.attach else []
+        return Remover(
+            machines=self.machines(restore.place.region),
+            compute=self.at(restore.place),
+            users=frozenset((*attached, *users)),
+        )
 
     def _may_appear(self, restore: Restore, now: datetime) -> bool:
         """A call may have made something that describes do not show yet."""

@@ -12,7 +12,16 @@ from lastgood.domain.manifest import Manifest, Volume
 from lastgood.domain.model import PointStatus
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
-from lastgood.domain.restoring import Asker, Attach, InPlace, Piece, Restore, RestoreRequest, Swap
+from lastgood.domain.restoring import (
+    Asker,
+    Attach,
+    InPlace,
+    Piece,
+    Restore,
+    RestoreRequest,
+    RestoreStatus,
+    Swap,
+)
 from lastgood.errors import Conflict, LastgoodError, TryAgain
 from lastgood.ledger.memory import MemoryLedger
 from lastgood.ports import Patience
@@ -276,12 +285,21 @@ class RestoreStage:
                 self.finish(step, restore)
         except LastgoodError as error:
             self.undo(restore, error)
+        if self.record(restore).status is RestoreStatus.ENDING:
+            self.persist("remove", restore)
         return self.record(restore)
+
+    def persist(self, step: str, restore: Restore, context: Any = None) -> None:
+        """What nothing catches is redriven, once a person has seen to it."""
+        try:
+            self.finish(step, restore, context)
+        except LastgoodError:
+            self.finish(step, restore, context)
 
     def undo(self, restore: Restore, error: LastgoodError) -> Restore:
         cause = json.dumps({"errorMessage": str(error), "errorType": type(error).__name__})
         failure = {"Error": type(error).__name__, "Cause": cause}
-        self.finish("undo", restore, {"failure": failure})
+        self.persist("undo", restore, {"failure": failure})
         return self.record(restore)
 
     def _way(self, restore: Restore) -> Iterator[str]:
@@ -299,8 +317,6 @@ class RestoreStage:
         else:
             yield from self._way_of_volumes(begun)
         yield from ("check", "hand_over")
-        if begun["drill"]:
-            yield "remove"
 
     def _way_of_volumes(self, begun: dict[str, Any]) -> Iterator[str]:
         yield "volumes"
@@ -341,7 +357,7 @@ class RestoreStage:
             "images": sorted(_name(one) for one in world.images),
             "snapshots": len(self.compute.made),
             "endings": sorted(self.endings.set_for),
-            "holds": [one.hold is not None for one in self.ledger.points(SOURCE.id)],
+            "held": sum(one.hold is not None for one in self.ledger.points(SOURCE.id)),
         }
 
 

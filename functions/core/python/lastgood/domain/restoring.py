@@ -403,6 +403,9 @@ DEADLINES = {
     "Bring the snapshots here": timedelta(hours=48),
     "Stop the instance": timedelta(minutes=30),
     "Take a safety point": timedelta(minutes=30),
+    # A stop, a swap and a start.
+    "Swap the root": timedelta(hours=1),
+    "Undo": timedelta(hours=1),
 }
 DEADLINE = timedelta(minutes=20)
 """For what is done within minutes if it is done at all."""
