@@ -1,6 +1,7 @@
 """What people ask about restores: make one, say how it goes, let it live longer, end it."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -204,15 +205,13 @@ class RestoreDesk:
         return answer_of(after, now, notes=("it is being removed",))
 
     def _cancel(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
-        if restore.cancelled_by:
-            return answer_of(restore, now)
-        if not restore.status.forward:
+        if not restore.cancelled_by and not restore.status.forward:
             raise CannotRestore(
                 [f"restore: {restore.id} is {restore.status}; what is done is ended by remove"]
             )
-        after = self.ledger.change_restore(restore, replace(restore, cancelled_by=asked.asker.by))
-        self._wake(after, f"{asked.asker.by} cancelled it")
-        return answer_of(after, now, notes=("what it made so far is being removed",))
+        after = self._stopped(restore, asked.asker.by, None)
+        notes = ("what it made so far is being removed",) if after != restore else ()
+        return answer_of(after, now, notes=notes)
 
     # -------------------------------------------------------------------------- approval
 
@@ -234,24 +233,28 @@ class RestoreDesk:
         return answer_of(restore, now)
 
     def _decline(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
-        self._waits(restore)
         by = asked.asker.by
+        if restore.cancelled_by != by:
+            self._waits(restore)
         why = f"{by} declined it" + (f": {asked.reason}" if asked.reason else "")
-        after = self.ledger.change_restore(restore, replace(restore, cancelled_by=by, cause=why))
-        self._wake(after, why)
-        return answer_of(after, now)
+        return answer_of(self._stopped(restore, by, why), now)
 
     def _waits(self, restore: Restore) -> None:
         if restore.status is not RestoreStatus.APPROVING or restore.cancelled_by:
             raise CannotRestore([f"restore: {restore.id} does not wait for approval"])
 
-    def _wake(self, restore: Restore, why: str) -> None:
-        """The machine, if it waits for a person; else it sees the word at its next step."""
+    def _stopped(self, restore: Restore, by: str, why: str | None) -> Restore:
+        """Put down that a person has stopped it, unless one has, and wake the machine if it waits
+        for a person; else it sees the word at its next step. Whoever died in between says it
+        again."""
+        if not restore.cancelled_by:
+            after = replace(restore, cancelled_by=by, cause=why)
+            restore = self.ledger.change_restore(restore, after)
         if restore.token and restore.status is RestoreStatus.APPROVING:
-            try:
-                self.machine.decline(restore.token, why)
-            except AlreadyDone:
-                return
+            with suppress(AlreadyDone):
+                told = restore.cause or f"{restore.cancelled_by} cancelled it"
+                self.machine.decline(restore.token, told)
+        return restore
 
 
 def _reasons(error: Exception) -> list[str]:

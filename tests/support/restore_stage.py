@@ -7,11 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 from check_restore.usecase import Checker
+from clone_instance.finding import Finder
+from clone_instance.planning import RestorePlanner
+from clone_instance.usecase import RestoreDesk
 from lastgood.domain.launching import Card, Disk, Launch, NewImage
 from lastgood.domain.manifest import Manifest, Volume
 from lastgood.domain.model import PointStatus
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Mode
+from lastgood.domain.policy import Mode, Restores
 from lastgood.domain.restoring import (
     Asker,
     Attach,
@@ -30,6 +33,7 @@ from restore_instance.safety import SafetyPoints
 from restore_instance.usecase import Restorer
 from tests.cloud.killed import Killed
 from tests.support.builders import (
+    POLICY,
     SOURCE,
     a_member,
     a_point,
@@ -44,10 +48,12 @@ from tests.support.fakes import (
     FakeCompute,
     FakeEndings,
     FakeNews,
+    FakePolicies,
     FakeQueue,
     FakeRestoreMachine,
     Steps,
 )
+from tests.support.prune_stage import a_policy
 from undo_restore.usecase import Undoer
 
 ROOT, DATA = "/dev/sda1", "/dev/sdf"
@@ -190,6 +196,7 @@ class RestoreStage:
     lag: timedelta = timedelta(0)
     clock: FakeClock = field(default_factory=FakeClock)
     steps: Steps = field(default_factory=Steps)
+    rules: Restores = field(default_factory=Restores)
 
     def __post_init__(self) -> None:
         self.ledger = MemoryLedger()
@@ -243,6 +250,32 @@ class RestoreStage:
             return Undoer(**acting, **told).step(request)
         safety = SafetyPoints(**self._ports("ledger", "queue"))
         return Restorer(**acting, **told, **self._ports("machine"), safety=safety).step(request)
+
+    @property
+    def desk(self) -> RestoreDesk:
+        ec2 = self.watched("ec2")
+        finder = Finder(
+            ledger=self.ledger,
+            policies=FakePolicies({POLICY: a_policy(restores=self.rules)}),
+            machines=lambda _: ec2,
+            here=SOURCE.place,
+            alone=False,
+        )
+        ledger = self.watched("ledger")
+        return RestoreDesk(
+            finder=finder,
+            planner=RestorePlanner(
+                finder=finder, ledger=ledger, machines=lambda _: ec2, here=SOURCE.place
+            ),
+            machines=lambda _: ec2,
+            clock=self.clock,
+            ledger=ledger,
+            **self._ports("machine", "endings", "news"),
+        )
+
+    def ask(self, **given: Any) -> Any:
+        """What clone_instance answers."""
+        return self.desk.answer({"by": "anna", **given}, "request-1")
 
     # the machine
 
