@@ -16,7 +16,6 @@ IMPAIRED_FOR = timedelta(minutes=5)
 AGENT_FOR = timedelta(minutes=5)
 """How long the SSM agent may take to report, from the beginning of the check: it starts as the
 instance does, well before the status is ok."""
-GONE = ("terminated", "shutting-down")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +47,7 @@ class Checker:
         machines = self.machines(restore.place.region)
         there = machines.instances_by_id(ids).values()
         for one in there:
-            if one.state in GONE:
+            if one.gone:
                 raise CheckFailed(f"{one.id} is {one.state}")
         health = machines.health(one.id for one in there if one.state == "running")
         healthy = [one for one, of in health.items() if (of.instance, of.system) == ("ok", "ok")]

@@ -7,8 +7,16 @@ from datetime import datetime
 from typing import Any
 
 from clone_instance.finding import Finder
-from clone_instance.planning import Prepared, RestorePlanner
-from clone_instance.telling import Answer, answer_of, list_of, planned, refused, status_of
+from clone_instance.planning import RestorePlanner
+from clone_instance.telling import (
+    Answer,
+    answer_of,
+    list_of,
+    makes_of,
+    planned,
+    refused,
+    status_of,
+)
 from lastgood.domain import asking, tags
 from lastgood.domain.asking import Asked
 from lastgood.domain.names import restore_id
@@ -108,7 +116,7 @@ class RestoreDesk:
                 [f"region: {region} is not enabled for the account; enable it, or name another"]
             ) from error
         if request.dry_run:
-            return planned(prepared.restore, prepared.makes, prepared.notes)
+            return planned(prepared.restore, prepared.notes)
         try:
             restore = self.ledger.open_restore(prepared.restore)
         except Conflict as error:
@@ -117,15 +125,14 @@ class RestoreDesk:
             ) from error
         if restore.request != request:
             return self._again(restore, request, now)
-        return self._started(restore, prepared, now)
+        return self._started(restore, now, prepared.notes)
 
-    def _started(self, restore: Restore, prepared: Prepared | None, now: datetime) -> Answer:
+    def _started(self, restore: Restore, now: datetime, notes: tuple[str, ...] = ()) -> Answer:
         """Whoever died between the record and the start is made good by the next, or the sweep."""
         execution = self.machine.start(restore.id, "begin", restore.id)
         what = "waits for approval" if restore.approval else "has begun"
         self.news.announce(restore, what)
-        makes = prepared.makes if prepared else ()
-        notes = prepared.notes if prepared else ()
+        makes = makes_of(restore)
         return answer_of(restore, now, makes=makes, notes=notes, execution=execution)
 
     def _again(self, known: Restore, request: RestoreRequest, now: datetime) -> Answer:
@@ -138,7 +145,7 @@ class RestoreDesk:
                 ]
             )
         if known.status.forward and not known.steps:
-            return self._started(known, None, now)
+            return self._started(known, now)
         return answer_of(known, now, notes=("it was asked for before; nothing was changed",))
 
     def _of_source(self, asked: Asked, now: datetime) -> Answer:

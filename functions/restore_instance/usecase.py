@@ -30,8 +30,6 @@ from lastgood.stepping import Act, Advanced, StepRequest, Walk, heed
 from restore_instance.copying import Fetcher
 from restore_instance.safety import SafetyPoints
 
-GONE = ("terminated", "shutting-down")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restorer:
@@ -169,7 +167,7 @@ class Restorer:
             return Advanced(restore=noted(restore, "instance", ids, now))
         found = machines.instances_by_id(ids).values()
         for one in found:
-            if one.state in GONE or one.state == "stopped":
+            if one.gone or one.state == "stopped":
                 raise MadeInVain(
                     f"EC2 ended {one.id} while it started: most often a KMS key that its volumes "
                     "need is disabled or may not be used"
@@ -182,7 +180,7 @@ class Restorer:
         ids = restore.ids("instance")
         found = list(machines.instances_by_id(ids).values())
         for one in found:
-            if one.state in GONE:
+            if one.gone:
                 raise MadeInVain(f"{one.id} is gone")
         return found if len(found) == len(ids) else None
 
@@ -495,7 +493,7 @@ def _snapshots(restore: Restore) -> dict[str, str]:
 
 def _one(machines: Machines, instance: str) -> Instance:
     found = machines.instances_by_id([instance]).get(instance)
-    if found is None or found.state in GONE:
+    if found is None or found.gone:
         raise MadeInVain(f"{instance} is gone")
     return found
 

@@ -9,7 +9,6 @@ from lastgood.domain.restoring import Restore
 from lastgood.errors import InUse
 from lastgood.ports import Compute, Machines, Things
 
-GONE = "terminated"
 Mine = Callable[[str, Mapping[str, str]], bool]
 """Whether what has this id and these tags is to go."""
 
@@ -61,8 +60,10 @@ class Remover:
         return Left(going=tuple(left), kept=kept)
 
     def _instances(self, restore: Restore, things: Things, mine: Mine) -> list[str]:
-        there = [one for one in things.instances if one.state != GONE and mine(one.id, one.tags)]
-        going = [one.id for one in there if one.state != "shutting-down"]
+        there = [
+            one for one in things.instances if one.state != "terminated" and mine(one.id, one.tags)
+        ]
+        going = [one.id for one in there if not one.gone]
         launch = restore.launch
         if launch and (launch.termination_protection or launch.stop_protection):
             for one in going:

@@ -11,7 +11,7 @@ from lastgood.domain.restoring import SAFETY, STEPS, Restore, RestoreStatus, fai
 from lastgood.domain.tags import TEMPORARY
 from lastgood.errors import NotApproved
 from lastgood.ports import Clock, Compute, Endings, Ledger, Machines, News, Patience
-from lastgood.stepping import Advanced, StepRequest, Walk
+from lastgood.stepping import Act, Advanced, StepRequest, Walk
 from undo_restore.putting_back import PutBack
 from undo_restore.removing import Remover
 
@@ -31,19 +31,18 @@ class Undoer:
 
     def step(self, request: StepRequest) -> dict[str, Any]:
         """As ``Walk.step``. Of ``undo``, the answer has ``error`` and ``cause``, why it was."""
-        walk = Walk(ledger=self.ledger, clock=self.clock)
         failure = _failure(request.context)
-        return walk.step(
-            request,
-            {
-                "undo": lambda restore, now: self._undo(walk, restore, failure, now),
-                "remove": lambda restore, now: self._remove(walk, restore, now),
-            },
-        )
+        acts: dict[str, Act] = {
+            "undo": lambda restore, now: self._undo(restore, failure, now),
+            "remove": self._remove,
+        }
+        return self._walk.step(request, acts)
 
-    def _undo(
-        self, walk: Walk, restore: Restore, failure: tuple[str, str], now: datetime
-    ) -> Advanced:
+    @property
+    def _walk(self) -> Walk:
+        return Walk(ledger=self.ledger, clock=self.clock)
+
+    def _undo(self, restore: Restore, failure: tuple[str, str], now: datetime) -> Advanced:
         """To be as if nothing had been asked for: the source first, then what was made."""
         error, cause = failure
         if restore.status is RestoreStatus.APPROVING and error == "States.Timeout":
@@ -51,7 +50,7 @@ class Undoer:
         if restore.status.forward:
             cause = f"{error}: {restore.cause or cause}"
             after = replace(restore, status=RestoreStatus.UNDOING, cause=cause)
-            restore = walk.save(restore, failed(after, now, but=STEPS["undo"]))
+            restore = self._walk.save(restore, failed(after, now, but=STEPS["undo"]))
             self.news.announce(restore, f"failed, and is being undone: {restore.cause}")
         more = {"error": error, "cause": restore.cause or cause}
         if restore.status is not RestoreStatus.UNDOING:
@@ -75,14 +74,14 @@ class Undoer:
         self.news.announce(after, f"is undone; {what}. {restore.cause}")
         return Advanced(restore=after, done=True, more=more)
 
-    def _remove(self, walk: Walk, restore: Restore, now: datetime) -> Advanced:
+    def _remove(self, restore: Restore, now: datetime) -> Advanced:
         """What bears the tag that says that it will go, and nothing else."""
         if restore.status is RestoreStatus.DONE and restore.expires_at is not None:
             if restore.expires_at > now:
                 # It lives longer than the schedule that woke us knew.
                 return Advanced(restore=restore, done=True)
             ending = replace(restore, status=RestoreStatus.ENDING)
-            restore = walk.save(restore, ending)
+            restore = self._walk.save(restore, ending)
         if restore.status is not RestoreStatus.ENDING:
             return Advanced(restore=restore, done=True)
 

@@ -44,7 +44,6 @@ from lastgood.ports import Health, RootTask, Things
 
 CHANGING = timedelta(seconds=15)
 """An instance or a volume is on its way from one state to another."""
-GONE = ("shutting-down", "terminated")
 MOST_STATUS_IDS = 100
 """Named in one DescribeInstanceStatus (EC2 API)."""
 NOT_OURS = {
@@ -455,7 +454,7 @@ class Ec2Machines(Describing):
             )
 
     def unprotect(self, instance: str) -> None:
-        with suppress(SourceGone), self._towards(instance, *GONE):
+        with suppress(SourceGone), self._towards(instance, "shutting-down", "terminated"):
             # EC2 changes one attribute in a call.
             self._modify(instance, DisableApiTermination={"Value": False})
             self._modify(instance, DisableApiStop={"Value": False})
@@ -504,7 +503,7 @@ class Ec2Machines(Describing):
             found = self.instances_by_id([instance]).get(instance)
             if found and found.state in wanted:
                 return
-            if found is None or found.state in GONE:
+            if found is None or found.gone:
                 raise SourceGone(str(error)) from error
             if code_of(error) == "IncorrectInstanceState":
                 raise LimitReached(str(error), CHANGING) from error

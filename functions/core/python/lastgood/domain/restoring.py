@@ -170,7 +170,7 @@ class InPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attach:
-    """Where new volumes go: by the device of the point, the device on ``instance``."""
+    """Where new volumes go: by the original volume of each, the device on ``instance``."""
 
     instance: str
     devices: Mapping[str, str]
