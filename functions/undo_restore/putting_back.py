@@ -104,8 +104,11 @@ def _may_move(
     current = instance.volumes.get(swap.device)
     if current in (None, swap.old):
         return True
-    ours = current in there and there[current].tags.get(RESTORE) == restore.id
-    return ours or any(one.state == "succeeded" for one in tasks)
+    if current in there and there[current].tags.get(RESTORE) == restore.id:
+        return True
+    # What EC2 made has no tag until the step that waits for it has seen it.
+    unseen = restore.made_for("volume", swap.piece) is None
+    return unseen and any(one.state == "succeeded" for one in tasks)
 
 
 def _wanted(swap: Swap, instance: str, originals: Mapping[str, Volume]) -> str | None:

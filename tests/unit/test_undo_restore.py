@@ -176,6 +176,26 @@ def test_a_volume_that_somebody_put_in_is_neither_taken_out_nor_deleted(steps):
     assert world.volumes["vol-2"].state == "available"
 
 
+def test_a_root_that_somebody_put_in_after_ec2_had_replaced_it_stays():
+    stage, restore = begun(root_by_task(), "hold", "volumes", "safety", "replace")
+    put_on(stage, ROOT)
+
+    stage.undo(restore, BROKEN)
+
+    assert stage.ec2.now.instances[SOURCE.id].volumes == {ROOT: "vol-9", DATA: "vol-2"}
+    assert stage.ec2.now.instances[SOURCE.id].state == "running"
+
+
+def test_a_root_that_ec2_has_replaced_before_anybody_saw_it_is_taken_out_again():
+    stage, restore = begun(root_by_task(), "hold", "volumes", "safety")
+    stage.call("replace", restore)
+    stage.clock.advance(minutes(3))
+
+    stage.undo(restore, BROKEN)
+
+    assert stage.scene() == untouched()
+
+
 def test_an_original_that_somebody_attached_elsewhere_stays_there():
     stage, restore = begun(in_place(), *SWAPPED)
 
