@@ -27,9 +27,9 @@ class PutBack:
             return True
         originals = self.machines.volumes_by_id(one.old for one in plan.swaps if one.old)
         self._unmark(restore, originals)
-        if not any(restore.step(STEPS[name]) for name in CHANGING):
+        if not _changed(restore):
             return True
-        instance = self.machines.instances_by_id([plan.instance]).get(plan.instance)
+        instance = self._instance(plan)
         if instance is None or instance.state == "terminated":
             # Nobody can put volumes back onto it; the originals stay as they are.
             return True
@@ -51,6 +51,24 @@ class PutBack:
             for one in found.next:
                 self._move(restore, instance, one)
         return False
+
+    def told(self, restore: Restore) -> list[str]:
+        """What could not be put back, in words."""
+        plan = restore.in_place
+        if plan is None or not _changed(restore):
+            return []
+        instance = self._instance(plan)
+        if instance is None or instance.gone:
+            return [f"{plan.instance} is gone, and nothing was put back"]
+        return [
+            f"{one.device} of {instance.id} has {current or 'nothing'}, and not "
+            f"{one.old or 'nothing'}, since somebody else has changed that"
+            for one in plan.swaps
+            if (current := instance.volumes.get(one.device)) != one.old
+        ]
+
+    def _instance(self, plan: InPlace) -> Instance | None:
+        return self.machines.instances_by_id([plan.instance]).get(plan.instance)
 
     def _unmark(self, restore: Restore, originals: Mapping[str, Volume]) -> None:
         """Of a restore that was about to be handed over: they are not to be removed any more."""
@@ -86,6 +104,10 @@ class PutBack:
             self.machines.stop(instance.id)
             return False
         return True
+
+
+def _changed(restore: Restore) -> bool:
+    return any(restore.step(STEPS[name]) for name in CHANGING)
 
 
 def _under_way(tasks: tuple[RootTask, ...]) -> bool:

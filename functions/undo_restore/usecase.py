@@ -59,8 +59,8 @@ class Undoer:
         if plan and early:
             # The source may not be as describes show it: what was changed last is not seen yet.
             return Advanced(restore=restore, more=more)
-        machines = self.machines(restore.place.region)
-        if not PutBack(machines=machines).done(restore):
+        source = PutBack(machines=self.machines(restore.place.region))
+        if not source.done(restore):
             return Advanced(restore=restore, more=more)
         originals = {one.old for one in plan.swaps} if plan else set()
         remover = self._remover(restore, *([plan.instance] if plan else []))
@@ -70,7 +70,7 @@ class Undoer:
             return Advanced(restore=restore, more=more)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.UNDONE, settled_at=now)
-        what = "; ".join(left.told()) or "nothing is left of it"
+        what = "; ".join((*left.told(), *source.told(restore))) or "nothing is left of it"
         self.news.announce(after, f"is undone; {what}. {restore.cause}")
         return Advanced(restore=after, done=True, more=more)
 

@@ -174,6 +174,9 @@ def test_a_volume_that_somebody_put_in_is_neither_taken_out_nor_deleted(steps):
     assert world.instances[SOURCE.id].volumes == {ROOT: "vol-1", DATA: "vol-9"}
     assert RESTORE not in world.volumes["vol-9"].tags
     assert world.volumes["vol-2"].state == "available"
+    assert told(stage).startswith(
+        "is undone; /dev/sdf of i-0a has vol-9, and not vol-2, since somebody else has changed that"
+    )
 
 
 def test_a_root_that_somebody_put_in_after_ec2_had_replaced_it_stays():
@@ -231,6 +234,7 @@ def test_a_source_that_is_gone_keeps_its_originals_and_nothing_that_was_made(ste
     record = stage.undo(restore, BROKEN)
     stage.clock.advance(minutes(5))
 
+    assert "i-0a is gone, and nothing was put back" in told(stage)
     ours = {one for one in stage.ec2.now.volumes if "new" in one}
     assert record.status is UNDONE
     assert ours == set()
