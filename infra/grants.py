@@ -30,7 +30,8 @@ class Places:
     the queue. ``selected``: by which tags policies select what is here. ``machine`` is the restore
     state machine, ``steps`` what it invokes, ``ending_role`` under whom a schedule starts it, and
     ``ending_letters`` where what could not be started goes. ``cloner`` is the function that is
-    asked for restores; ``chat`` a parameter, ``secret`` what Slack signs with.
+    asked for restores; ``chat`` a parameter, ``secret`` what Slack signs with. ``clone_roles``:
+    names of the roles that clones may have, with paths; * stands for anything in them.
     """
 
     partition: str
@@ -64,6 +65,7 @@ class Places:
     machine: str = ""
     steps: tuple[str, ...] = ()
     ending_role: str = ""
+    clone_roles: tuple[str, ...] = ("*",)
     ending_letters: str = ""
     cloner: str = ""
     chat: str = ""
@@ -867,9 +869,12 @@ _LAUNCH = (
     ),
     Right(
         actions=("iam:PassRole",),
-        on=lambda places: (f"arn:{places.partition}:iam::{places.account}:role/*",),
+        on=lambda places: tuple(
+            f"arn:{places.partition}:iam::{places.account}:role/{one}" for one in places.clone_roles
+        ),
         when=lambda _: {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
-        wide="a clone has the role of its original, or what a person asks for; EC2 alone gets it",
+        wide="a clone has the role of its original, or what a person asks for: EC2 alone gets it, "
+        "and the deployment may say which there may be (lastgood:clone_roles)",
     ),
 )
 

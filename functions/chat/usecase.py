@@ -223,7 +223,6 @@ class Chat:
         payload |= {
             "via": "chat",
             "channel": asked.channel,
-            "reply_to": asked.reply_to,
             "request_id": request,
             "answer": "json",
         }

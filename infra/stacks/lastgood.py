@@ -66,6 +66,7 @@ class LastgoodStack(Stack):
         state: StateStack,
         external_id: str,
         email: str | None = None,
+        clone_roles: tuple[str, ...] = ("*",),
         permissions: Permissions | None = None,
         **kwargs: Any,
     ) -> None:
@@ -92,7 +93,7 @@ class LastgoodStack(Stack):
             if row.buries
         }
         queues = {name: _queue_of(inboxes[name], name) for name in (TAKER, DELETER, COPIER)}
-        places = self._places(policies, queues, topic)
+        places = replace(self._places(policies, queues, topic), clone_roles=clone_roles)
         if permissions is not None:
             places = self._with_chat(places, permissions)
         abroad = {one.account for one in others(policies.values(), self._home)}

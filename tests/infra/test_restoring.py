@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.bundle import CHAT
+from infra.bundle import CHAT, CLONE_ROLES
 from infra.catalog import BY_NAME, CATALOG, RESTORING, Row
 from infra.chat import ChatInvalid
 from infra.constructs.restore_machine import FILE, STEPS
@@ -32,6 +32,13 @@ def kinds(statement: dict[str, Any]) -> set[str]:
     return {one.rpartition(":")[2].partition("/")[0] for one in listed(statement["Resource"])}
 
 
+def named(value: Row | str | set[str]) -> str:
+    """The same in every process of pytest's: a set has no order."""
+    if isinstance(value, Row):
+        return value.name
+    return value if isinstance(value, str) else "+".join(sorted(value))
+
+
 # what is made, and removed
 
 
@@ -45,7 +52,7 @@ def kinds(statement: dict[str, Any]) -> set[str]:
         (RESTORER, "CopySnapshot", {"snapshot"}),
         (RESTORER, "CreateReplaceRootVolumeTask", {"replace-root-volume-task"}),
     ],
-    ids=lambda value: value.name if isinstance(value, Row) else str(value),
+    ids=named,
 )
 def test_a_restore_makes_nothing_without_its_tag(
     row: Row, action: str, made: set[str], bundle: Synthesised
@@ -164,6 +171,22 @@ policies:
     retention: {{keep_last: 3}}
     copies: [{{region: eu-central-1}}]
 """
+
+
+def test_a_deployment_may_say_which_roles_clones_have(two_regions: Path, tmp_path: Path) -> None:
+    roles = {CLONE_ROLES: "app/*, web"}
+    app = synthesise(tmp_path / "out", two_regions, context=roles)
+
+    for stack in ("Lastgood", DESTINATION):
+        for row in (CLONER, RESTORER):
+            (passing,) = [
+                one
+                for one in app.granted(row, stack)
+                if "iam:PassRole" in listed(one["Action"])
+                and one["Condition"]["StringEquals"]["iam:PassedToService"] == "ec2.amazonaws.com"
+            ]
+            names = [json.dumps(one).split(":role/")[1] for one in listed(passing["Resource"])]
+            assert [name.split('"')[0] for name in names] == ["app/*", "web"]
 
 
 def test_tags_that_a_policy_wants_together_are_wanted_together(tmp_path: Path) -> None:

@@ -66,7 +66,6 @@ EVERYTHING = {
     "by": "anna",
     "via": "pipeline",
     "channel": "C01OPS",
-    "reply_to": "https://hooks.slack.com/commands/1",
     "answer": "text",
 }
 
@@ -101,7 +100,6 @@ def test_every_key_of_a_clone_is_read_though_all_are_texts():
             by="anna",
             via="pipeline",
             channel="C01OPS",
-            reply_to="https://hooks.slack.com/commands/1",
         ),
     )
 

@@ -605,7 +605,6 @@ def test_what_is_allowed_is_handed_over_with_who_asks_and_where_to_tell_it(bench
         "by": f"slack:{PERSON}",
         "via": "chat",
         "channel": CHANNEL,
-        "reply_to": REPLY_TO,
         "request_id": payload["request_id"],
         "answer": "json",
     }

@@ -62,7 +62,7 @@ OF_RESTORES = (
     "request_id",
     "dry_run",
 )
-OF_ALL = ("action", "by", "via", "channel", "reply_to", "answer", "allowed_sources")
+OF_ALL = ("action", "by", "via", "channel", "answer", "allowed_sources")
 VERBS: Mapping[str, tuple[str, ...]] = {
     "restore": OF_RESTORES,
     "points": ("source",),
@@ -277,7 +277,6 @@ def _asker(reader: _Reader) -> Asker:
         by=reader.text("by") or NOBODY,
         via=reader.text("via") or "cli",
         channel=reader.text("channel") or "",
-        reply_to=reader.text("reply_to") or "",
     )
 
 

@@ -82,13 +82,12 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Who asked and by which way: ``via`` is ``cli``, ``chat``, ``pipeline``. ``reply_to``: where
-    chat takes what there is to tell, and until when."""
+    """Who asked and by which way: ``via`` is ``cli``, ``chat`` or ``pipeline``; ``channel``: where
+    in that."""
 
     by: str
     via: str = "cli"
     channel: str = ""
-    reply_to: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +238,7 @@ class Restore:
     the other modes, in ``zone``. ``attempted_at``: when a call that makes something last went out;
     until describes must show what it made, an absence proves nothing. ``token``: of the machine,
     which waits for approval. ``command``: the id of the SSM command that is under way.
-    ``version``: how often it was written. ``told``: how many messages went to ``reply_to``.
+    ``version``: how often it was written.
     """
 
     id: str
@@ -273,7 +272,6 @@ class Restore:
     evidence: Evidence | None = None
     cause: str | None = None
     settled_at: datetime | None = None
-    told: int = 0
     version: int = 0
 
     @property
