@@ -1331,7 +1331,7 @@ RECORD_RESTORES = Grant(
     reason="Reads a restore and its point; records what it made and how far it is; lets go of its "
     "point and its instance",
     rights=(
-        _items(("GetItem",), RESTORES, POINTS),
+        _items(("GetItem",), RESTORES, POINTS, LOCKS),
         _items(("PutItem",), RESTORES),
         _items(("DeleteItem",), LOCKS),
         _items(("UpdateItem",), POINTS),
@@ -1354,8 +1354,12 @@ RECORD_CHECKS = Grant(
 NOTE_REQUESTS = Grant(
     name="NOTE_REQUESTS",
     reason="Notes each request of chat, so that it counts once, who was refused what, and where to "
-    "tell of a restore",
-    rights=(_items(("PutItem",), CHATS, REFUSALS), _items(("UpdateItem",), CHATS), _LEDGER_KEY),
+    "tell of a restore; reads who asked for one",
+    rights=(
+        _items(("PutItem",), CHATS, REFUSALS),
+        _items(("GetItem", "UpdateItem"), CHATS),
+        _LEDGER_KEY,
+    ),
 )
 
 TELL_RESTORES = Grant(

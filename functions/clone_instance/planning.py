@@ -177,7 +177,7 @@ class RestorePlanner:
         try:
             machines.try_launch(launch, known, image)
         except CannotRestore as error:
-            findings.problems += error.problems
+            findings.problems += [f"launch: EC2 would refuse it: {one}" for one in error.problems]
         return replace(restore, launch=launch), findings
 
     def _volumes(
@@ -308,7 +308,7 @@ def _bad_keys(
 ) -> dict[str, str]:
     """In another Region the volumes' own keys mean nothing."""
     asked = request.overrides.kms_key
-    keys = {asked} if asked else {one.kms_key for one in volumes if home}
+    keys = {asked, *(one.kms_key for one in volumes if home)}
     found = {key: machines.key_problem(key) for key in keys if key}
     return {key: why for key, why in found.items() if why}
 

@@ -178,7 +178,12 @@ def _answer(
 
 def _head(restore: Restore, now: datetime) -> str:
     what = f"{restore.id}: {restore.request.mode} of {restore.source.id} in {restore.place}"
+    if restore.status.forward and restore.cancelled_by:
+        why = restore.cause or f"{restore.cancelled_by} cancelled it"
+        return f"{what} is stopped, and what it made is removed: {why}"
     match restore.status:
+        case RestoreStatus.APPROVING if restore.approved_by:
+            return f"{what} is approved by {restore.approved_by}, and goes on"
         case RestoreStatus.APPROVING:
             return f"{what} waits for a second person to approve it (asked for by " + (
                 f"{restore.request.asker.by})"

@@ -11,7 +11,7 @@ from clone_instance.telling import Answer, answer_of, list_of, planned, refused,
 from lastgood.domain import asking, tags
 from lastgood.domain.asking import Asked
 from lastgood.domain.names import restore_id
-from lastgood.domain.policy import Mode, Restores, duration_text
+from lastgood.domain.policy import Restores, duration_text
 from lastgood.domain.restoring import Restore, RestoreRequest, RestoreStatus
 from lastgood.errors import (
     AlreadyDone,
@@ -99,7 +99,13 @@ class RestoreDesk:
             if known is not None:
                 self.planner.permit(known.source, asked.allowed)
                 return self._again(known, request, now)
-        prepared = self.planner.prepare(request, asked.allowed, now)
+        try:
+            prepared = self.planner.prepare(request, asked.allowed, now)
+        except RegionNotEnabled as error:
+            region = request.region or "that of the source"
+            raise CannotRestore(
+                [f"region: {region} is not enabled for the account; enable it, or name another"]
+            ) from error
         if request.dry_run:
             return planned(prepared.restore, prepared.makes, prepared.notes)
         try:
@@ -189,7 +195,7 @@ class RestoreDesk:
             raise CannotRestore([f"restore: {restore.id} is under way; cancel it"])
         if restore.status is not RestoreStatus.DONE:
             return answer_of(restore, now)
-        if restore.expires_at is None and restore.request.mode is not Mode.IN_PLACE:
+        if restore.expires_at is None:
             raise CannotRestore(
                 [f"restore: {restore.id} is to be kept, and not Lastgood's to remove any more"]
             )
@@ -212,10 +218,10 @@ class RestoreDesk:
 
     def _approve(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
         self._waits(restore)
-        by = asked.asker.by
-        if by in (restore.request.asker.by, asking.NOBODY):
+        by, first = asked.asker.by, restore.request.asker.by
+        if by == asking.NOBODY or by.casefold() == first.casefold():
             raise NotPermitted(
-                f"{restore.id} was asked for by {restore.request.asker.by}: a second person, by "
+                f"by: {restore.id} was asked for by {first}: a second person, by "
                 "name, must approve it"
             )
         if restore.approved_by is None:

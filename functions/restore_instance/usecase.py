@@ -14,7 +14,7 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
 from lastgood.domain.restoring import Restore, RestoreStatus, noted
 from lastgood.domain.swapping import moves
-from lastgood.domain.tags import RESTORE, VOLUME, of_restore
+from lastgood.domain.tags import RESTORE, of_restore
 from lastgood.errors import AlreadyDone, Cancelled, CannotRestore, MadeInVain
 from lastgood.ports import (
     Clock,
@@ -185,7 +185,7 @@ class Restorer:
                     _snapshots(restore)[disk.piece],
                     one.zone,
                     token=f"{restore.id}-{one.id}",
-                    tags={**self._tags(restore), VOLUME: disk.piece},
+                    tags=self._tags(restore),
                 )
                 restore = self._walk.save(
                     restore, noted(restore, "volume", [volume], now, of=one.id)
@@ -208,14 +208,14 @@ class Restorer:
         machines, launch = self._place(restore), _launch_of(restore)
         instances = machines.instances_by_id(restore.ids("instance"))
         disks = {one.device: one for one in launch.disks}
-        cards = {one.device_index: one for one in launch.cards}
+        cards = {(one.network_card, one.device_index): one for one in launch.cards}
         for one in instances.values():
             for device, volume in one.volumes.items():
                 restore = noted(restore, "volume", [volume], now)
                 if device in disks and disks[device].tags:
                     machines.tag([volume], disks[device].tags)
             for interface in one.interfaces:
-                card = cards.get(interface.device_index)
+                card = cards.get((interface.network_card, interface.device_index))
                 if card and interface.source_dest_check and not card.source_dest_check:
                     machines.set_source_dest_check(interface.id, on=False)
         for image in restore.ids("image"):

@@ -114,7 +114,8 @@ class InProcessCloud:
 
     ``attempts`` holds what went out for ``calls``: a call that botocore retries is there each time.
     ``invocations``: what Lambda was asked to invoke; there are no functions in here to do it.
-    ``functions``: by name, what state machines may call, and get the answer of.
+    ``functions``: by name, what state machines may call, and get the answer of. ``before_run``: is
+    told of each run of a function, by its name.
     """
 
     clock: Clock
@@ -125,6 +126,7 @@ class InProcessCloud:
     attempts: CallLog = field(default_factory=CallLog)
     faults: CallFaults = field(default_factory=CallFaults)
     functions: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+    before_run: Callable[[str], None] = lambda _: None
     machines: StateMachines = field(init=False)
     slots: Slots = field(init=False)
     commands: Commands = field(init=False)
@@ -200,6 +202,7 @@ class InProcessCloud:
     def running(self, function: str) -> Iterator[None]:
         """All calls meanwhile, of any thread, are the function's. Once a ``KILL`` struck, none of
         its threads makes another: it dies with Killed."""
+        self.before_run(function)
         self._running, self._killed = function, False
         self._runs += 1
         try:

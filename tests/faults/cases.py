@@ -152,8 +152,8 @@ def _cases(handler: str, story: Story, tried: Tried) -> Iterator[Case]:
         told(world, story, Bound.MENDS)
         calls = [call for call in world.cloud.calls if call.by == handler]
         arrived = world.arrived[handler]
-    asked = [_asked(call) for call in calls]
-    runs = _runs(calls, asked)
+    asked = [what_is_asked(call) for call in calls]
+    runs = up_to_each(calls, asked)
     yield from _calls(handler, story, asked, runs, tried)
     tried.runs |= set(runs)
     case = partial(Case, handler, story)
@@ -173,13 +173,17 @@ def _cases(handler: str, story: Story, tried: Tried) -> Iterator[Case]:
             yield case(EVENTS_SPOILT, fault, ArrivalSpoilt(handler, number, fate))
 
 
-def _asked(call: Call) -> str:
+def changes_nothing(name: str) -> bool:
+    return name.endswith(READS) or name.startswith(CHANGES_NOTHING)
+
+
+def what_is_asked(call: Call) -> str:
     """Its name, with what makes it another call for us: where it goes, and what for."""
     where = " elsewhere" if call.region != HOME else ""
     return f"{call.name}{where} {call.params.get('OperationType', '')}".rstrip()
 
 
-def _runs(calls: list[Call], asked: list[str]) -> list[tuple[str, ...]]:
+def up_to_each(calls: list[Call], asked: list[str]) -> list[tuple[str, ...]]:
     """Of each call, what was asked in its run until then, and with it."""
     runs: dict[int, tuple[str, ...]] = {}
     found = []
@@ -202,7 +206,7 @@ def _calls(
             continue
         name = names[number]
         what = f"{name} (call {number + 1})"
-        read = name.endswith(READS) or name.startswith(CHANGES_NOTHING)
+        read = changes_nothing(name)
         if not (read and story.varies) or EVERY:
             kill = CallsSpoilt(handler, "*", KILL, number)
             yield case(KILLS, f"killed after {what}", kill)
@@ -233,14 +237,14 @@ def _codes(handler: str, story: Story, call: Call, after: int, first: bool) -> I
     than anything is tried."""
     case = partial(Case, handler, story, CODES)
     lasted: set[Verdict] = set()
-    for error in _errors(call, by=_meaning if first else _verdict):
-        verdict = _verdict(call, error)
+    for error in errors_of(call, by=meaning_of if first else verdict_of):
+        verdict = verdict_of(call, error)
         done = verdict is Verdict.DONE
         answer = aws_error(error.code, status=error.status, done=done)
         once = CallsSpoilt(handler, call.name, answer, after)
         again = verdict is Verdict.AGAIN
         bound = Bound.MENDS if again else Bound.PERSON
-        what = f"{error.code} of {_asked(call)}"
+        what = f"{error.code} of {what_is_asked(call)}"
         yield case(what, once, bound)
         if again and first and verdict not in lasted:
             times = SEVERAL if handler in FED else SEVERAL - 1
@@ -250,20 +254,20 @@ def _codes(handler: str, story: Story, call: Call, after: int, first: bool) -> I
             yield case(f"{what} for good", replace(once, times=FOR_GOOD), Bound.PERSON)
 
 
-def _errors(call: Call, by: Callable[[Call, WireError], object]) -> list[WireError]:
+def errors_of(call: Call, by: Callable[[Call, WireError], object]) -> list[WireError]:
     errors = wire_errors(call.service, call.operation)
     if EVERY:
         return errors
     return list({by(call, error): error for error in errors}.values())
 
 
-def _meaning(call: Call, error: WireError) -> object:
+def meaning_of(call: Call, error: WireError) -> object:
     code = error.code.removeprefix("AWS.SimpleQueueService.")
     return MEANINGS[call.service][code]  # type: ignore[index]
 
 
-def _verdict(call: Call, error: WireError) -> Verdict:
-    return _meaning(call, error).verdict  # type: ignore[attr-defined]
+def verdict_of(call: Call, error: WireError) -> Verdict:
+    return meaning_of(call, error).verdict  # type: ignore[attr-defined]
 
 
 def _fates(handler: str, *, last: bool) -> list[Fate]:

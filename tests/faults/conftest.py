@@ -11,9 +11,10 @@ import pytest
 
 from tests.conftest import FAULT, spare_the_imported
 from tests.faults.cases import Case
+from tests.faults.restore_cases import RestoreCase
 
 
-def _judge(case: Case) -> list[str]:
+def _judge(case: Case | RestoreCase) -> list[str]:
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         return case.broken()
 
@@ -23,7 +24,7 @@ def judged(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[list[str
     """By id, the promises that each case breaks. All cases that were asked for are under way."""
     params = (getattr(item, "callspec", None) for item in request.session.items)
     given = [one.params.get("case") for one in params if one]
-    cases = [one for one in given if isinstance(one, Case)]
+    cases = [one for one in given if isinstance(one, Case | RestoreCase)]
     # Not forked: the threads of other tests would be copied half.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), spawn, spare_the_imported) as pool:
@@ -32,5 +33,5 @@ def judged(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[list[str
 
 
 @pytest.fixture(autouse=True)
-def _counted(case: Case, record_property: Callable[[str, object], None]) -> None:
+def _counted(case: Case | RestoreCase, record_property: Callable[[str, object], None]) -> None:
     record_property(FAULT, case.kind)

@@ -498,18 +498,22 @@ LEDGER = {
     "restore_instance": {
         "ConditionCheckItem": {"POINT#*"},
         "DeleteItem": {"RESTORING#*"},
-        "GetItem": {"POINT#*", "RESTORE#*"},
+        "GetItem": {"POINT#*", "RESTORE#*", "RESTORING#*"},
         "PutItem": {"RESTORE#*", "RUN#*"},
         "UpdateItem": {"POINT#*", "RUN#*"},
     },
     "check_restore": {"GetItem": {"RESTORE#*"}, "PutItem": {"RESTORE#*"}},
     "undo_restore": {
         "DeleteItem": {"RESTORING#*"},
-        "GetItem": {"POINT#*", "RESTORE#*"},
+        "GetItem": {"POINT#*", "RESTORE#*", "RESTORING#*"},
         "PutItem": {"RESTORE#*"},
         "UpdateItem": {"POINT#*"},
     },
-    "chat": {"PutItem": {"CHAT#*", "REFUSED#*"}, "UpdateItem": {"CHAT#*"}},
+    "chat": {
+        "GetItem": {"CHAT#*"},
+        "PutItem": {"CHAT#*", "REFUSED#*"},
+        "UpdateItem": {"CHAT#*"},
+    },
     "tell_chat": {"GetItem": {"CHAT#*"}, "UpdateItem": {"CHAT#*"}},
 }
 """By action, and index if there is one: the partitions that each function comes to."""

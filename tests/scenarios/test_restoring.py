@@ -306,7 +306,7 @@ def test_volumes_are_made_in_the_zone_that_was_asked_for_and_stay(site: Site) ->
 def test_a_volume_is_attached_where_it_was_asked_for_and_leaves_when_its_time_is_over(
     site: Site,
 ) -> None:
-    helper = launch_there(site.world, site.network, "helper")
+    helper = launch_there(site.world.ec2, site.network, "helper")
     site.world.advance(HOUR)
 
     restore = site.restore(
@@ -325,7 +325,7 @@ def test_a_volume_is_attached_where_it_was_asked_for_and_leaves_when_its_time_is
 
 
 def test_a_volume_that_somebody_attached_elsewhere_stays(site: Site) -> None:
-    helper = launch_there(site.world, site.network, "helper")
+    helper = launch_there(site.world.ec2, site.network, "helper")
     site.world.advance(HOUR)
     restore = site.restore(mode="volumes", volumes="/dev/sdf", time_to_live="3h")
     (volume,) = restore.ids("volume")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from lastgood.domain.restoring import (
@@ -64,7 +64,7 @@ class Walk:
         """Call the step once; ``wait`` is after how many seconds it is worth another call.
 
         Raises:
-            DeadlinePassed: it was not done in time.
+            DeadlinePassed: it is not done, and another call would come too late.
             MalformedMessage: there is no such step here.
         """
         if request.step not in acts:
@@ -75,21 +75,22 @@ class Walk:
         try:
             advanced = acts[request.step](restore, now)
             after = advanced.restore
+            latest = after.step(name)
+            since = latest.began_at if latest else now
+            wait = wait_after(since, now)
             if advanced.done:
                 after = ended(after, name, self.clock.now())
             self._write(restore, after)
-            latest = after.step(name)
-            since = latest.began_at if latest else now
-            if not advanced.done and now - since > deadline(name):
-                raise DeadlinePassed(f"{name}: not done after {deadline(name)}")
+            if not advanced.done and now + timedelta(seconds=wait) - since > deadline(name):
+                raise DeadlinePassed(f"{name}: not done within {deadline(name)}")
         except (TryAgain, Conflict):
             raise
         except LastgoodError:
-            # When it is redriven, its time begins anew.
+            # When it is redriven, or begun again by a sweep, its time begins anew.
             record = self.restore(request.restore)
             self.save(record, failed(record, now))
             raise
-        return {"done": advanced.done, "wait": wait_after(since, now), **advanced.more}
+        return {"done": advanced.done, "wait": wait, **advanced.more}
 
     def save(self, before: Restore, after: Restore) -> Restore:
         """Write ``after`` if it is another; as it is then."""

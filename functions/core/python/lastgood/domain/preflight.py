@@ -154,14 +154,8 @@ def _disk(
         multi_attach=volume.multi_attach,
         delete_on_termination=attachment.delete_on_termination if attachment else False,
         root=volume.id == root,
-        tags=_volume_own(volume),
+        tags=tag_keys.copyable(volume.tags),
     )
-
-
-def _volume_own(volume: Volume) -> dict[str, str]:
-    """As many of its tags as fit beside ours."""
-    most = tag_keys.MOST_TAGS - len(tag_keys.OF_RESTORE)
-    return dict(list(tag_keys.copyable(volume.tags).items())[:most])
 
 
 def _devices(manifest: Manifest) -> dict[str, str]:
@@ -192,7 +186,7 @@ def launch(
     image, unmapped = _image(request, original, facts, findings)
     cards = _cards(request, original, subnet, groups, facts, findings)
     _addresses(request, cards, subnet, facts, findings)
-    _keys(made, facts.bad_keys, findings)
+    _keys(manifest, taken, made, facts.bad_keys, findings)
     launch = replace(
         _as_was(original, manifest, same_type=type_ == original.type, started=request.started),
         cpu_options=_cpu_options(original, facts.type) if type_ == original.type else {},
@@ -236,7 +230,9 @@ def _subnet(
     if overrides.subnet:
         subnet = facts.subnets.get(overrides.subnet)
         if subnet is None:
-            findings.wrong("subnet", f"{overrides.subnet} is not in {facts.place}")
+            findings.wrong(
+                "subnet", f"{overrides.subnet} is not in {facts.place}; name one that is"
+            )
         elif overrides.zone and subnet.zone != overrides.zone:
             findings.wrong(
                 "zone", f"{subnet.id} is in {subnet.zone}; leave out zone, or name another subnet"
@@ -284,7 +280,7 @@ def _groups(
             findings.wrong(
                 "security_groups",
                 f"are needed: {subnet.id} is in {subnet.vpc}, and the "
-                f"original's are of {original.vpc}",
+                f"original's are of {original.vpc}; name groups of {subnet.vpc}",
             )
             return ()
     found = tuple(
@@ -327,7 +323,7 @@ def _type(
     type_: str, original: Instance, subnet: Subnet, facts: LaunchFacts, findings: Findings
 ) -> None:
     if not facts.zones:
-        findings.wrong("type", f"{type_} is not offered in {facts.place}")
+        findings.wrong("type", f"{type_} is not offered in {facts.place}; name another")
     elif subnet.zone not in facts.zones:
         findings.wrong(
             "type",
@@ -339,7 +335,7 @@ def _type(
         findings.wrong(
             "type",
             f"{type_} is {' or '.join(sorted(known))}, and the volumes were made for "
-            f"{original.architecture}",
+            f"{original.architecture}; name a type of that",
         )
 
 
@@ -353,7 +349,9 @@ def _image(
     if not billed and not named:
         return None, ()
     if image is None and named:
-        findings.wrong("image", f"{named} is not in {facts.place}, or is not ours to launch")
+        findings.wrong(
+            "image", f"{named} is not in {facts.place}, or not ours to launch; name another"
+        )
         return None, ()
     if image is None:
         findings.wrong(
@@ -372,7 +370,8 @@ def _image(
     if image.root_device != original.root_device:
         findings.wrong(
             "image",
-            f"{image.id} starts from {image.root_device}, the original from {original.root_device}",
+            f"{image.id} starts from {image.root_device}, the original from "
+            f"{original.root_device}; name one with the same root device",
         )
     return image.id, tuple(one for one in image.devices if one != image.root_device)
 
@@ -490,7 +489,7 @@ def _few_enough(own: Tags, room: int, findings: Findings) -> None:
     if len(own) > room:
         findings.wrong(
             "tags",
-            f"are {len(own)} with the Name; EC2 takes {tag_keys.MOST_TAGS}, of which Lastgood "
+            f"are {len(own)} in all; EC2 takes {tag_keys.MOST_TAGS}, of which Lastgood "
             f"needs {tag_keys.MOST_TAGS - room}",
         )
 
@@ -551,7 +550,8 @@ def _cpu_options(original: Instance, type_: InstanceType | None) -> Options:
     options = dict(original.cpu_options)
     own = (options.get("CoreCount"), options.get("ThreadsPerCore"))
     if type_ and own == (type_.cores, type_.threads):
-        del options["CoreCount"], options["ThreadsPerCore"]
+        for key in ("CoreCount", "ThreadsPerCore"):
+            options.pop(key, None)
     return options
 
 
@@ -595,7 +595,9 @@ def volumes(
     zone = request.overrides.zone
     if request.instance:
         if facts.instance is None:
-            findings.wrong("instance", f"{request.instance} is not in {facts.place}")
+            findings.wrong(
+                "instance", f"{request.instance} is not in {facts.place}; name one that is"
+            )
         elif facts.instance.state not in ("running", "stopped"):
             findings.wrong(
                 "instance",
@@ -625,15 +627,32 @@ def volumes(
         replace(one, tags=_fitting(one.tags, own, room, one.piece, findings))
         for one in disks(manifest, meant, request.overrides, findings, same_region=facts.home)
     )
-    _keys(made, facts.bad_keys, findings)
+    _keys(manifest, meant, made, facts.bad_keys, findings)
     attach = _attach(request, made, facts, findings) if facts.instance else None
     return made, zone or "", attach, findings
 
 
-def _keys(made: Iterable[Disk], bad_keys: Mapping[str, str], findings: Findings) -> None:
-    for key in dict.fromkeys(one.kms_key for one in made if one.kms_key):
-        if why := bad_keys.get(key):
-            findings.wrong("kms_key", f"{key}: {why}")
+def _keys(
+    manifest: Manifest,
+    taken: Iterable[Piece],
+    made: Iterable[Disk],
+    bad_keys: Mapping[str, str],
+    findings: Findings,
+) -> None:
+    """The new volumes' own, and those without which a snapshot that is here cannot be read."""
+    of = {one.id: one.kms_key for one in manifest.volumes}
+    needed = dict.fromkeys(one.kms_key for one in made)
+    opening = dict.fromkeys(of[one.volume] for one in taken if one.snapshot and one.encrypted)
+    for key in {**needed, **opening}:
+        why = bad_keys.get(key or "")
+        if why and key in opening:
+            findings.wrong(
+                "kms_key",
+                f"{key} cannot be used, and the point's snapshots open with no other: enable it, "
+                "or allow its use",
+            )
+        elif why:
+            findings.wrong("kms_key", why)
 
 
 def _meant(
@@ -738,7 +757,7 @@ def in_place(
             f"{current.id} is of Auto Scaling group {current.tags[AUTO_SCALING]}, which "
             "replaces what stops; detach it from the group, or use mode clone",
         )
-    _keys(made, facts.bad_keys, findings)
+    _keys(manifest, meant, made, facts.bad_keys, findings)
     return made, plan, findings
 
 

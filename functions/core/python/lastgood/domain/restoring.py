@@ -330,18 +330,21 @@ def gone(restore: Restore, there: Iterable[str], at: datetime) -> Restore:
 
 
 def began(restore: Restore, name: str, at: datetime) -> Restore:
-    """With the step under way; one that is stays as it is."""
+    """With the step under way; one that is stays as it is. One that is past its deadline was left
+    by an execution that failed: whoever redrives that has the whole time again."""
     latest = restore.step(name)
     if latest is not None and latest.ended_at is None:
-        return restore
+        if at - latest.began_at <= deadline(name):
+            return restore
+        restore = ended(restore, name, at, failed=True)
     return replace(restore, steps=(*restore.steps, Step(name=name, began_at=at)))
 
 
-def ended(restore: Restore, name: str, at: datetime) -> Restore:
+def ended(restore: Restore, name: str, at: datetime, *, failed: bool = False) -> Restore:
     latest = restore.step(name)
     if latest is None or latest.ended_at:
         return restore
-    return _with_step(restore, replace(latest, ended_at=at))
+    return _with_step(restore, replace(latest, ended_at=at, failed=failed))
 
 
 def failed(restore: Restore, at: datetime, but: str = "") -> Restore:

@@ -1,0 +1,325 @@
+"""Every fault for every call of the functions of restores, and for every call of the machine."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NoReturn
+
+from lastgood.aws.faults import Verdict
+from tests.cloud.faults import KILL, LOST_REPLY, aws_error
+from tests.cloud.in_process import Call
+from tests.faults import restore_promises
+from tests.faults.cases import (
+    CODES,
+    EVERY,
+    FOR_GOOD,
+    KILLS,
+    LOST,
+    NIGHT,
+    CallsSpoilt,
+    errors_of,
+    meaning_of,
+    verdict_of,
+    what_is_asked,
+)
+from tests.faults.promises import Bound
+from tests.faults.restore_stories import STORIES, RestoreStory, Scene
+from tests.support.world import MACHINE as ARN
+from tests.support.world import RESTORE as MACHINE
+from tests.support.world import SLOT, World, a_world
+
+FUNCTIONS = ("clone_instance", "restore_instance", "check_restore", "undo_restore")
+LOOKS_AT_NOTHING = ("begin", "ask", "hold")
+"""Steps for which it is all the same when describes show something."""
+READ = ("BatchGet", "Describe", "Get", "List", "Query")
+"""Beginnings of operations that change nothing."""
+REFUSALS = {
+    "TooManyRequestsException": 429,
+    "ServiceException": 500,
+    "ENILimitReachedException": 502,
+}
+"""Of Lambda, each with a name of its own for the machine, but for the last."""
+INVOCATIONS, UNSPOILT = "invocations", "none"
+ASKED = "asked"
+"""In place of a step: a person asks."""
+SWEEPS = 3
+
+
+@dataclass(frozen=True)
+class RestoreCase:
+    """``spoilt`` is put into the world when as many runs of ``FUNCTIONS`` are over as ``at`` says,
+    and the next one begins."""
+
+    by: str
+    story: RestoreStory
+    kind: str
+    fault: str
+    at: int
+    spoilt: CallsSpoilt | None
+    bound: Bound = Bound.MENDS
+
+    @property
+    def id(self) -> str:
+        return f"{self.by}-{self.story.name}-{self.fault}"
+
+
+@dataclass
+class Branches:
+    """Tells a story once, and for each case once more from where its fault strikes: in a process
+    that is forked there, since what comes before is the same. ``broken``: by case."""
+
+    world: World
+    cases: Sequence[RestoreCase]
+    broken: dict[str, list[str]] = field(default_factory=dict)
+    here: RestoreCase | None = None
+    _begun: int = 0
+    _answer: int = 0
+
+    def __call__(self, function: str) -> None:
+        if self.here is not None or function not in FUNCTIONS:
+            return
+        for case in self.cases:
+            if case.at == self._begun and case.spoilt is not None and self._parts(case):
+                case.spoilt.put_into(self.world)
+                return
+        self._begun += 1
+
+    def _parts(self, case: RestoreCase) -> bool:
+        """Whether this is the process in which it is told with the fault."""
+        answer, self._answer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            self.here = case
+            return True
+        os.close(self._answer)
+        with os.fdopen(answer) as lines:
+            self.broken[case.id] = json.loads(lines.read() or '["its process died"]')
+        os.waitpid(child, 0)
+        return False
+
+    def report(self, broken: list[str]) -> NoReturn:
+        """The end of a process that was forked."""
+        os.write(self._answer, json.dumps(broken).encode())
+        os._exit(0)
+
+
+def judged(cases: Sequence[RestoreCase]) -> dict[str, list[str]]:
+    """Of one story: by id, the promises that do not hold in the end."""
+    story = cases[0].story
+    with a_world(SLOT) as world:
+        branches = world.cloud.before_run = Branches(world, cases)
+        try:
+            broken = _told(world, story, branches)
+        except Exception as error:
+            if branches.here is None:
+                raise
+            # Whoever waits for this process is told.
+            broken = [repr(error)]
+        if branches.here is not None:
+            branches.report([*broken, *world.cloud.ec2.not_modelled])
+    unspoilt = [case.id for case in cases if case.spoilt is None]
+    return branches.broken | dict.fromkeys(unspoilt, broken)
+
+
+@dataclass
+class Tried:
+    """What earlier stories have tried: one stands for all others in which a step does the same.
+
+    ``runs``: what was asked in a run of a step until then. ``steps``: calls by step. ``calls``: by
+    function. ``services``: by function, those of the calls.
+    """
+
+    runs: set[tuple[str, ...]] = field(default_factory=set)
+    steps: set[tuple[str, ...]] = field(default_factory=set)
+    calls: set[tuple[str, ...]] = field(default_factory=set)
+
+    def new(self, known: set[tuple[str, ...]], *what: str) -> bool:
+        fresh = what not in known
+        known.add(what)
+        return fresh or EVERY
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a function for a step of the machine, or for a person, and how many came before
+    it."""
+
+    function: str
+    step: str
+    number: int
+    calls: tuple[Call, ...]
+
+    @property
+    def by_machine(self) -> bool:
+        return self.step != ASKED
+
+
+def every_restore_case() -> Iterator[RestoreCase]:
+    tried = Tried()
+    for story in STORIES:
+        runs = _unspoilt(story)
+        yield RestoreCase("nobody", story, UNSPOILT, "as it is", 0, None)
+        # What is seen late makes other cases of what looks alike.
+        so_far = Tried() if story.late else tried
+        yield from _calls_spoilt(story, runs, so_far)
+        yield from _invocations_spoilt(story, runs, so_far)
+
+
+def _told(world: World, story: RestoreStory, branches: Branches) -> list[str]:
+    """The story; and if that is not enough, the end of the fault, a person, and the sweep."""
+    scene = story.tell(world)
+    world.rest(NIGHT)
+    bound = branches.here.bound if branches.here else Bound.MENDS
+    broken = restore_promises.broken(scene, story.ends, bound)
+    if bound is Bound.MENDS:
+        return [*broken, *(scene.refused if branches.here is None else ())]
+    world.cloud.faults.clear()
+    for sweep in range(SWEEPS):
+        if not broken:
+            break
+        if sweep == 0:
+            _redrive(scene)
+        else:
+            world.sweep()
+        world.rest(NIGHT)
+        broken = restore_promises.broken(scene, story.ends, bound)
+    return broken
+
+
+def _redrive(scene: Scene) -> None:
+    """As a person does with what failed, of restores that are not at their end."""
+    machine = scene.world.client("stepfunctions")
+    failed = machine.list_executions(stateMachineArn=ARN, statusFilter="FAILED")["executions"]
+    for one in failed:
+        restore = scene.world.ledger.restore(one["name"][:23])
+        if restore is not None and restore.status.at_work:
+            machine.redrive_execution(executionArn=one["executionArn"])
+
+
+def _unspoilt(story: RestoreStory) -> list[Run]:
+    """The runs of the functions while the story is told without a fault."""
+    begun: list[tuple[str, str, int]] = []
+    steps: list[str] = []
+    with a_world(SLOT) as world:
+
+        def begin(function: str) -> None:
+            step = steps.pop() if steps else ASKED
+            begun.append((function, step, len(world.cloud.calls)))
+
+        def of_machine(function: Callable[[Any], Any], event: Any) -> Any:
+            steps.append(event["step"])
+            return function(event)
+
+        for name, function in world.cloud.functions.items():
+            world.cloud.functions[name] = partial(of_machine, function)
+        world.cloud.before_run = begin
+        _told(world, story, Branches(world, ()))
+        calls = list(world.cloud.calls)
+    ends = [first for _, _, first in begun[1:]] + [len(calls)]
+    found = [
+        (function, step, tuple(call for call in calls[first:end] if call.by == function))
+        for (function, step, first), end in zip(begun, ends, strict=True)
+        if function in FUNCTIONS
+    ]
+    return [Run(one, step, number, made) for number, (one, step, made) in enumerate(found)]
+
+
+def _calls_spoilt(story: RestoreStory, runs: list[Run], tried: Tried) -> Iterator[RestoreCase]:
+    for run in _worth(story, runs):
+        until: tuple[str, ...] = (run.function, run.step)
+        for number, call in enumerate(run.calls):
+            until = (*until, _name(call))
+            yield from _ended(story, run, call, number, until, tried)
+            if not story.late:
+                after = sum(one.name == call.name for one in run.calls[:number])
+                yield from _coded(story, run, call, after, tried)
+
+
+def _worth(story: RestoreStory, runs: list[Run]) -> list[Run]:
+    return [one for one in runs if not story.late or one.step not in (ASKED, *LOOKS_AT_NOTHING)]
+
+
+def _case(
+    story: RestoreStory,
+    run: Run,
+    kind: str,
+    fault: str,
+    spoilt: CallsSpoilt,
+    bound: Bound = Bound.MENDS,
+) -> RestoreCase:
+    what = f"{run.step} (run {run.number + 1}): {fault}"
+    return RestoreCase(run.function, story, kind, what, run.number, spoilt, bound)
+
+
+def _name(call: Call) -> str:
+    dry = " dry" if call.params.get("DryRun") else ""
+    return f"{what_is_asked(call)}{dry}"
+
+
+def _ended(
+    story: RestoreStory, run: Run, call: Call, number: int, until: tuple[str, ...], tried: Tried
+) -> Iterator[RestoreCase]:
+    """The function dies after the call, or its reply is lost."""
+    case = partial(_case, story, run)
+    name = _name(call)
+    what = f"{name} (call {number + 1})"
+    lost = CallsSpoilt(run.function, "*", LOST_REPLY, number)
+    if call.operation.startswith(READ) or name.endswith(" dry"):
+        if not story.late and tried.new(tried.calls, run.function, name, "lost"):
+            yield case(LOST, f"replies lost of {what}", lost)
+        return
+    if not tried.new(tried.runs, *until):
+        return
+    yield case(KILLS, f"killed after {what}", CallsSpoilt(run.function, "*", KILL, number))
+    if story.late and not EVERY:
+        return
+    yield case(LOST, f"replies lost of {what}", lost)
+    if tried.new(tried.calls, run.function, name, "again"):
+        yield case(LOST, f"reply lost of {what}", replace(lost, whole=False))
+
+
+def _coded(
+    story: RestoreStory, run: Run, call: Call, after: int, tried: Tried
+) -> Iterator[RestoreCase]:
+    """The call is answered with an error: all meanings where a function makes it first, and one of
+    each verdict in its other steps."""
+    case = partial(_case, story, run)
+    name = _name(call)
+    if not tried.new(tried.steps, run.function, run.step, name):
+        return
+    first = tried.new(tried.calls, run.function, name, "codes")
+    lasted: set[Verdict] = set()
+    for error in errors_of(call, by=meaning_of if first else verdict_of):
+        verdict = verdict_of(call, error)
+        answer = aws_error(error.code, status=error.status, done=verdict is Verdict.DONE)
+        once = CallsSpoilt(run.function, call.name, answer, after)
+        bound = Bound.MENDS if verdict is Verdict.AGAIN else Bound.PERSON
+        what = f"{error.code} of {name}"
+        yield case(CODES, what, once, bound)
+        if verdict is not Verdict.DONE and verdict not in lasted:
+            lasted.add(verdict)
+            for_good = replace(once, times=FOR_GOOD)
+            yield case(CODES, f"{what} for good", for_good, Bound.PERSON)
+
+
+def _invocations_spoilt(
+    story: RestoreStory, runs: list[Run], tried: Tried
+) -> Iterator[RestoreCase]:
+    """Lambda refuses the machine, or its reply is lost: what was done is done twice."""
+    for run in (one for one in _worth(story, runs) if one.by_machine):
+        until = (run.step, *(_name(call) for call in run.calls))
+        if not tried.new(tried.runs, "machine", *until):
+            continue
+        # The machine calls before the run begins.
+        case = partial(_case, story, replace(run, function="machine", number=run.number - 1))
+        spoilt = CallsSpoilt(MACHINE, "lambda.Invoke", LOST_REPLY)
+        yield case(INVOCATIONS, "its next is run twice", spoilt)
+        if not story.late and tried.new(tried.steps, "machine", run.step):
+            for code, status in REFUSALS.items():
+                refused = replace(spoilt, effect=aws_error(code, status=status))
+                yield case(INVOCATIONS, f"{code} for its next", refused)
+            denied = aws_error("AccessDeniedException", status=403)
+            for_good = replace(spoilt, effect=denied, times=FOR_GOOD)
+            yield case(INVOCATIONS, "none from its next on", for_good, Bound.PERSON)

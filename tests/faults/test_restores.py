@@ -1,0 +1,25 @@
+"""Whatever fails: a restore ends as it was asked for, or nothing is left of it."""
+
+from concurrent.futures import Future
+from functools import cache
+
+import pytest
+
+from tests.faults.restore_cases import RestoreCase, every_restore_case
+
+
+@cache
+def cases() -> list[RestoreCase]:
+    return list(every_restore_case())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize("case", cases(), ids=lambda case: case.id)
+
+
+def test_a_restore_is_as_asked_or_leaves_nothing(
+    case: RestoreCase, judged: dict[str, Future[list[str]]]
+) -> None:
+    broken = judged[case.id].result()
+
+    assert not broken, "\n".join(broken)
