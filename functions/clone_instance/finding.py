@@ -1,7 +1,7 @@
 """Which source is meant, and which of its points there are."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -74,7 +74,12 @@ class Finder:
         copies = [one for place in places for one in self.ledger.copies_of(source.id, place)]
         if policy is None and copies:
             policy = self.policy_of(copies[0].policy)
-        every = choosing.candidates(points, copies)
+        safety = {
+            one.in_place.safety_point: one.id
+            for one in self.ledger.restores_of(source.id)
+            if one.in_place and one.in_place.safety_point
+        }
+        every = choosing.candidates(points, copies, safety)
         if self.alone:
             every = [self._only_here(one) for one in every]
         return Found(source=source, policy=policy, every=every)
@@ -124,14 +129,7 @@ class Finder:
     def _only_here(self, one: Candidate) -> Candidate:
         places = tuple(place for place in one.places if place == self.here)
         lacks = "" if places else f"has no copy that is available in {self.here.region}"
-        return Candidate(
-            id=one.id,
-            policy=one.policy,
-            slot=one.slot,
-            taken_at=one.taken_at,
-            places=places,
-            lacks=lacks,
-        )
+        return replace(one, places=places, lacks=lacks)
 
 
 def _which(text: str, found: list[Found]) -> str:

@@ -211,6 +211,8 @@ def list_of(source: Source, every: list[Candidate], now: datetime) -> Answer:
     lines = [f"{source.id} in {source.place} has {len(every)} recovery points:"]
     for one in every[:MOST_LISTED]:
         where = ", ".join(place.region for place in one.places) or one.lacks
+        if one.safety_of:
+            where += f" (taken before {one.safety_of} changed the source)"
         lines.append(
             f"- {one.id} of {instant(one.taken_at)}, {age(now - one.taken_at)} ago: {where}"
         )

@@ -9,11 +9,13 @@ from typing import Any
 from lastgood.domain.place import Place
 from lastgood.domain.restoring import SAFETY, STEPS, Restore, RestoreStatus, failed, gone
 from lastgood.domain.tags import TEMPORARY
+from lastgood.errors import NotApproved
 from lastgood.ports import Clock, Compute, Endings, Ledger, Machines, News, Patience
 from lastgood.stepping import Advanced, StepRequest, Walk
 from undo_restore.putting_back import PutBack
 from undo_restore.removing import Remover
 
+NOBODY = (NotApproved.__name__, "nobody approved it within a day")
 UNKNOWN = ("Unknown", "the machine was stopped, or ran out of time")
 
 
@@ -44,11 +46,13 @@ class Undoer:
     ) -> Advanced:
         """To be as if nothing had been asked for: the source first, then what was made."""
         error, cause = failure
+        if restore.status is RestoreStatus.APPROVING and error == "States.Timeout":
+            error, cause = NOBODY
         if restore.status.forward:
             cause = f"{error}: {restore.cause or cause}"
             after = replace(restore, status=RestoreStatus.UNDOING, cause=cause)
             restore = walk.save(restore, failed(after, now, but=STEPS["undo"]))
-            self.news.announce(restore, f"failed, and is undone: {restore.cause}")
+            self.news.announce(restore, f"failed, and is being undone: {restore.cause}")
         more = {"error": error, "cause": restore.cause or cause}
         if restore.status is not RestoreStatus.UNDOING:
             return Advanced(restore=restore, done=True, more=more)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from lastgood.domain.names import restore_id
 from lastgood.domain.policy import Mode
 from lastgood.domain.restoring import Restore, RestoreStatus
-from lastgood.domain.names import restore_id
 from lastgood.domain.tags import OF_RESTORE, RESTORE, RESTORED_FROM, TEMPORARY
 from lastgood.ledger import items, keys
 from tests.faults.promises import Bound

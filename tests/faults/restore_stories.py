@@ -47,8 +47,9 @@ CHECK: dict[str, str] = {"check": "systemctl is-active web"}
 class Scene:
     """What there is before anybody asks, and what was asked for.
 
-    ``asked``: the names of the requests; ``refused``: what was answered with a no. ``before``: of each instance, volume, image and snapshot
-    by Region what is not to change, unless a restore was to change it.
+    ``asked``: the names of the requests; ``refused``: what was answered with a no. ``before``: of
+    each instance, volume, image and snapshot by Region what is not to change, unless a restore was
+    to change it.
     """
 
     site: Site

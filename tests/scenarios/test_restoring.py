@@ -511,7 +511,9 @@ def test_a_restore_that_nobody_approves_in_a_day_ends(site: Site) -> None:
 
     site.world.advance(25 * HOUR)
 
-    assert site.record(restore).status is UNDONE
+    ended = site.record(restore)
+    assert ended.status is UNDONE
+    assert ended.cause == "NotApproved: nobody approved it within a day"
 
 
 def test_a_restore_that_is_cancelled_is_undone_at_its_next_step(site: Site) -> None:
@@ -615,3 +617,16 @@ def test_the_history_of_an_execution_reads_like_the_story_of_the_restore(site: S
         "Restored",
     ]
     assert json.loads(events[-1]["executionSucceededEventDetails"]["output"])["restore"]
+
+
+def test_after_a_restore_in_place_the_latest_point_is_not_the_state_that_it_replaced(
+    site: Site,
+) -> None:
+    first = site.restore(mode="in_place", stop="true")
+    assert first.in_place is not None
+
+    again = site.restore(mode="in_place", stop="true")
+    named = site.restore(point=first.in_place.safety_point)
+
+    assert again.point == first.point
+    assert named.status is DONE

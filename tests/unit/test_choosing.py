@@ -1,6 +1,7 @@
 """Which point of a source is meant, and where it is to be had."""
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -266,7 +267,7 @@ def a_copy(point, place=ABROAD, status=CopyStatus.AVAILABLE, **facts):
 def test_a_point_is_where_it_was_taken_and_where_its_copies_are():
     point = a_point(status=PointStatus.AVAILABLE)
 
-    (found,) = choosing.candidates([point], [a_copy(point)])
+    (found,) = choosing.candidates([point], [a_copy(point)], {})
 
     assert found.places == (HOME, ABROAD)
     assert found.lacks == ""
@@ -275,7 +276,7 @@ def test_a_point_is_where_it_was_taken_and_where_its_copies_are():
 def test_a_point_that_is_not_available_says_why():
     failed = a_point(status=PointStatus.FAILED, cause="no quota")
 
-    (found,) = choosing.candidates([failed], [])
+    (found,) = choosing.candidates([failed], [], {})
 
     assert (found.places, found.lacks) == ((), "is failed: no quota")
 
@@ -284,7 +285,7 @@ def test_a_copy_stands_for_a_point_that_is_expired_and_for_one_that_is_not_on_re
     point = a_point(status=PointStatus.EXPIRED)
 
     for points in ([point], []):
-        (found,) = choosing.candidates(points, [a_copy(point)])
+        (found,) = choosing.candidates(points, [a_copy(point)], {})
 
         assert found.id == point.id
         assert found.places == (ABROAD,)
@@ -295,8 +296,8 @@ def test_a_copy_stands_for_a_point_that_is_expired_and_for_one_that_is_not_on_re
 def test_a_copy_that_is_not_available_is_no_place(status):
     point = a_point(status=PointStatus.AVAILABLE)
 
-    (with_point,) = choosing.candidates([point], [a_copy(point, status=status)])
-    (alone,) = choosing.candidates([], [a_copy(point, status=status)])
+    (with_point,) = choosing.candidates([point], [a_copy(point, status=status)], {})
+    (alone,) = choosing.candidates([], [a_copy(point, status=status)], {})
 
     assert with_point.places == (HOME,)
     assert (alone.places, alone.lacks) == ((), f"its copy is {status}")
@@ -305,13 +306,13 @@ def test_a_copy_that_is_not_available_is_no_place(status):
 def test_a_copy_in_place_of_its_members_is_no_second_place():
     point = a_point(status=PointStatus.AVAILABLE)
 
-    (found,) = choosing.candidates([point], [a_copy(point, place=HOME)])
+    (found,) = choosing.candidates([point], [a_copy(point, place=HOME)], {})
 
     assert found.places == (HOME,)
 
 
 def test_a_point_without_snapshots_counts_from_its_slot():
-    (found,) = choosing.candidates([a_point(members=())], [])
+    (found,) = choosing.candidates([a_point(members=())], [], {})
 
     assert found.taken_at == T0
 
@@ -359,7 +360,7 @@ def test_candidates_do_not_depend_on_the_order_in_which_they_are_read(points_as,
     ]
     copies = [a_copy(one) for one in points]
 
-    found = choosing.candidates([points[n] for n in points_as], [copies[n] for n in copies_as])
+    found = choosing.candidates([points[n] for n in points_as], [copies[n] for n in copies_as], {})
 
     assert [one.id for one in found] == [one.id for one in points]
 
@@ -375,3 +376,19 @@ def test_candidates_do_not_depend_on_the_order_in_which_they_are_read(points_as,
 )
 def test_an_age_has_its_two_largest_parts(length, text):
     assert choosing.age(length) == text
+
+
+def test_a_safety_point_is_chosen_by_its_id_alone_and_said_to_be_one() -> None:
+    older = a_point(status=PointStatus.AVAILABLE)
+    later = older.slot + timedelta(hours=1)
+    member = a_member(started_at=later)
+    safety = replace(older, id="pt-" + "5" * 20, slot=later, members=(member,))
+    every = choosing.candidates([older, safety], [], {safety.id: "rs-1"})
+    now = safety.slot + timedelta(hours=1)
+
+    latest = choosing.choose(every, choosing.wish("latest", UTC), UTC, now)
+    named = choosing.choose(every, choosing.wish(safety.id, UTC), UTC, now)
+
+    assert latest.candidate.id == older.id
+    assert "taken before rs-1 changed the source" in latest.notes[0]
+    assert named.candidate.id == safety.id

@@ -19,8 +19,6 @@ UNBILLED = (None, "", "RunInstances")
 ISOLATED = "lastgood-isolated"
 """The name of the security group that drills are put into, unless another is named."""
 AUTO_SCALING = "aws:autoscaling:groupName"
-OF_VOLUME = (*tag_keys.OF_RESTORE, tag_keys.VOLUME)
-"""What a restore may tag a volume with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +129,7 @@ def disks(
     by_id = {one.id: one for one in manifest.volumes}
     root = manifest.instance.root_volume if manifest.instance else None
     made = [_disk(by_id[one.volume], one, root, overrides, same_region) for one in taken]
-    room = tag_keys.MOST_TAGS - len(OF_VOLUME)
+    room = tag_keys.MOST_TAGS - len(tag_keys.OF_RESTORE)
     return tuple(
         replace(one, tags=_fitting(one.tags, {}, room, one.piece, findings)) for one in made
     )
@@ -619,7 +617,7 @@ def volumes(
         findings.wrong("zone", f"{where}: name one of {facts.place}, or an instance")
     if zone and not zone.startswith(facts.place.region):
         findings.wrong("zone", f"{zone} is not in {facts.place}; name one that is, or the region")
-    room, own = tag_keys.MOST_TAGS - len(OF_VOLUME), dict(request.overrides.tags)
+    room, own = tag_keys.MOST_TAGS - len(tag_keys.OF_RESTORE), dict(request.overrides.tags)
     if request.overrides.name:
         own[tag_keys.NAME] = request.overrides.name
     _few_enough(own, room, findings)
