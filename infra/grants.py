@@ -790,6 +790,20 @@ USE_RESTORE_KEYS = Grant(
     ),
 )
 
+PASS_RESTORE_KEYS = Grant(
+    name="PASS_RESTORE_KEYS",
+    reason="EC2 attaches encrypted volumes that come back, and starts their instance, by a grant "
+    "of the key, which who asks for that gives (EBS User Guide, how EBS encryption works)",
+    rights=(
+        Right(
+            actions=("kms:CreateGrant",),
+            on=_keys_in(_all_regions),
+            when=_via_ec2_in(_all_regions, grant=True),
+            wide=KEYS_OF_OTHERS,
+        ),
+    ),
+)
+
 COPY_FOR_RESTORES = Grant(
     name="COPY_FOR_RESTORES",
     reason="Copies snapshots of points to where a restore needs them; each copy bears the tag of "
