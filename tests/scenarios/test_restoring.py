@@ -469,7 +469,7 @@ def test_a_point_that_is_taken_while_a_restore_is_checked_keeps_its_snapshots(si
 
 
 def test_a_point_with_a_volume_that_is_there_for_a_while_keeps_its_snapshot(site: Site) -> None:
-    helper = launch_there(site.world, site.network, "helper")
+    helper = launch_there(site.world.ec2, site.network, "helper")
     site.world.advance(HOUR)
     restore = site.restore(
         mode="volumes",
