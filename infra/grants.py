@@ -1067,6 +1067,8 @@ CLEAR_UP = Grant(
             when=lambda places: _all_of(
                 _own(places, _all_regions(places)),
                 OF_A_RESTORE,
+                # EC2 gives the snapshots of what was restored its tags: those of points stay.
+                {"Null": {f"aws:ResourceTag/{tags.POINT}": "true"}},
                 {"Null": {f"aws:ResourceTag/{tags.HOLD}": "true"}},
             ),
             wide=_MADE,
