@@ -15,7 +15,6 @@ from lastgood.errors import CannotRestore, UnknownPolicy
 from lastgood.ports import Ledger, Machines, Policies
 
 OFFERED = 5
-GONE = ("terminated", "shutting-down")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +105,7 @@ class Finder:
         return tuple(
             Source(id=one.id, region=self.here.region, account=self.here.account)
             for one in live
-            if one.state not in GONE
+            if not one.gone
         )
 
     def _by_id(self, id_: str) -> Source | None:

@@ -7,7 +7,6 @@ from itertools import islice
 
 from clone_instance.finding import Finder
 from lastgood.domain import names, preflight
-from lastgood.domain.launching import Launch
 from lastgood.domain.manifest import Instance, Manifest, Volume
 from lastgood.domain.model import Point, Source
 from lastgood.domain.place import Place
@@ -33,10 +32,7 @@ Allowed = tuple[Mapping[str, tuple[str, ...]], ...] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """``makes``: what it will make or change, a line each."""
-
     restore: Restore
-    makes: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -97,11 +93,7 @@ class RestorePlanner:
             )
         if findings.problems:
             raise CannotRestore(findings.problems)
-        return Prepared(
-            restore=restore,
-            makes=tuple(_makes(restore)),
-            notes=(*chosen.notes, *findings.notes),
-        )
+        return Prepared(restore=restore, notes=(*chosen.notes, *findings.notes))
 
     def _place(self, request: RestoreRequest) -> Place | None:
         """None: where the source was."""
@@ -357,47 +349,3 @@ def _launch_facts(
         bad_keys=_bad_keys(machines, manifest.volumes, request, home=home),
         taken_by=taken_by,
     )
-
-
-def _makes(restore: Restore) -> list[str]:
-    if restore.launch is not None:
-        return _makes_clones(restore.launch)
-    made = [
-        f"a volume {one.type} of {one.size_gib} GiB in {restore.zone} from the snapshot of "
-        f"{one.piece}" + (f" ({one.device})" if one.device else "")
-        for one in restore.disks
-    ]
-    if restore.attach:
-        made += [
-            f"it is attached to {restore.attach.instance} as {device}"
-            for device in restore.attach.devices.values()
-        ]
-    plan = restore.in_place
-    if plan is None:
-        return made
-    if plan.must_stop and plan.was_running:
-        made.append(f"{plan.instance} is stopped, and started again")
-    made.append(f"a recovery point of {plan.instance} as it is now, before anything is changed")
-    for one in plan.swaps:
-        how = "EC2 replaces it while the instance runs" if one.by_task else "swapped"
-        kept = f"{one.old} is kept" if one.old else "nothing is there now"
-        made.append(f"{one.device}: {how}; {kept}")
-    return made
-
-
-def _makes_clones(launch: Launch) -> list[str]:
-    count = "an instance" if launch.count == 1 else f"{launch.count} instances"
-    name = launch.tags.get("Name", "")
-    first = launch.cards[0]
-    lines = [
-        f"{count} {launch.type} named {name} in {launch.zone}, {first.subnet}, "
-        f"groups {', '.join(first.groups)}",
-        *(
-            f"{one.device}: {one.type} of {one.size_gib} GiB"
-            + (f" under {one.kms_key}" if one.kms_key else "")
-            for one in launch.disks
-        ),
-    ]
-    if launch.image:
-        lines.append(f"launched from {launch.image}, for its licence; its root is swapped then")
-    return lines

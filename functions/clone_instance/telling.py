@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lastgood.domain.choosing import Candidate, age
+from lastgood.domain.launching import Launch
 from lastgood.domain.model import Source
 from lastgood.domain.names import instant
 from lastgood.domain.restoring import (
@@ -73,9 +74,9 @@ def refused(problems: list[str], error: str) -> Answer:
     return Answer(status="refused", problems=tuple(problems), error=error, text=text)
 
 
-def planned(restore: Restore, makes: tuple[str, ...], notes: tuple[str, ...]) -> Answer:
+def planned(restore: Restore, notes: tuple[str, ...]) -> Answer:
     head = f"A dry run: this {restore.request.mode} can be made; nothing was made."
-    return _answer(restore, "planned", head, makes=makes, notes=notes, id_="")
+    return _answer(restore, "planned", head, makes=makes_of(restore), notes=notes, id_="")
 
 
 def answer_of(
@@ -174,6 +175,53 @@ def _answer(
         expires_at=restore.expires_at,
         made=tuple(f"{one.kind} {one.id}" for one in restore.made if one.removed_at is None),
     )
+
+
+def makes_of(restore: Restore) -> tuple[str, ...]:
+    """What it will make or change, a line each."""
+    return tuple(_makes_clones(restore.launch) if restore.launch else _makes_volumes(restore))
+
+
+def _makes_volumes(restore: Restore) -> list[str]:
+    made = [
+        f"a volume {one.type} of {one.size_gib} GiB in {restore.zone} from the snapshot of "
+        f"{one.piece}" + (f" ({one.device})" if one.device else "")
+        for one in restore.disks
+    ]
+    if restore.attach:
+        made += [
+            f"it is attached to {restore.attach.instance} as {device}"
+            for device in restore.attach.devices.values()
+        ]
+    plan = restore.in_place
+    if plan is None:
+        return made
+    if plan.must_stop and plan.was_running:
+        made.append(f"{plan.instance} is stopped, and started again")
+    made.append(f"a recovery point of {plan.instance} as it is now, before anything is changed")
+    for one in plan.swaps:
+        how = "EC2 replaces it while the instance runs" if one.by_task else "swapped"
+        kept = f"{one.old} is kept" if one.old else "nothing is there now"
+        made.append(f"{one.device}: {how}; {kept}")
+    return made
+
+
+def _makes_clones(launch: Launch) -> list[str]:
+    count = "an instance" if launch.count == 1 else f"{launch.count} instances"
+    name = launch.tags.get("Name", "")
+    first = launch.cards[0]
+    lines = [
+        f"{count} {launch.type} named {name} in {launch.zone}, {first.subnet}, "
+        f"groups {', '.join(first.groups)}",
+        *(
+            f"{one.device}: {one.type} of {one.size_gib} GiB"
+            + (f" under {one.kms_key}" if one.kms_key else "")
+            for one in launch.disks
+        ),
+    ]
+    if launch.image:
+        lines.append(f"launched from {launch.image}, for its licence; its root is swapped then")
+    return lines
 
 
 def _head(restore: Restore, now: datetime) -> str:

@@ -1,13 +1,22 @@
 """What people ask about restores: make one, say how it goes, let it live longer, end it."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from clone_instance.finding import Finder
-from clone_instance.planning import Prepared, RestorePlanner
-from clone_instance.telling import Answer, answer_of, list_of, planned, refused, status_of
+from clone_instance.planning import RestorePlanner
+from clone_instance.telling import (
+    Answer,
+    answer_of,
+    list_of,
+    makes_of,
+    planned,
+    refused,
+    status_of,
+)
 from lastgood.domain import asking, tags
 from lastgood.domain.asking import Asked
 from lastgood.domain.names import restore_id
@@ -107,7 +116,7 @@ class RestoreDesk:
                 [f"region: {region} is not enabled for the account; enable it, or name another"]
             ) from error
         if request.dry_run:
-            return planned(prepared.restore, prepared.makes, prepared.notes)
+            return planned(prepared.restore, prepared.notes)
         try:
             restore = self.ledger.open_restore(prepared.restore)
         except Conflict as error:
@@ -116,15 +125,14 @@ class RestoreDesk:
             ) from error
         if restore.request != request:
             return self._again(restore, request, now)
-        return self._started(restore, prepared, now)
+        return self._started(restore, now, prepared.notes)
 
-    def _started(self, restore: Restore, prepared: Prepared | None, now: datetime) -> Answer:
+    def _started(self, restore: Restore, now: datetime, notes: tuple[str, ...] = ()) -> Answer:
         """Whoever died between the record and the start is made good by the next, or the sweep."""
         execution = self.machine.start(restore.id, "begin", restore.id)
         what = "waits for approval" if restore.approval else "has begun"
         self.news.announce(restore, what)
-        makes = prepared.makes if prepared else ()
-        notes = prepared.notes if prepared else ()
+        makes = makes_of(restore)
         return answer_of(restore, now, makes=makes, notes=notes, execution=execution)
 
     def _again(self, known: Restore, request: RestoreRequest, now: datetime) -> Answer:
@@ -137,7 +145,7 @@ class RestoreDesk:
                 ]
             )
         if known.status.forward and not known.steps:
-            return self._started(known, None, now)
+            return self._started(known, now)
         return answer_of(known, now, notes=("it was asked for before; nothing was changed",))
 
     def _of_source(self, asked: Asked, now: datetime) -> Answer:
@@ -204,15 +212,13 @@ class RestoreDesk:
         return answer_of(after, now, notes=("it is being removed",))
 
     def _cancel(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
-        if restore.cancelled_by:
-            return answer_of(restore, now)
-        if not restore.status.forward:
+        if not restore.cancelled_by and not restore.status.forward:
             raise CannotRestore(
                 [f"restore: {restore.id} is {restore.status}; what is done is ended by remove"]
             )
-        after = self.ledger.change_restore(restore, replace(restore, cancelled_by=asked.asker.by))
-        self._wake(after, f"{asked.asker.by} cancelled it")
-        return answer_of(after, now, notes=("what it made so far is being removed",))
+        after = self._stopped(restore, asked.asker.by, None)
+        notes = ("what it made so far is being removed",) if after != restore else ()
+        return answer_of(after, now, notes=notes)
 
     # -------------------------------------------------------------------------- approval
 
@@ -234,24 +240,28 @@ class RestoreDesk:
         return answer_of(restore, now)
 
     def _decline(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
-        self._waits(restore)
         by = asked.asker.by
+        if restore.cancelled_by != by:
+            self._waits(restore)
         why = f"{by} declined it" + (f": {asked.reason}" if asked.reason else "")
-        after = self.ledger.change_restore(restore, replace(restore, cancelled_by=by, cause=why))
-        self._wake(after, why)
-        return answer_of(after, now)
+        return answer_of(self._stopped(restore, by, why), now)
 
     def _waits(self, restore: Restore) -> None:
         if restore.status is not RestoreStatus.APPROVING or restore.cancelled_by:
             raise CannotRestore([f"restore: {restore.id} does not wait for approval"])
 
-    def _wake(self, restore: Restore, why: str) -> None:
-        """The machine, if it waits for a person; else it sees the word at its next step."""
+    def _stopped(self, restore: Restore, by: str, why: str | None) -> Restore:
+        """Put down that a person has stopped it, unless one has, and wake the machine if it waits
+        for a person; else it sees the word at its next step. Whoever died in between says it
+        again."""
+        if not restore.cancelled_by:
+            after = replace(restore, cancelled_by=by, cause=why)
+            restore = self.ledger.change_restore(restore, after)
         if restore.token and restore.status is RestoreStatus.APPROVING:
-            try:
-                self.machine.decline(restore.token, why)
-            except AlreadyDone:
-                return
+            with suppress(AlreadyDone):
+                told = restore.cause or f"{restore.cancelled_by} cancelled it"
+                self.machine.decline(restore.token, told)
+        return restore
 
 
 def _reasons(error: Exception) -> list[str]:

@@ -16,7 +16,7 @@ from lastgood.domain.tags import RESTORE, RESTORED_FROM, TEMPORARY
 from tests.cloud.ec2.conditions import CommandOutcome
 from tests.cloud.ec2.seed import seed_network
 from tests.cloud.faults import AwsError
-from tests.support.fleet import tag, volumes_of
+from tests.support.fleet import launch, tag, volumes_of
 from tests.support.restores import (
     HOUR,
     Site,
@@ -115,6 +115,31 @@ def test_a_clone_is_removed_when_its_time_is_over_and_nothing_else_is(site: Site
     assert site.schedules() == []
     assert site.instance(site.source)["State"]["Name"] == "running"
     assert site.instance(other.ids("instance")[0])["State"]["Name"] == "running"
+
+
+def test_an_instance_that_somebody_launched_with_a_clones_tags_stays(site: Site) -> None:
+    restore = site.restore(time_to_live="2h")
+    (clone,) = restore.ids("instance")
+    more = launch(site.world.ec2, "another", tags=tags_of(site.instance(clone)))
+
+    site.world.advance(3 * HOUR)
+
+    assert site.record(restore.id).status is ENDED
+    assert site.made(restore.id)["instance"] == [more]
+
+
+def test_a_snapshot_that_others_took_of_a_restored_volume_stays(site: Site) -> None:
+    restore = site.ask(mode="in_place", stop="true")["restore"]
+    while not site.made(restore):
+        site.world.advance(timedelta(seconds=5))
+    volume, mine = site.made(restore)["volume"][0], [{"Key": RESTORE, "Value": restore}]
+    taken = site.world.ec2.create_snapshot(
+        VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": mine}]
+    )["SnapshotId"]
+    site.world.advance(HOUR)
+
+    assert site.record(restore).status is DONE
+    assert site.made(restore)["snapshot"] == [taken]
 
 
 def test_a_clone_that_is_extended_outlives_its_first_schedule(site: Site) -> None:
@@ -446,6 +471,44 @@ def test_a_root_that_ec2_replaced_and_that_fails_its_check_is_put_back(site: Sit
     assert attached(site) == before
     assert site.made(restore.id) == {}
     assert site.instance(site.source)["State"]["Name"] == "running"
+
+
+# ---------------------------------------------------------- points of what was restored
+
+
+def lost_snapshots(site: Site) -> set[str]:
+    """Members of points that are not there any more."""
+    there = {one["SnapshotId"] for one in site.world.snapshots()}
+    return {member.snapshot for point in site.world.points() for member in point.members} - there
+
+
+def test_a_point_that_is_taken_while_a_restore_is_checked_keeps_its_snapshots(site: Site) -> None:
+    restore = site.ask(mode="in_place", stop="true")["restore"]
+    site.world.advance(timedelta(minutes=2))
+    assert site.record(restore).steps[-1].name == "Check"
+
+    site.world.run_at(site.world.cloud.clock.now())
+
+    assert site.record(restore).status is DONE
+    assert lost_snapshots(site) == set()
+
+
+def test_a_point_with_a_volume_that_is_there_for_a_while_keeps_its_snapshot(site: Site) -> None:
+    helper = launch_there(site.world.ec2, site.network, "helper")
+    site.world.advance(HOUR)
+    restore = site.restore(
+        mode="volumes",
+        volumes="/dev/sdf",
+        instance=helper,
+        device="/dev/sdz",
+        time_to_live="3h",
+    )
+    site.world.run_at(site.world.cloud.clock.now())
+
+    site.world.advance(3 * HOUR)
+
+    assert site.record(restore.id).status is ENDED
+    assert lost_snapshots(site) == set()
 
 
 # -------------------------------------------------------------------------------- drills

@@ -15,6 +15,7 @@ from lastgood.domain.restoring import (
     wait_after,
 )
 from lastgood.errors import (
+    Cancelled,
     Conflict,
     DeadlinePassed,
     LastgoodError,
@@ -102,6 +103,14 @@ class Walk:
         if after != before:
             self.ledger.change_restore(before, after)
 
-    def attempt(self, restore: Restore, now: datetime) -> Restore:
-        """Note that a call goes out that makes something."""
-        return self.save(restore, replace(restore, attempted_at=now))
+    def attempt(self, restore: Restore) -> Restore:
+        """Note that a call goes out now that makes or changes something."""
+        return self.save(restore, replace(restore, attempted_at=self.clock.now()))
+
+
+def heed(restore: Restore) -> None:
+    """Raises Cancelled: a person has stopped it, or it is past going forward."""
+    if restore.cancelled_by:
+        raise Cancelled(restore.cause or f"{restore.cancelled_by} cancelled it")
+    if not restore.status.forward:
+        raise Cancelled(f"it is {restore.status} already")

@@ -44,7 +44,6 @@ from lastgood.ports import Health, RootTask, Things
 
 CHANGING = timedelta(seconds=15)
 """An instance or a volume is on its way from one state to another."""
-GONE = ("shutting-down", "terminated")
 MOST_STATUS_IDS = 100
 """Named in one DescribeInstanceStatus (EC2 API)."""
 NOT_OURS = {
@@ -85,7 +84,14 @@ class Ec2Machines(Describing):
                 for one in page["Volumes"]
             ),
             images=tuple(self._images(of_restore, Owners=["self"], IncludeDisabled=True)),
-            snapshots=tuple(one for page in self._snapshots(*of_restore) for one in page.items),
+            # EC2, and what takes snapshots beside us, gives a snapshot the tags of its volume, of
+            # the restore that made it too. Only the restore's own copies say what of.
+            snapshots=tuple(
+                one
+                for page in self._snapshots(*of_restore)
+                for one in page.items
+                if tag_keys.COPY_OF in one.tags and tag_keys.POINT not in one.tags
+            ),
         )
 
     def images(self, ids: Iterable[str]) -> dict[str, Image]:
@@ -455,7 +461,7 @@ class Ec2Machines(Describing):
             )
 
     def unprotect(self, instance: str) -> None:
-        with suppress(SourceGone), self._towards(instance, *GONE):
+        with suppress(SourceGone), self._towards(instance, "shutting-down", "terminated"):
             # EC2 changes one attribute in a call.
             self._modify(instance, DisableApiTermination={"Value": False})
             self._modify(instance, DisableApiStop={"Value": False})
@@ -504,7 +510,7 @@ class Ec2Machines(Describing):
             found = self.instances_by_id([instance]).get(instance)
             if found and found.state in wanted:
                 return
-            if found is None or found.state in GONE:
+            if found is None or found.gone:
                 raise SourceGone(str(error)) from error
             if code_of(error) == "IncorrectInstanceState":
                 raise LimitReached(str(error), CHANGING) from error

@@ -722,7 +722,7 @@ def in_place(
     if manifest.instance is None:
         findings.wrong("mode", "the source is a volume; use mode volumes")
         return (), None, findings
-    if current is None or current.state in ("terminated", "shutting-down"):
+    if current is None or current.gone:
         findings.wrong("mode", f"{manifest.instance.id} is gone; use mode clone")
         return (), None, findings
     if current.state not in ("running", "stopped"):

@@ -170,7 +170,7 @@ class InPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attach:
-    """Where new volumes go: by the device of the point, the device on ``instance``."""
+    """Where new volumes go: by the original volume of each, the device on ``instance``."""
 
     instance: str
     devices: Mapping[str, str]
@@ -403,6 +403,9 @@ DEADLINES = {
     "Bring the snapshots here": timedelta(hours=48),
     "Stop the instance": timedelta(minutes=30),
     "Take a safety point": timedelta(minutes=30),
+    # A stop, a swap and a start.
+    "Swap the root": timedelta(hours=1),
+    "Undo": timedelta(hours=1),
 }
 DEADLINE = timedelta(minutes=20)
 """For what is done within minutes if it is done at all."""
