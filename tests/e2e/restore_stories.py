@@ -263,6 +263,7 @@ def in_chat(stories: Stories, app: SlackApp) -> None:
     point = next(stories.lastgood.ledger.points(stories.source)).id
     app.command(f"explain {point}")
     app.command("clone shop for 2h")
+    app.hooks.busy = 1
     stories.cloud.advance(by=HOUR)
     restore = next(stories.lastgood.ledger.restores_of(stories.source))
     assert restore.status is DONE

@@ -34,9 +34,11 @@ class Posted:
 
 @dataclass
 class ResponseUrls:
-    """Stands for hooks.slack.com. ``posted``: what came, in order."""
+    """Stands for hooks.slack.com. ``posted``: what came, in order. ``busy``: how many of the next
+    messages it does not take."""
 
     url: str
+    busy: int = 0
     posted: list[Posted] = field(default_factory=list)
 
 
@@ -45,8 +47,12 @@ def response_urls() -> Iterator[ResponseUrls]:
     class Taking(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            urls.posted.append(Posted(self.path, json.loads(body)))
-            self.send_response(200)
+            if urls.busy:
+                urls.busy -= 1
+                self.send_response(503)
+            else:
+                urls.posted.append(Posted(self.path, json.loads(body)))
+                self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
