@@ -408,7 +408,7 @@ CATALOG = (
             grants.FIND_RESTORED,
             grants.UNDO_RESTORES,
             grants.CLEAR_UP,
-            grants.USE_RESTORE_KEYS,
+            grants.PASS_RESTORE_KEYS,
             grants.PUT_BACK_SOURCES,
             grants.MARK_VOLUMES,
             grants.UNMARK_VOLUMES,

@@ -790,6 +790,20 @@ USE_RESTORE_KEYS = Grant(
     ),
 )
 
+PASS_RESTORE_KEYS = Grant(
+    name="PASS_RESTORE_KEYS",
+    reason="EC2 attaches encrypted volumes that come back, and starts their instance, by a grant "
+    "of the key, which who asks for that gives (EBS User Guide, how EBS encryption works)",
+    rights=(
+        Right(
+            actions=("kms:CreateGrant",),
+            on=_keys_in(_all_regions),
+            when=_via_ec2_in(_all_regions, grant=True),
+            wide=KEYS_OF_OTHERS,
+        ),
+    ),
+)
+
 COPY_FOR_RESTORES = Grant(
     name="COPY_FOR_RESTORES",
     reason="Copies snapshots of points to where a restore needs them; each copy bears the tag of "
@@ -1053,6 +1067,8 @@ CLEAR_UP = Grant(
             when=lambda places: _all_of(
                 _own(places, _all_regions(places)),
                 OF_A_RESTORE,
+                # EC2 gives the snapshots of what was restored its tags: those of points stay.
+                {"Null": {f"aws:ResourceTag/{tags.POINT}": "true"}},
                 {"Null": {f"aws:ResourceTag/{tags.HOLD}": "true"}},
             ),
             wide=_MADE,

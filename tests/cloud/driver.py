@@ -114,7 +114,7 @@ class CloudProcess:
         return self._control("state")
 
     def now(self) -> datetime:
-        return datetime.fromisoformat(self.state()["now"])
+        return datetime.fromisoformat(self._control("now")["now"])
 
     def stack_resources(
         self, stack: str, region: str = "us-east-1", *, account: str = ACCOUNT
@@ -169,13 +169,15 @@ class CloudProcess:
         commands: dict[str, CommandOutcome] | None = None,
         paced: bool | None = None,
         dark: Sequence[str] | None = None,
+        images: dict[str, dict[str, str]] | None = None,
         **of_machines: Sequence[Any],
     ) -> dict[str, Any]:
         """Change those that are given, from the next call on; those of calls, and the ``buckets``.
 
         ``commands``: what commands of SSM give, by instance, else by document, else for "*".
         ``paced``: machines take the time that they take on AWS, or none. ``dark``:
-        Regions that answer nobody, and in which nothing goes on. ``of_machines``: bad
+        Regions that answer nobody, and in which nothing goes on. ``images``: facts of an
+        Image, by AMI id. ``of_machines``: bad
         snapshots, impaired instances, gone images, and what has no capacity or is not offered,
         under the names that Conditions has for them.
         """
@@ -186,6 +188,7 @@ class CloudProcess:
             "commands": commands and {name: one.to_json() for name, one in commands.items()},
             "paced": paced,
             "dark": dark,
+            "images": images,
             **of_machines,
         }
         wanted = {name: value for name, value in given.items() if value is not None}

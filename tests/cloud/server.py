@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -249,15 +249,13 @@ class Cloud:
             match path:
                 case "state":
                     answer = self.state()
+                case "now":
+                    answer = {"now": self._now()}
                 case "settle":
                     self.settle()
                     answer = {"now": self._now()}
                 case "advance":
-                    now = self.backbone.clock.now()
-                    if "to" in given:
-                        self.advance_to(datetime.fromisoformat(given["to"]))
-                    else:
-                        self.advance_to(now + timedelta(seconds=given["seconds"]))
+                    self._advance(given)
                     answer = {"now": self._now()}
                 case "conditions":
                     answer = self._set_conditions(given)
@@ -277,6 +275,12 @@ class Cloud:
             return Reply(500, {"Content-Type": "text/plain"}, text.encode())
         return Reply(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
 
+    def _advance(self, given: dict[str, Any]) -> None:
+        if "to" in given:
+            self.advance_to(datetime.fromisoformat(given["to"]))
+        else:
+            self.advance_to(self.backbone.clock.now() + timedelta(seconds=given["seconds"]))
+
     def _set_conditions(self, given: dict[str, Any]) -> dict[str, Any]:
         """Change those that are given; all of them, as they are now."""
         conditions = self._conditions
@@ -294,6 +298,8 @@ class Cloud:
         for name in ("no_capacity", "not_offered"):
             if name in given:
                 setattr(conditions, name, {(kind, zone) for kind, zone in given[name]})
+        for name, facts in given.get("images", {}).items():
+            conditions.images[name] = replace(conditions.image(name), **facts)
         if "commands" in given:
             conditions.commands = _outcomes(given["commands"])
         with self.backbone.lock:

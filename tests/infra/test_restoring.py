@@ -101,10 +101,13 @@ def test_nothing_is_removed_that_does_not_bear_the_tag_of_a_restore(
         assert region in one["Condition"]["StringEquals"]["aws:RequestedRegion"]
 
 
-def test_a_snapshot_that_is_held_is_not_removed_by_a_restore_either(bundle: Synthesised) -> None:
+def test_a_snapshot_that_is_held_or_of_a_point_is_not_removed_by_a_restore(
+    bundle: Synthesised,
+) -> None:
     for row in (RESTORER, UNDOER):
         (statement,) = on_ec2(row, "DeleteSnapshot", bundle)
 
+        assert statement["Condition"]["Null"]["aws:ResourceTag/lastgood:point"] == "true"
         assert statement["Condition"]["Null"]["aws:ResourceTag/lastgood:hold"] == "true"
         assert statement["Condition"]["StringEquals"]["aws:ResourceAccount"] == ACCOUNT
 

@@ -448,6 +448,44 @@ def test_a_root_that_ec2_replaced_and_that_fails_its_check_is_put_back(site: Sit
     assert site.instance(site.source)["State"]["Name"] == "running"
 
 
+# ---------------------------------------------------------- points of what was restored
+
+
+def lost_snapshots(site: Site) -> set[str]:
+    """Members of points that are not there any more."""
+    there = {one["SnapshotId"] for one in site.world.snapshots()}
+    return {member.snapshot for point in site.world.points() for member in point.members} - there
+
+
+def test_a_point_that_is_taken_while_a_restore_is_checked_keeps_its_snapshots(site: Site) -> None:
+    restore = site.ask(mode="in_place", stop="true")["restore"]
+    site.world.advance(timedelta(minutes=2))
+    assert site.record(restore).steps[-1].name == "Check"
+
+    site.world.run_at(site.world.cloud.clock.now())
+
+    assert site.record(restore).status is DONE
+    assert lost_snapshots(site) == set()
+
+
+def test_a_point_with_a_volume_that_is_there_for_a_while_keeps_its_snapshot(site: Site) -> None:
+    helper = launch_there(site.world.ec2, site.network, "helper")
+    site.world.advance(HOUR)
+    restore = site.restore(
+        mode="volumes",
+        volumes="/dev/sdf",
+        instance=helper,
+        device="/dev/sdz",
+        time_to_live="3h",
+    )
+    site.world.run_at(site.world.cloud.clock.now())
+
+    site.world.advance(3 * HOUR)
+
+    assert site.record(restore.id).status is ENDED
+    assert lost_snapshots(site) == set()
+
+
 # -------------------------------------------------------------------------------- drills
 
 

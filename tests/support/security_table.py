@@ -106,7 +106,10 @@ away, and invoke `lastgood-prune-snapshots`, can release them.
 - **Whoever may invoke `lastgood-clone-instance` can have an instance launched with any instance \
 profile of the account, and a command run on it**: a clone has the role of its original, or what \
 is asked for, and IAM cannot tell them apart. Give that right as you would give the rights of \
-those roles. In chat, nobody can ask for a profile, a key pair or a command.
+those roles, or deploy with the context `lastgood:clone_roles`, the names of the roles that \
+clones may have. Who asks, and who approves, is what the caller writes; CloudTrail tells who \
+invoked, if it logs data events of Lambda. In chat, nobody can ask for a profile, a key pair or a \
+command, and Slack says who asks.
 - A restore in place may change every instance that bears the tags of a policy: who may tag an \
 instance can make it one of these. Volumes that are attached to it or taken from it need no tags.
 - IAM has no right only to try a launch: `lastgood-clone-instance`, which asks EC2 whether it \

@@ -84,7 +84,14 @@ class Ec2Machines(Describing):
                 for one in page["Volumes"]
             ),
             images=tuple(self._images(of_restore, Owners=["self"], IncludeDisabled=True)),
-            snapshots=tuple(one for page in self._snapshots(*of_restore) for one in page.items),
+            # EC2 gives a snapshot the tags of its volume, those of the restore that made it too:
+            # one that policies took since is a point's.
+            snapshots=tuple(
+                one
+                for page in self._snapshots(*of_restore)
+                for one in page.items
+                if tag_keys.POINT not in one.tags
+            ),
         )
 
     def images(self, ids: Iterable[str]) -> dict[str, Image]:
