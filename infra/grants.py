@@ -1067,7 +1067,9 @@ CLEAR_UP = Grant(
             when=lambda places: _all_of(
                 _own(places, _all_regions(places)),
                 OF_A_RESTORE,
-                # EC2 gives the snapshots of what was restored its tags: those of points stay.
+                # EC2 gives the snapshots of what was restored its tags: they are not the copies
+                # that the restore made.
+                {"Null": {f"aws:ResourceTag/{tags.COPY_OF}": "false"}},
                 {"Null": {f"aws:ResourceTag/{tags.POINT}": "true"}},
                 {"Null": {f"aws:ResourceTag/{tags.HOLD}": "true"}},
             ),

@@ -77,7 +77,8 @@ class Undoer:
         return Advanced(restore=after, done=True, more=more)
 
     def _remove(self, restore: Restore, now: datetime) -> Advanced:
-        """What bears the tag that says that it will go, and nothing else."""
+        """What is on record and bears the tag that says that it will go, and nothing else: people
+        launch more like a clone, with all of its tags."""
         if restore.status is RestoreStatus.DONE and restore.expires_at is not None:
             if restore.expires_at > now:
                 # It lives longer than the schedule that woke us knew.
@@ -87,8 +88,12 @@ class Undoer:
         if restore.status is not RestoreStatus.ENDING:
             return Advanced(restore=restore, done=True)
 
-        def mine(_: str, tags: Mapping[str, str]) -> bool:
-            return tags.get(TEMPORARY) == restore.id
+        known = {one.id for one in restore.made}
+        if restore.in_place is not None:
+            known = {one.old for one in restore.in_place.swaps if one.old}
+
+        def mine(id_: str, tags: Mapping[str, str]) -> bool:
+            return id_ in known and tags.get(TEMPORARY) == restore.id
 
         left = self._remover(restore).remove(restore, mine)
         restore = gone(restore, left.there, now) if restore.in_place is None else restore

@@ -16,7 +16,7 @@ from lastgood.domain.tags import RESTORE, RESTORED_FROM, TEMPORARY
 from tests.cloud.ec2.conditions import CommandOutcome
 from tests.cloud.ec2.seed import seed_network
 from tests.cloud.faults import AwsError
-from tests.support.fleet import tag, volumes_of
+from tests.support.fleet import launch, tag, volumes_of
 from tests.support.restores import (
     HOUR,
     Site,
@@ -115,6 +115,31 @@ def test_a_clone_is_removed_when_its_time_is_over_and_nothing_else_is(site: Site
     assert site.schedules() == []
     assert site.instance(site.source)["State"]["Name"] == "running"
     assert site.instance(other.ids("instance")[0])["State"]["Name"] == "running"
+
+
+def test_an_instance_that_somebody_launched_with_a_clones_tags_stays(site: Site) -> None:
+    restore = site.restore(time_to_live="2h")
+    (clone,) = restore.ids("instance")
+    more = launch(site.world.ec2, "another", tags=tags_of(site.instance(clone)))
+
+    site.world.advance(3 * HOUR)
+
+    assert site.record(restore.id).status is ENDED
+    assert site.made(restore.id)["instance"] == [more]
+
+
+def test_a_snapshot_that_others_took_of_a_restored_volume_stays(site: Site) -> None:
+    restore = site.ask(mode="in_place", stop="true")["restore"]
+    while not site.made(restore):
+        site.world.advance(timedelta(seconds=5))
+    volume, mine = site.made(restore)["volume"][0], [{"Key": RESTORE, "Value": restore}]
+    taken = site.world.ec2.create_snapshot(
+        VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": mine}]
+    )["SnapshotId"]
+    site.world.advance(HOUR)
+
+    assert site.record(restore).status is DONE
+    assert site.made(restore)["snapshot"] == [taken]
 
 
 def test_a_clone_that_is_extended_outlives_its_first_schedule(site: Site) -> None:

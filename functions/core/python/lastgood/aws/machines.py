@@ -84,13 +84,13 @@ class Ec2Machines(Describing):
                 for one in page["Volumes"]
             ),
             images=tuple(self._images(of_restore, Owners=["self"], IncludeDisabled=True)),
-            # EC2 gives a snapshot the tags of its volume, those of the restore that made it too:
-            # one that policies took since is a point's.
+            # EC2, and what takes snapshots beside us, gives a snapshot the tags of its volume, of
+            # the restore that made it too. Only the restore's own copies say what of.
             snapshots=tuple(
                 one
                 for page in self._snapshots(*of_restore)
                 for one in page.items
-                if tag_keys.POINT not in one.tags
+                if tag_keys.COPY_OF in one.tags and tag_keys.POINT not in one.tags
             ),
         )
 
