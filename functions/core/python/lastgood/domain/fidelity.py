@@ -260,7 +260,7 @@ def _of_disks(
         if request.overrides.kms_key:
             found |= dict.fromkeys((key, encrypted), ASKED)
         elif disk.encrypted and disk.piece in plain:
-            found |= dict.fromkeys((key, encrypted), "its policy encrypts what it takes")
+            found |= dict.fromkeys((key, encrypted), "its policy encrypts what it takes or copies")
         elif disk.encrypted and not disk.kms_key:
             found[key] = "a key belongs to its Region: that of the copy"
     return found
