@@ -10,7 +10,7 @@ from lastgood.domain.restoring import Restore, RestoreStatus
 from tests.cloud.driver import ACCOUNT
 from tests.cloud.ec2.conditions import CommandOutcome
 from tests.cloud.ec2.seed import Network
-from tests.cloud.faults import LOST_REPLY, aws_error
+from tests.cloud.faults import KILL, aws_error
 from tests.e2e.conftest import AWAY, HOME, Installation
 from tests.support import slack
 from tests.support.fleet import volumes_of
@@ -140,8 +140,8 @@ def clones(stories: Stories) -> None:
     )
     checked = {"check": "systemctl is-active shop", "security_groups": by_name}
     stories.restore(DONE, **checked, check_document="shop-check")
-    # The answer about its schedule is lost: it is there when it is made again.
-    cloud.add_fault("scheduler.CreateSchedule", LOST_REPLY, by="lastgood-restore-instance")
+    # Who made its schedule died: it is there when it is to be made again.
+    cloud.add_fault("scheduler.CreateSchedule", KILL, by="lastgood-restore-instance")
     clone = stories.restore(DONE, **checked, time_to_live="2h")
     stories.ask(action="extend", restore=clone.id, time_to_live="4h")
     stories.ask(action="keep", restore=clone.id)
@@ -236,7 +236,9 @@ def lost(stories: Stories) -> None:
     states = stories.lastgood.client("stepfunctions")
     states.stop_execution(executionArn=asked["execution"])
     assert other.expires_at is not None
-    stories.cloud.advance(to=other.expires_at + timedelta(seconds=5))
+    # Scheduler knows whole minutes.
+    fires = (other.expires_at + MINUTE).replace(second=0, microsecond=0)
+    stories.cloud.advance(to=fires + timedelta(seconds=10))
     assert stories.lastgood.sweep()["restores_ended"] == 1
     stories.cloud.advance(by=HOUR)
     assert stories.record(asked["restore"]).status is UNDONE
