@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from lastgood.domain.place import Place
@@ -16,6 +16,8 @@ from undo_restore.putting_back import PutBack
 from undo_restore.removing import Remover
 
 NOBODY = (NotApproved.__name__, "nobody approved it within a day")
+AFTER = timedelta(seconds=1)
+"""Then it is shown for sure."""
 UNKNOWN = ("Unknown", "the machine was stopped, or ran out of time")
 
 
@@ -55,10 +57,10 @@ class Undoer:
         more = {"error": error, "cause": restore.cause or cause}
         if restore.status is not RestoreStatus.UNDOING:
             return Advanced(restore=restore, done=True, more=more)
-        plan, early = restore.in_place, self._may_appear(restore, now)
-        if plan and early:
+        plan, unseen = restore.in_place, self._unseen(restore, now)
+        if plan and unseen:
             # The source may not be as describes show it: what was changed last is not seen yet.
-            return Advanced(restore=restore, more=more)
+            return Advanced(restore=restore, wait=unseen, more=more)
         source = PutBack(machines=self.machines(restore.place.region))
         if not source.done(restore):
             return Advanced(restore=restore, more=more)
@@ -66,8 +68,8 @@ class Undoer:
         remover = self._remover(restore, *([plan.instance] if plan else []))
         left = remover.remove(restore, lambda id_, _: id_ not in originals)
         restore = gone(restore, left.there, now)
-        if left.going or early:
-            return Advanced(restore=restore, more=more)
+        if left.going or unseen:
+            return Advanced(restore=restore, wait=None if left.going else unseen, more=more)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.UNDONE, settled_at=now)
         what = "; ".join((*left.told(), *source.told(restore))) or "nothing is left of it"
@@ -95,8 +97,9 @@ class Undoer:
 
         left = self._remover(restore).remove(restore, mine)
         restore = gone(restore, left.there, now) if restore.in_place is None else restore
-        if left.going or self._may_appear(restore, now):
-            return Advanced(restore=restore)
+        unseen = self._unseen(restore, now)
+        if left.going or unseen:
+            return Advanced(restore=restore, wait=None if left.going else unseen)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.ENDED)
         told = ("has ended: what was to go is removed", *left.told())
@@ -111,10 +114,12 @@ class Undoer:
             users=frozenset((*attached, *users)),
         )
 
-    def _may_appear(self, restore: Restore, now: datetime) -> bool:
-        """A call may have made something that describes do not show yet."""
-        tried = restore.attempted_at
-        return tried is not None and now - tried <= self.patience.describes
+    def _unseen(self, restore: Restore, now: datetime) -> timedelta | None:
+        """How long describes may still not show what a call has made; None: no longer."""
+        if restore.attempted_at is None:
+            return None
+        left = restore.attempted_at + self.patience.describes - now
+        return left + AFTER if left >= timedelta(0) else None
 
     def _let_go(self, restore: Restore) -> None:
         self.endings.clear(restore.id)

@@ -33,6 +33,8 @@ from tests.support.world import SLOT, World, a_world
 FUNCTIONS = ("clone_instance", "restore_instance", "check_restore", "undo_restore")
 LOOKS_AT_NOTHING = ("begin", "ask", "hold")
 """Steps for which it is all the same when describes show something."""
+BY_WAY = ("hand_over", "undo", "remove")
+WAYS = ("replace", "swap", "attach", "root", "copy", "launch")
 READ = ("BatchGet", "Describe", "Get", "List", "Query")
 """Beginnings of operations that change nothing."""
 REFUSALS = {
@@ -123,21 +125,12 @@ def judged(cases: Sequence[RestoreCase]) -> dict[str, list[str]]:
     return branches.broken | dict.fromkeys(unspoilt, broken)
 
 
-@dataclass
-class Tried:
-    """What earlier stories have tried: one stands for all others in which a step does the same.
+class Tried(set[tuple[str, ...]]):
+    """What earlier stories have tried: one stands for all others."""
 
-    ``runs``: what was asked in a run of a step until then. ``steps``: calls by step. ``calls``: by
-    function. ``services``: by function, those of the calls.
-    """
-
-    runs: set[tuple[str, ...]] = field(default_factory=set)
-    steps: set[tuple[str, ...]] = field(default_factory=set)
-    calls: set[tuple[str, ...]] = field(default_factory=set)
-
-    def new(self, known: set[tuple[str, ...]], *what: str) -> bool:
-        fresh = what not in known
-        known.add(what)
+    def new(self, *what: str) -> bool:
+        fresh = what not in self
+        self.add(what)
         return fresh or EVERY
 
 
@@ -228,13 +221,22 @@ def _unspoilt(story: RestoreStory) -> list[Run]:
 
 def _calls_spoilt(story: RestoreStory, runs: list[Run], tried: Tried) -> Iterator[RestoreCase]:
     for run in _worth(story, runs):
-        until: tuple[str, ...] = (run.function, run.step)
-        for number, call in enumerate(run.calls):
-            until = (*until, _name(call))
-            yield from _ended(story, run, call, number, until, tried)
+        step = _step_of(run, runs)
+        for number in range(len(run.calls)):
+            yield from _ended(story, run, number, step, tried)
             if not story.late:
-                after = sum(one.name == call.name for one in run.calls[:number])
-                yield from _coded(story, run, call, after, tried)
+                yield from _coded(story, run, number, step, tried)
+
+
+def _changes(call: Call) -> bool:
+    return not call.operation.startswith(READ) and "DryRun" not in call.params
+
+
+def _step_of(run: Run, runs: list[Run]) -> str:
+    """With the way of the restore, if what is at stake in the step depends on that."""
+    steps = {one.step for one in runs}
+    way = next((one for one in WAYS if one in steps), "")
+    return f"{run.step} of {way}" if run.step in BY_WAY else run.step
 
 
 def _worth(story: RestoreStory, runs: list[Run]) -> list[Run]:
@@ -259,47 +261,54 @@ def _name(call: Call) -> str:
 
 
 def _ended(
-    story: RestoreStory, run: Run, call: Call, number: int, until: tuple[str, ...], tried: Tried
+    story: RestoreStory, run: Run, number: int, step: str, tried: Tried
 ) -> Iterator[RestoreCase]:
-    """The function dies after the call, or its reply is lost."""
-    case = partial(_case, story, run)
+    """The function dies after a call, or its reply is lost: the first is tried in each step, the
+    other, which the function sees, once."""
+    case, call = partial(_case, story, run), run.calls[number]
     name = _name(call)
     what = f"{name} (call {number + 1})"
     lost = CallsSpoilt(run.function, "*", LOST_REPLY, number)
-    if call.operation.startswith(READ) or name.endswith(" dry"):
-        if not story.late and tried.new(tried.calls, run.function, name, "lost"):
-            yield case(LOST, f"replies lost of {what}", lost)
-        return
-    if not tried.new(tried.runs, *until):
-        return
-    yield case(KILLS, f"killed after {what}", CallsSpoilt(run.function, "*", KILL, number))
-    if story.late and not EVERY:
-        return
-    yield case(LOST, f"replies lost of {what}", lost)
-    if tried.new(tried.calls, run.function, name, "again"):
-        yield case(LOST, f"reply lost of {what}", replace(lost, whole=False))
+    if _changes(call):
+        nth = sum(_name(one) == name for one in run.calls[:number])
+        # What is on record is read again, whichever step wrote it.
+        where = "" if call.service == "dynamodb" else step
+        if tried.new(run.function, where, name, str(nth), "kill"):
+            yield case(KILLS, f"killed after {what}", replace(lost, effect=KILL))
+    if not story.late and tried.new(run.function, name, "lost"):
+        yield case(LOST, f"replies lost of {what}", lost)
+        if _changes(call):
+            yield case(LOST, f"reply lost of {what}", replace(lost, whole=False))
 
 
 def _coded(
-    story: RestoreStory, run: Run, call: Call, after: int, tried: Tried
+    story: RestoreStory, run: Run, number: int, step: str, tried: Tried
 ) -> Iterator[RestoreCase]:
-    """The call is answered with an error: all meanings where a function makes it first, and one of
-    each verdict in its other steps."""
-    case = partial(_case, story, run)
+    """The call is answered with an error: with all meanings where a function first calls a service;
+    elsewhere with one for each verdict, but what may pass, which is as a lost reply, and what is
+    given up, which is as what a person must mend. What changes EC2 is tried in each step."""
+    case, call = partial(_case, story, run), run.calls[number]
     name = _name(call)
-    if not tried.new(tried.steps, run.function, run.step, name):
+    where = step if _changes(call) and call.service != "dynamodb" else ""
+    if not tried.new(run.function, where, name, "codes"):
         return
-    first = tried.new(tried.calls, run.function, name, "codes")
-    lasted: set[Verdict] = set()
+    first = tried.new(run.function, call.service, "codes")
+    if run.step == ASKED and not first and not _changes(call) and not EVERY:
+        # Whoever asks gets the error, and nothing has happened.
+        return
+    after = sum(one.name == call.name for one in run.calls[:number])
     for error in errors_of(call, by=meaning_of if first else verdict_of):
         verdict = verdict_of(call, error)
         answer = aws_error(error.code, status=error.status, done=verdict is Verdict.DONE)
         once = CallsSpoilt(run.function, call.name, answer, after)
-        bound = Bound.MENDS if verdict is Verdict.AGAIN else Bound.PERSON
+        if not first and verdict in (Verdict.AGAIN, Verdict.GIVE_UP) and not EVERY:
+            continue
         what = f"{error.code} of {name}"
-        yield case(CODES, what, once, bound)
-        if verdict is not Verdict.DONE and verdict not in lasted:
-            lasted.add(verdict)
+        bound = Bound.MENDS if verdict is Verdict.AGAIN else Bound.PERSON
+        lasts = verdict is Verdict.PERSON or (verdict is Verdict.AGAIN and first)
+        if first or not lasts or EVERY:
+            yield case(CODES, what, once, bound)
+        if lasts and tried.new(run.function, where, name, verdict, "lasts"):
             for_good = replace(once, times=FOR_GOOD)
             yield case(CODES, f"{what} for good", for_good, Bound.PERSON)
 
@@ -309,17 +318,17 @@ def _invocations_spoilt(
 ) -> Iterator[RestoreCase]:
     """Lambda refuses the machine, or its reply is lost: what was done is done twice."""
     for run in (one for one in _worth(story, runs) if one.by_machine):
-        until = (run.step, *(_name(call) for call in run.calls))
-        if not tried.new(tried.runs, "machine", *until):
-            continue
         # The machine calls before the run begins.
         case = partial(_case, story, replace(run, function="machine", number=run.number - 1))
         spoilt = CallsSpoilt(MACHINE, "lambda.Invoke", LOST_REPLY)
-        yield case(INVOCATIONS, "its next is run twice", spoilt)
-        if not story.late and tried.new(tried.steps, "machine", run.step):
+        made = {_name(one) for one in run.calls if _changes(one) and one.service != "dynamodb"}
+        if tried.new("machine", run.step, *sorted(made)):
+            yield case(INVOCATIONS, f"{run.step} is run twice", spoilt)
+        if not story.late and tried.new("machine", run.function, "refused"):
             for code, status in REFUSALS.items():
                 refused = replace(spoilt, effect=aws_error(code, status=status))
-                yield case(INVOCATIONS, f"{code} for its next", refused)
+                yield case(INVOCATIONS, f"{code} for {run.step}", refused)
+        if not story.late and tried.new("machine", run.step, "none"):
             denied = aws_error("AccessDeniedException", status=403)
             for_good = replace(spoilt, effect=denied, times=FOR_GOOD)
-            yield case(INVOCATIONS, "none from its next on", for_good, Bound.PERSON)
+            yield case(INVOCATIONS, f"none from {run.step} on", for_good, Bound.PERSON)

@@ -36,7 +36,6 @@ PACE = Pace(
 IMAGE = "ami-0123456789abcdef0"
 TRIES = 3
 """How often a person asks again after an error."""
-UNANSWERED = timedelta(minutes=5)
 DONE, UNDONE, ENDED = RestoreStatus.DONE, RestoreStatus.UNDONE, RestoreStatus.ENDED
 WEEKS = "20d"
 """Longer than any story is told."""

@@ -109,7 +109,7 @@ class FakeMachines:
         world = self.now
         for one in things:
             where = world.instances if isinstance(one, Instance) else world.volumes
-            where[one.id] = one  # type: ignore[assignment]
+            where[one.id] = one
         self._worlds = [(datetime.min.replace(tzinfo=self.clock.now().tzinfo), world)]
 
     def change(self, change: Change) -> None:

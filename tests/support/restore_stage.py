@@ -280,11 +280,7 @@ class RestoreStage:
     # the machine
 
     def open(self, restore: Restore) -> Restore:
-        opened = self.ledger.open_restore(restore)
-        if restore.from_copy:
-            # The copy is somebody else's tale.
-            self.ledger.hold_for_restore = lambda _: None  # type: ignore[method-assign]
-        return opened
+        return self.ledger.open_restore(restore)
 
     def finish(self, step: str, restore: Restore, context: Any = None) -> dict[str, Any]:
         """Call the step until it is done: at once if it was killed, in its own time if it waits, a

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any
 
 from lastgood.domain.restoring import (
@@ -38,10 +39,12 @@ class StepRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advanced:
-    """The record as it is to be; ``more``: what the machine is told beside that it is done."""
+    """The record as it is to be; ``more``: what the machine is told beside that it is done.
+    ``wait``: until when there is nothing to see, if the step knows."""
 
     restore: Restore
     done: bool = False
+    wait: timedelta | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -78,11 +81,12 @@ class Walk:
             after = advanced.restore
             latest = after.step(name)
             since = latest.began_at if latest else now
-            wait = wait_after(since, now)
-            if advanced.done:
-                after = ended(after, name, self.clock.now())
+            wait = ceil(advanced.wait.total_seconds()) if advanced.wait else wait_after(since, now)
+            late = not advanced.done and now + timedelta(seconds=wait) - since > deadline(name)
+            if advanced.done or late:
+                after = ended(after, name, self.clock.now(), failed=late)
             self._write(restore, after)
-            if not advanced.done and now + timedelta(seconds=wait) - since > deadline(name):
+            if late:
                 raise DeadlinePassed(f"{name}: not done within {deadline(name)}")
         except (TryAgain, Conflict):
             raise
