@@ -22,6 +22,7 @@ REGION = "lastgood:region"
 EMAIL = "lastgood:email"
 CHAT = "lastgood:chat"
 EXTERNAL_ID = "lastgood:external_id"
+CLONE_ROLES = "lastgood:clone_roles"
 
 
 class AccountUnknown(Exception):
@@ -34,7 +35,8 @@ class RegionUnknown(Exception):
 
 def build(app: App, *, account: str | None, region: str | None) -> None:
     """Add every stack to ``app``. Its context says which policies, and may say which Region, whom
-    to tell by e-mail, who may ask by chat, and which external id roles in other accounts ask for.
+    to tell by e-mail, who may ask by chat, which roles a clone may have, and which external id
+    roles in other accounts ask for.
 
     ``account`` and ``region`` are those that the CLI goes to by default; None if it has none.
 
@@ -50,6 +52,9 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
     sources, destinations = _further_regions(policies, home, account)
     here = Environment(account=account, region=home)
     email: str | None = app.node.try_get_context(EMAIL)
+    # Names of roles with their paths, with commas; * stands for anything in them.
+    roles: str = app.node.try_get_context(CLONE_ROLES) or "*"
+    clone_roles = tuple(one.strip() for one in roles.split(",") if one.strip())
     further = {
         region: DestinationStack(
             app,
@@ -57,6 +62,7 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
             home=str(home),
             policies=policies,
             email=email,
+            clone_roles=clone_roles,
             env=Environment(account=account, region=region),
         )
         for region in sorted(destinations)
@@ -90,6 +96,7 @@ def build(app: App, *, account: str | None, region: str | None) -> None:
         state=state,
         external_id=external_id,
         email=email,
+        clone_roles=clone_roles,
         permissions=load_chat(ROOT / chat) if chat else None,
         env=here,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_cdk import aws_iam as iam
@@ -29,7 +30,8 @@ class Places:
     the queue. ``selected``: by which tags policies select what is here. ``machine`` is the restore
     state machine, ``steps`` what it invokes, ``ending_role`` under whom a schedule starts it, and
     ``ending_letters`` where what could not be started goes. ``cloner`` is the function that is
-    asked for restores; ``chat`` a parameter, ``secret`` what Slack signs with.
+    asked for restores; ``chat`` a parameter, ``secret`` what Slack signs with. ``clone_roles``:
+    names of the roles that clones may have, with paths; * stands for anything in them.
     """
 
     partition: str
@@ -63,6 +65,7 @@ class Places:
     machine: str = ""
     steps: tuple[str, ...] = ()
     ending_role: str = ""
+    clone_roles: tuple[str, ...] = ("*",)
     ending_letters: str = ""
     cloner: str = ""
     chat: str = ""
@@ -389,13 +392,13 @@ READ_LAUNCH_ATTRIBUTES = Grant(
     rights=(
         Right(
             actions=("ec2:GetLaunchTemplateData",),
-            on=lambda places: (places.ec2("instance/*"),),
+            on=lambda places: (places.ec2("instance/*"),) if places.regions else (),
             when=_in_regions,
             wide="any instance may be selected: which ones, the policies' tags say at run time",
         ),
         Right(
             actions=LAUNCH_TEMPLATE_READS,
-            on=_all,
+            on=lambda places: ("*",) if places.regions else (),
             when=_in_regions,
             wide="EC2 asks for these itself, and does not say on which resources",
         ),
@@ -787,6 +790,20 @@ USE_RESTORE_KEYS = Grant(
     ),
 )
 
+PASS_RESTORE_KEYS = Grant(
+    name="PASS_RESTORE_KEYS",
+    reason="EC2 attaches encrypted volumes that come back, and starts their instance, by a grant "
+    "of the key, which who asks for that gives (EBS User Guide, how EBS encryption works)",
+    rights=(
+        Right(
+            actions=("kms:CreateGrant",),
+            on=_keys_in(_all_regions),
+            when=_via_ec2_in(_all_regions, grant=True),
+            wide=KEYS_OF_OTHERS,
+        ),
+    ),
+)
+
 COPY_FOR_RESTORES = Grant(
     name="COPY_FOR_RESTORES",
     reason="Copies snapshots of points to where a restore needs them; each copy bears the tag of "
@@ -842,7 +859,7 @@ REGISTER_IMAGES = Grant(
 _LAUNCH = (
     Right(
         actions=("ec2:RunInstances",),
-        on=_on_ec2("instance", "volume"),
+        on=_on_ec2("instance", "network-interface", "volume"),
         when=_with_restore,
         wide="what is launched has no id before; without a restore's tag it is not launched",
     ),
@@ -851,14 +868,8 @@ _LAUNCH = (
         on=lambda places: (
             places.images,
             places.snapshots,
-            *_on_ec2(
-                "capacity-reservation",
-                "key-pair",
-                "network-interface",
-                "placement-group",
-                "security-group",
-                "subnet",
-            )(places),
+            *_on_ec2("key-pair", "placement-group", "security-group", "subnet")(places),
+            f"arn:{places.partition}:resource-groups:*:{places.account}:group/*",
             f"arn:{places.partition}:license-manager:*:{places.account}:license-configuration:*",
         ),
         when=_in_all_regions,
@@ -872,9 +883,12 @@ _LAUNCH = (
     ),
     Right(
         actions=("iam:PassRole",),
-        on=lambda places: (f"arn:{places.partition}:iam::{places.account}:role/*",),
+        on=lambda places: tuple(
+            f"arn:{places.partition}:iam::{places.account}:role/{one}" for one in places.clone_roles
+        ),
         when=lambda _: {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
-        wide="a clone has the role of its original, or what a person asks for; EC2 alone gets it",
+        wide="a clone has the role of its original, or what a person asks for: EC2 alone gets it, "
+        "and the deployment may say which there may be (lastgood:clone_roles)",
     ),
 )
 
@@ -886,8 +900,8 @@ TRY_LAUNCH = Grant(
 
 LAUNCH_CLONES = Grant(
     name="LAUNCH_CLONES",
-    reason="Launches clones; each, and each of its volumes, must bear the tag of its restore, so "
-    "that none can be an orphan",
+    reason="Launches clones; each, with its volumes and interfaces, must bear the tag of its "
+    "restore, so that none can be an orphan",
     rights=_LAUNCH,
 )
 
@@ -994,17 +1008,16 @@ TAG_RESTORED = Grant(
     ),
 )
 
-_SWAPPED_OUT = "any volume of a source may be swapped out; no other tags than these may be touched"
-
 MARK_VOLUMES = Grant(
     name="MARK_VOLUMES",
-    reason="Puts the tags of a restore on a volume that it swaps out, which will be removed later",
+    reason="Puts the tags of a restore on a volume that it swaps out, which will be removed later, "
+    "and on the one that EC2 made for a root",
     rights=(
         Right(
             actions=("ec2:CreateTags",),
             on=_on_ec2("volume"),
-            when=lambda places: _all_of(_in_all_regions(places), _only_tags(*tags.OF_RESTORE)),
-            wide=_SWAPPED_OUT,
+            when=lambda places: _all_of(_with_restore(places), _only_tags(*tags.OF_RESTORE)),
+            wide="any volume of a source may be swapped out; with the tags of a restore only",
         ),
     ),
 )
@@ -1017,7 +1030,7 @@ UNMARK_VOLUMES = Grant(
             actions=("ec2:DeleteTags",),
             on=_on_ec2("volume"),
             when=lambda places: _all_of(_in_all_regions(places), _only_tags(*tags.OF_RESTORE)),
-            wide=_SWAPPED_OUT,
+            wide="any volume of a source may be swapped out; no other tags than these may go",
         ),
     ),
 )
@@ -1035,27 +1048,18 @@ KEEP_RESTORED = Grant(
     ),
 )
 
-UNDO_RESTORES = Grant(
-    name="UNDO_RESTORES",
-    reason="Removes what a restore has made, and what it swapped out, once its time is over",
+_MADE = "what a restore made shows at run time; without its tag nothing goes"
+
+CLEAR_UP = Grant(
+    name="CLEAR_UP",
+    reason="Removes what a restore has made on its way, or swapped out, once it is not needed",
     rights=(
-        Right(
-            actions=("ec2:TerminateInstances",),
-            on=_on_ec2("instance"),
-            when=_of_restore,
-            wide="what a restore made shows at run time; without its tag nothing goes",
-        ),
-        Right(
-            actions=("ec2:DeleteVolume",),
-            on=_on_ec2("volume"),
-            when=_of_restore,
-            wide="what a restore made shows at run time; without its tag nothing goes",
-        ),
+        Right(actions=("ec2:DeleteVolume",), on=_on_ec2("volume"), when=_of_restore, wide=_MADE),
         Right(
             actions=("ec2:DeregisterImage",),
             on=lambda places: (places.images,),
             when=_of_restore,
-            wide="what a restore made shows at run time; without its tag nothing goes",
+            wide=_MADE,
         ),
         Right(
             actions=("ec2:DeleteSnapshot",),
@@ -1063,9 +1067,26 @@ UNDO_RESTORES = Grant(
             when=lambda places: _all_of(
                 _own(places, _all_regions(places)),
                 OF_A_RESTORE,
+                # EC2 gives the snapshots of what was restored its tags: they are not the copies
+                # that the restore made.
+                {"Null": {f"aws:ResourceTag/{tags.COPY_OF}": "false"}},
+                {"Null": {f"aws:ResourceTag/{tags.POINT}": "true"}},
                 {"Null": {f"aws:ResourceTag/{tags.HOLD}": "true"}},
             ),
-            wide="what a restore made shows at run time; without its tag nothing goes",
+            wide=_MADE,
+        ),
+    ),
+)
+
+UNDO_RESTORES = Grant(
+    name="UNDO_RESTORES",
+    reason="Terminates what a restore has launched: it failed, or its time is over",
+    rights=(
+        Right(
+            actions=("ec2:TerminateInstances",),
+            on=_on_ec2("instance"),
+            when=_of_restore,
+            wide=_MADE,
         ),
     ),
 )
@@ -1127,15 +1148,14 @@ SOURCES = _partition(keys.sources_of("", 0))
 LAUNCHES = _partition(keys.launch("", "")["pk"])
 TOLD = _partition(keys.notice("")["pk"])
 HOLDS = _partition(keys.hold("")["pk"])
-NAMES = _partition(keys.name("")["pk"])
 PLANS = _partition(keys.plan("")["pk"])
 PLACES = _partition(keys.slots(Place(region="", account=""))["pk"])
 COPIES = _partition(keys.copies_to(Place(region="", account="")))
 RESTORES = _partition(keys.restore("")["pk"])
 LOCKS = _partition(keys.restoring("")["pk"])
 NAMES = _partition(keys.name("")["pk"])
-CHATS = "CHAT#*"
-REFUSALS = "REFUSED#*"
+CHATS = _partition(keys.conversation("")["pk"])
+REFUSALS = _partition(keys.chat_refusal(datetime.min.replace(tzinfo=UTC), "")["pk"])
 
 
 def _items(
@@ -1268,11 +1288,12 @@ RECORD_DELETES = Grant(
 
 REPLACE_MEMBERS = Grant(
     name="REPLACE_MEMBERS",
-    reason="Makes an encrypted copy in place the member of a point, unless that is held or a "
+    reason="Makes an encrypted copy in place the member of a point, unless that is held, or a "
     "restore is made from it",
     rights=(
         _items(("BatchGetItem",), HOLDS, where=_encrypting),
-        _items(("ConditionCheckItem", "UpdateItem"), POINTS, where=_encrypting),
+        _items(("ConditionCheckItem",), POINTS, where=_encrypting),
+        _items(("UpdateItem",), POINTS, where=_encrypting),
     ),
 )
 
@@ -1311,10 +1332,11 @@ OPEN_RESTORES = Grant(
         _items(("BatchGetItem",), RESTORES),
         _items(("GetItem",), POINTS, RESTORES, LOCKS),
         _items(("PutItem",), RESTORES, LOCKS),
-        _items(("Query",), POINTS, NAMES),
+        _items(("Query",), NAMES),
         _items(
             ("Query",),
             _partition(keys.points_of("")),
+            _partition(keys.copies_of("", Place(region="", account=""))),
             _partition(keys.restores_of("")),
             index=keys.LISTING,
         ),
@@ -1324,9 +1346,11 @@ OPEN_RESTORES = Grant(
 
 RECORD_RESTORES = Grant(
     name="RECORD_RESTORES",
-    reason="Records what a restore made and how far it is; lets go of its point and its instance",
+    reason="Reads a restore and its point; records what it made and how far it is; lets go of its "
+    "point and its instance",
     rights=(
-        _items(("GetItem", "PutItem"), RESTORES),
+        _items(("GetItem",), RESTORES, POINTS, LOCKS),
+        _items(("PutItem",), RESTORES),
         _items(("DeleteItem",), LOCKS),
         _items(("UpdateItem",), POINTS),
         _LEDGER_KEY,
@@ -1341,19 +1365,19 @@ KEEP_POINTS = Grant(
 
 RECORD_CHECKS = Grant(
     name="RECORD_CHECKS",
-    reason="Records what a check found, and when a point was last proved",
-    rights=(
-        _items(("GetItem", "PutItem"), RESTORES),
-        _items(("UpdateItem",), POINTS),
-        _LEDGER_KEY,
-    ),
+    reason="Reads a restore, and records what a check of it found",
+    rights=(_items(("GetItem", "PutItem"), RESTORES), _LEDGER_KEY),
 )
 
 NOTE_REQUESTS = Grant(
     name="NOTE_REQUESTS",
     reason="Notes each request of chat, so that it counts once, who was refused what, and where to "
-    "tell of a restore",
-    rights=(_items(("PutItem",), CHATS, REFUSALS), _items(("UpdateItem",), CHATS), _LEDGER_KEY),
+    "tell of a restore; reads who asked for one",
+    rights=(
+        _items(("PutItem",), CHATS, REFUSALS),
+        _items(("GetItem", "UpdateItem"), CHATS),
+        _LEDGER_KEY,
+    ),
 )
 
 TELL_RESTORES = Grant(
@@ -1414,6 +1438,12 @@ _KEY_TO_RECEIVE = Right(
     when=_via("sqs"),
 )
 
+
+def _taking(on: Where) -> Where:
+    """Only in the Region that takes points."""
+    return lambda places: on(places) if places.take_queue else ()
+
+
 SEND_TAKE_REQUESTS = Grant(
     name="SEND_TAKE_REQUESTS",
     settings=("take_queue",),
@@ -1421,6 +1451,21 @@ SEND_TAKE_REQUESTS = Grant(
     rights=(
         Right(actions=("sqs:SendMessage",), on=lambda places: (places.take_queue,)),
         _KEY_TO_SEND,
+    ),
+)
+
+TAKE_SAFETY_POINTS = Grant(
+    name="TAKE_SAFETY_POINTS",
+    settings=("take_queue",),
+    reason="Asks for a point of a source before it is changed in place, where that is done",
+    rights=(
+        Right(actions=("sqs:SendMessage",), on=_taking(lambda places: (places.take_queue,))),
+        Right(
+            actions=("kms:Decrypt", "kms:GenerateDataKey"),
+            on=_taking(lambda places: (places.key,)),
+            when=_via("sqs"),
+        ),
+        _items(("PutItem", "UpdateItem"), RUNS, where=lambda places: places.take_queue),
     ),
 )
 
@@ -1529,37 +1574,49 @@ SEE_EXECUTIONS = Grant(
     ),
 )
 
-ANSWER_RESTORES = Grant(
-    name="ANSWER_RESTORES",
-    reason="Tells the machine what a second person said, by the token that it waits with",
-    rights=(
-        Right(
-            actions=("states:SendTaskFailure", "states:SendTaskSuccess"),
-            on=_all,
-            wide="these know no resources: the token, which only the ledger has, says which",
-        ),
-    ),
+_WAITING = "these know no resources: the token, which only the ledger has, says which"
+
+APPROVE_RESTORES = Grant(
+    name="APPROVE_RESTORES",
+    reason="Lets the machine go on that waits for a second person, by the token that it waits with",
+    rights=(Right(actions=("states:SendTaskSuccess",), on=_all, wide=_WAITING),),
 )
+
+DECLINE_RESTORES = Grant(
+    name="DECLINE_RESTORES",
+    reason="Ends the wait of the machine for a second person, who said no",
+    rights=(Right(actions=("states:SendTaskFailure",), on=_all, wide=_WAITING),),
+)
+
+_ENDING = "a schedule for each restore, in a group that has no others"
 
 END_RESTORES = Grant(
     name="END_RESTORES",
     settings=("machine", "endings", "ending_role", "ending_letters"),
-    reason="Has what a restore made ended at its time by a schedule; changes that, and takes it "
-    "back",
+    reason="Has what a restore made ended at its time, by a schedule",
     rights=(
         Right(
-            actions=(
-                "scheduler:CreateSchedule",
-                "scheduler:DeleteSchedule",
-                "scheduler:UpdateSchedule",
-            ),
+            actions=("scheduler:CreateSchedule", "scheduler:UpdateSchedule"),
             on=lambda places: (places.endings,),
-            wide="a schedule for each restore, in a group that has no others",
+            wide=_ENDING,
         ),
         Right(
             actions=("iam:PassRole",),
             on=lambda places: (places.ending_role,),
             when=lambda _: {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
+        ),
+    ),
+)
+
+CLEAR_ENDINGS = Grant(
+    name="CLEAR_ENDINGS",
+    settings=("endings",),
+    reason="Takes back the schedule of what stays, or is gone already",
+    rights=(
+        Right(
+            actions=("scheduler:DeleteSchedule",),
+            on=lambda places: (places.endings,),
+            wide=_ENDING,
         ),
     ),
 )

@@ -122,8 +122,9 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 line = key.start_mark.line + 1
-                before = first.setdefault((key.tag, key.value), line)
-                if before != line:
+                before = first.get((key.tag, key.value))
+                first.setdefault((key.tag, key.value), line)
+                if before is not None:
                     self.duplicates.append(
                         f"line {line}: has the key '{key.value}' again, "
                         f"which is on line {before} already; take one out"

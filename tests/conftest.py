@@ -4,6 +4,11 @@ import gc
 from collections import Counter
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("lastgood", deadline=None)
+settings.load_profile("lastgood")
 
 FAULT = "fault"
 """The property of a test that is such a case; its value is the kind."""

@@ -25,6 +25,7 @@ from lastgood.ledger.dynamo import DynamoLedger
 from tests.cloud.driver import CdkFailed, CloudFailed, CloudProcess
 from tests.cloud.faults import DROPPED, KILL, LOST_REPLY
 from tests.demo_copies import Copies
+from tests.demo_restores import Restores
 from tests.support import table
 from tests.support.fleet import disk, launch, tag, volume, volumes_of
 from tests.support.schedules import GROUP, change, switch
@@ -374,6 +375,13 @@ class Demo:
         self.show.step(
             "All as it should be: the originals went when their copies were there, the copies stay "
             "by their own rules, and nothing is left shared; no call denied"
+        )
+        restores = Restores(self.cloud, self.show)
+        if problems := [*restores.tell(), *self._complaints()]:
+            return self._not_so(problems)
+        self.show.step(
+            "All as it should be: what was lost is there again, what did not work was put back, "
+            "and nothing else was touched; no call denied"
         )
         return 0
 

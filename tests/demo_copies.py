@@ -1,4 +1,4 @@
-"""The last chapter of ``make demo``: copies to another Region and to another account."""
+"""A chapter of ``make demo``: copies to another Region and to another account."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,10 +68,12 @@ class Copies:
         self.cloud.bootstrap(NORTH)
         self.show.line(f"cdk bootstrap aws://{VAULT}/{CENTRAL} {trusting}   (in the vault account)")
         self.cloud.bootstrap(CENTRAL, account=VAULT, trust=[ACCOUNT])
-        self.show.line("cdk deploy --all -c lastgood:policies=tests/demo-policies.yaml")
+        files = {"policies": "tests/demo-policies.yaml", "chat": "tests/demo-chat.yaml"}
+        given = [one for name, file in files.items() for one in ("-c", f"lastgood:{name}={file}")]
+        self.show.line(f"cdk deploy --all {' '.join(given)}")
         out = self.cloud.cdk(
             *("deploy", "--all", "--require-approval", "never"),
-            *("-c", "lastgood:policies=tests/demo-policies.yaml"),
+            *given,
             cwd=repository,
             region=HOME,
         )

@@ -223,10 +223,10 @@ class Chat:
         payload |= {
             "via": "chat",
             "channel": asked.channel,
-            "reply_to": asked.reply_to,
-            "request_id": request,
             "answer": "json",
         }
+        if read.verb.opens:
+            payload["request_id"] = request
         restore = restore_id(request) if read.verb.opens else read.target
         talk = Conversation(restore=restore, by=by, reply_to=asked.reply_to, since=self.clock.now())
         if read.verb.opens:

@@ -7,14 +7,15 @@ from typing import Any
 
 from lastgood.domain.policy import Mode
 from lastgood.domain.restoring import CommandCheck, Evidence, Restore
-from lastgood.errors import Cancelled, CheckFailed
+from lastgood.errors import CheckFailed
 from lastgood.ports import Clock, CommandResult, Commands, Health, Ledger, Machines
-from lastgood.stepping import Advanced, StepRequest, Walk
+from lastgood.stepping import Advanced, StepRequest, Walk, heed
 
 IMPAIRED_FOR = timedelta(minutes=5)
 """An instance may be impaired for a moment as it starts; for so long, it stays so."""
 AGENT_FOR = timedelta(minutes=5)
-"""How long the SSM agent may take to report after the status is ok."""
+"""How long the SSM agent may take to report, from the beginning of the check: it starts as the
+instance does, well before the status is ok."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +34,22 @@ class Checker:
         return Walk(ledger=self.ledger, clock=self.clock)
 
     def _check(self, restore: Restore, now: datetime) -> Advanced:
-        if restore.cancelled_by:
-            raise Cancelled(f"{restore.cancelled_by} cancelled it")
+        heed(restore)
+        if restore.evidence and restore.evidence.passed:
+            # It was done, and the answer was lost.
+            return Advanced(restore=restore, done=True)
         if restore.request.mode is Mode.VOLUMES:
             return self._passed(restore, now, "volumes made; nothing runs that could be checked")
-        ids = restore.ids("instance") or (restore.source.id,)
-        machines = self.machines(restore.place.region)
-        running = [
-            one.id for one in machines.instances_by_id(ids).values() if one.state == "running"
-        ]
         plan = restore.in_place
         if plan is not None and not plan.was_running:
             return self._passed(restore, now, "stopped, as it was: its volumes are in their places")
-        health = machines.health(running)
+        ids = restore.ids("instance") or (restore.source.id,)
+        machines = self.machines(restore.place.region)
+        there = machines.instances_by_id(ids).values()
+        for one in there:
+            if one.gone:
+                raise CheckFailed(f"{one.id} is {one.state}")
+        health = machines.health(one.id for one in there if one.state == "running")
         healthy = [one for one, of in health.items() if (of.instance, of.system) == ("ok", "ok")]
         step = restore.step("Check")
         since = now - (step.began_at if step else now)

@@ -1,7 +1,7 @@
 """Which source is meant, and which of its points there are."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -52,8 +52,8 @@ class Finder:
         if not found:
             raise CannotRestore(
                 [
-                    f"source: nothing named {text!r} has a recovery point; give its id, or see "
-                    "which policy selects it"
+                    f"source: nothing with the id or Name {text!r} has a recovery point; see that "
+                    "it is written so, and that a policy selects it"
                 ]
             )
         one = (live or found)[0]
@@ -73,7 +73,12 @@ class Finder:
         copies = [one for place in places for one in self.ledger.copies_of(source.id, place)]
         if policy is None and copies:
             policy = self.policy_of(copies[0].policy)
-        every = choosing.candidates(points, copies)
+        safety = {
+            one.in_place.safety_point: one.id
+            for one in self.ledger.restores_of(source.id)
+            if one.in_place and one.in_place.safety_point
+        }
+        every = choosing.candidates(points, copies, safety)
         if self.alone:
             every = [self._only_here(one) for one in every]
         return Found(source=source, policy=policy, every=every)
@@ -90,15 +95,17 @@ class Finder:
         return choosing.choose(found.every, choosing.wish(text, zone), zone, now)
 
     def _sources(self, text: str) -> tuple[Source, ...]:
-        if text.startswith(("i-", "vol-")):
-            known = self._by_id(text)
-            return (known,) if known else ()
+        # A Name may begin so too.
+        if text.startswith(("i-", "vol-")) and (known := self._by_id(text)):
+            return (known,)
         named = self.ledger.named(text)
         if named or self.alone:
             return named
         live = self.machines(self.here.region).instances_named(text)
         return tuple(
-            Source(id=one.id, region=self.here.region, account=self.here.account) for one in live
+            Source(id=one.id, region=self.here.region, account=self.here.account)
+            for one in live
+            if not one.gone
         )
 
     def _by_id(self, id_: str) -> Source | None:
@@ -121,14 +128,7 @@ class Finder:
     def _only_here(self, one: Candidate) -> Candidate:
         places = tuple(place for place in one.places if place == self.here)
         lacks = "" if places else f"has no copy that is available in {self.here.region}"
-        return Candidate(
-            id=one.id,
-            policy=one.policy,
-            slot=one.slot,
-            taken_at=one.taken_at,
-            places=places,
-            lacks=lacks,
-        )
+        return replace(one, places=places, lacks=lacks)
 
 
 def _which(text: str, found: list[Found]) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from clone_instance.finding import Finder
 from lastgood.domain import names, preflight
-from lastgood.domain.launching import Launch
 from lastgood.domain.manifest import Instance, Manifest, Volume
-from lastgood.domain.model import Point
+from lastgood.domain.model import Point, Source
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode, ResourceKind, Restores, duration_text
 from lastgood.domain.preflight import Findings, InPlaceFacts, LaunchFacts, Subnet, VolumeFacts
@@ -24,15 +24,15 @@ from lastgood.ports import Ledger, Machines
 KEPT_FOR = timedelta(days=7)
 """How long the volumes that a restore in place took out stay, if nobody says."""
 
+LOOKED_THROUGH = 20
+"""Restores of a source among which one may be at work."""
+
 Allowed = tuple[Mapping[str, tuple[str, ...]], ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """``makes``: what it will make or change, a line each."""
-
     restore: Restore
-    makes: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -53,13 +53,14 @@ class RestorePlanner:
         place = self._place(request)
         found = self.finder.find(request.source, place.region if place else None)
         place = place or found.source.place
+        self.permit(found.source, allowed)
         chosen = self.finder.choose(found, request.point, now)
         candidate = chosen.candidate
         origin = place if place in candidate.places else candidate.places[0]
         point = self.ledger.point(candidate.id)
         if point is None:
             raise CannotRestore([f"point: {candidate.id} is not on record any more"])
-        self._permit(point, allowed)
+        _permit(point.source, point.manifest, allowed)
         snapshots = self._snapshots(point, origin)
         manifest = _manifest(point, request)
         pieces = preflight.pieces(manifest, snapshots)
@@ -92,11 +93,7 @@ class RestorePlanner:
             )
         if findings.problems:
             raise CannotRestore(findings.problems)
-        return Prepared(
-            restore=restore,
-            makes=tuple(_makes(restore)),
-            notes=(*chosen.notes, *findings.notes),
-        )
+        return Prepared(restore=restore, notes=(*chosen.notes, *findings.notes))
 
     def _place(self, request: RestoreRequest) -> Place | None:
         """None: where the source was."""
@@ -117,22 +114,17 @@ class RestorePlanner:
             return None
         return Place(region=request.region, account=self.here.account)
 
-    def permit(self, point: str, allowed: Allowed) -> None:
-        """As ``prepare`` does, by the id of a point."""
-        if allowed is not None:
-            known = self.ledger.point(point)
-            if known is not None:
-                self._permit(known, allowed)
+    def permit(self, source: Source, allowed: Allowed) -> None:
+        """By the tags that the source had when its newest point was taken.
 
-    def _permit(self, point: Point, allowed: Allowed) -> None:
+        Raises:
+            NotPermitted: they are none of ``allowed``, or not known.
+        """
         if allowed is None:
             return
-        tags = source_tags(point.manifest)
-        if not any(matches(tags, match) for match in allowed):
-            raise NotPermitted(
-                f"you may not do that with {point.source.id}: your permissions are for sources "
-                f"tagged {' or '.join(_tags_text(match) for match in allowed) or 'nothing'}"
-            )
+        newest = next(self.ledger.points(source.id), None)
+        point = self.ledger.point(newest.id) if newest else None
+        _permit(source, point.manifest if point else None, allowed)
 
     def _snapshots(self, point: Point, origin: Place) -> dict[str, tuple[str, bool]]:
         """By volume, of the point or of its copy in ``origin``."""
@@ -177,7 +169,7 @@ class RestorePlanner:
         try:
             machines.try_launch(launch, known, image)
         except CannotRestore as error:
-            findings.problems += error.problems
+            findings.problems += [f"launch: EC2 would refuse it: {one}" for one in error.problems]
         return replace(restore, launch=launch), findings
 
     def _volumes(
@@ -214,6 +206,7 @@ class RestorePlanner:
                     one.snapshot for one in restore.pieces if one.snapshot
                 ),
                 protected=attributes.stop_protection,
+                restored_by=self._restored_by(restore),
                 bad_keys=_bad_keys(machines, manifest.volumes, request, home=True),
             )
         elif current is not None:
@@ -223,8 +216,25 @@ class RestorePlanner:
         zone = current.zone if current else ""
         return replace(restore, disks=made, in_place=plan, zone=zone, pieces=pieces), findings
 
+    def _restored_by(self, restore: Restore) -> str | None:
+        """The ledger makes sure of it; this is for a dry run, and to say so with all else."""
+        latest = islice(self.ledger.restores_of(restore.source.id), LOOKED_THROUGH)
+        others = (one.id for one in latest if one.locks and one.id != restore.id)
+        return next(others, None)
 
-def source_tags(manifest: Manifest | None) -> Mapping[str, str]:
+
+def _permit(source: Source, manifest: Manifest | None, allowed: Allowed) -> None:
+    if allowed is None:
+        return
+    tags = _source_tags(manifest)
+    if not any(matches(tags, match) for match in allowed):
+        raise NotPermitted(
+            f"source: you may not do that with {source.id}: your permissions are for sources "
+            f"tagged {' or '.join(_tags_text(match) for match in allowed) or 'nothing'}"
+        )
+
+
+def _source_tags(manifest: Manifest | None) -> Mapping[str, str]:
     """Of the instance, or of the lone volume."""
     if manifest is None:
         return {}
@@ -290,7 +300,7 @@ def _bad_keys(
 ) -> dict[str, str]:
     """In another Region the volumes' own keys mean nothing."""
     asked = request.overrides.kms_key
-    keys = {asked} if asked else {one.kms_key for one in volumes if home}
+    keys = {asked, *(one.kms_key for one in volumes if home)}
     found = {key: machines.key_problem(key) for key in keys if key}
     return {key: why for key, why in found.items() if why}
 
@@ -332,54 +342,10 @@ def _launch_facts(
         in_zone=in_zone,
         groups=tuple(groups),
         zones=machines.zones_offering(type_),
-        architectures=machines.architectures(type_) if overrides.type else frozenset(),
+        type=machines.instance_type(type_),
         key_pairs=frozenset({key} if key and machines.has_key_pair(key) else ()),
         profiles=frozenset({profile} if profile and machines.has_profile(profile) else ()),
         images=machines.images({one for one in (original.image, overrides.image) if one}),
         bad_keys=_bad_keys(machines, manifest.volumes, request, home=home),
         taken_by=taken_by,
     )
-
-
-def _makes(restore: Restore) -> list[str]:
-    if restore.launch is not None:
-        return _makes_clones(restore.launch)
-    made = [
-        f"a volume {one.type} of {one.size_gib} GiB in {restore.zone} from the snapshot of "
-        f"{one.piece}" + (f" ({one.device})" if one.device else "")
-        for one in restore.disks
-    ]
-    if restore.attach:
-        made += [
-            f"it is attached to {restore.attach.instance} as {device}"
-            for device in restore.attach.devices.values()
-        ]
-    plan = restore.in_place
-    if plan is None:
-        return made
-    if plan.must_stop and plan.was_running:
-        made.append(f"{plan.instance} is stopped, and started again")
-    made.append(f"a recovery point of {plan.instance} as it is now, before anything is changed")
-    for one in plan.swaps:
-        how = "EC2 replaces it while the instance runs" if one.by_task else "swapped"
-        kept = f"{one.old} is kept" if one.old else "nothing is there now"
-        made.append(f"{one.device}: {how}; {kept}")
-    return made
-
-
-def _makes_clones(launch: Launch) -> list[str]:
-    count = "an instance" if launch.count == 1 else f"{launch.count} instances"
-    name = launch.tags.get("Name", "")
-    first = launch.cards[0]
-    lines = [
-        f"{count} {launch.type} named {name} in {launch.zone}, {first.subnet}, "
-        f"groups {', '.join(first.groups)}",
-        *(
-            f"{one.device}: {one.type} of {one.size_gib} GiB"
-            + (f" under {one.kms_key}" if one.kms_key else "")
-            for one in launch.disks
-        ),
-    ]
-    if launch.image:
-        lines.append(f"launched from {launch.image}, for its licence; its root is swapped then")
-    return lines

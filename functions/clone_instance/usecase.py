@@ -1,17 +1,26 @@
 """What people ask about restores: make one, say how it goes, let it live longer, end it."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from clone_instance.finding import Finder
-from clone_instance.planning import Prepared, RestorePlanner
-from clone_instance.telling import Answer, answer_of, list_of, planned, refused
+from clone_instance.planning import RestorePlanner
+from clone_instance.telling import (
+    Answer,
+    answer_of,
+    list_of,
+    makes_of,
+    planned,
+    refused,
+    status_of,
+)
 from lastgood.domain import asking, tags
 from lastgood.domain.asking import Asked
 from lastgood.domain.names import restore_id
-from lastgood.domain.policy import Mode, Restores, duration_text
+from lastgood.domain.policy import Restores, duration_text
 from lastgood.domain.restoring import Restore, RestoreRequest, RestoreStatus
 from lastgood.errors import (
     AlreadyDone,
@@ -19,11 +28,15 @@ from lastgood.errors import (
     Conflict,
     MalformedMessage,
     NotPermitted,
+    RegionNotEnabled,
     UnknownTarget,
 )
 from lastgood.ports import Clock, Endings, Ledger, Machines, News, RestoreMachine
 
 SHOWN = 5
+CHAT = "chat"
+REFUSALS = (CannotRestore, NotPermitted, UnknownTarget, Conflict, RegionNotEnabled)
+"""What a person can do something about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +52,23 @@ class RestoreDesk:
 
     def answer(self, given: Mapping[str, Any], request_id: str) -> Answer | str:
         """Of one request; a text if ``answer`` says so. What cannot be done is an answer too."""
-        as_text = given.get("answer") == "text"
+        asked = None
         try:
             asked = asking.read(given, request_id)
             answer = self._answer(asked)
         except MalformedMessage as error:
-            answer = refused(str(error).split("\n"))
-        except CannotRestore as error:
-            answer = refused(error.problems)
-        except (NotPermitted, UnknownTarget, Conflict) as error:
-            answer = refused([str(error)])
-        return answer.text if as_text else answer
+            answer = refused(str(error).split("\n"), type(error).__name__)
+        except REFUSALS as error:
+            answer = refused(_reasons(error), type(error).__name__)
+            self._tell(asked, answer)
+        return answer.text if asking.wants_text(given) else answer
+
+    def _tell(self, asked: Asked | None, answer: Answer) -> None:
+        """Chat may have stopped to wait for the answer, and a restore that is refused has no
+        record by which anybody could ask for it."""
+        if asked and asked.restoring and asked.asker.via == CHAT:
+            id_ = restore_id(asked.restoring.request)
+            self.news.refuse(id_, asked.restoring, answer.text)
 
     def _answer(self, asked: Asked) -> Answer:
         now = self.clock.now()
@@ -58,10 +77,10 @@ class RestoreDesk:
         if asked.verb == "points" or (asked.verb == "status" and asked.source):
             return self._of_source(asked, now)
         restore = self._known(asked.restore)
-        self.planner.permit(restore.point, asked.allowed)
+        self.planner.permit(restore.source, asked.allowed)
         match asked.verb:
             case "status":
-                return answer_of(restore, now)
+                return status_of(restore, now)
             case "extend":
                 return self._extend(restore, asked, now)
             case "keep":
@@ -87,22 +106,33 @@ class RestoreDesk:
         if not request.dry_run:
             known = self.ledger.restore(restore_id(request.request))
             if known is not None:
+                self.planner.permit(known.source, asked.allowed)
                 return self._again(known, request, now)
-        prepared = self.planner.prepare(request, asked.allowed, now)
+        try:
+            prepared = self.planner.prepare(request, asked.allowed, now)
+        except RegionNotEnabled as error:
+            region = request.region or "that of the source"
+            raise CannotRestore(
+                [f"region: {region} is not enabled for the account; enable it, or name another"]
+            ) from error
         if request.dry_run:
-            return planned(prepared.restore, prepared.makes, prepared.notes)
-        restore = self.ledger.open_restore(prepared.restore)
+            return planned(prepared.restore, prepared.notes)
+        try:
+            restore = self.ledger.open_restore(prepared.restore)
+        except Conflict as error:
+            raise CannotRestore(
+                [f"source: {error}; wait until it is over, or cancel it"]
+            ) from error
         if restore.request != request:
             return self._again(restore, request, now)
-        return self._started(restore, prepared, now)
+        return self._started(restore, now, prepared.notes)
 
-    def _started(self, restore: Restore, prepared: Prepared | None, now: datetime) -> Answer:
+    def _started(self, restore: Restore, now: datetime, notes: tuple[str, ...] = ()) -> Answer:
         """Whoever died between the record and the start is made good by the next, or the sweep."""
         execution = self.machine.start(restore.id, "begin", restore.id)
         what = "waits for approval" if restore.approval else "has begun"
         self.news.announce(restore, what)
-        makes = prepared.makes if prepared else ()
-        notes = prepared.notes if prepared else ()
+        makes = makes_of(restore)
         return answer_of(restore, now, makes=makes, notes=notes, execution=execution)
 
     def _again(self, known: Restore, request: RestoreRequest, now: datetime) -> Answer:
@@ -115,13 +145,12 @@ class RestoreDesk:
                 ]
             )
         if known.status.forward and not known.steps:
-            return self._started(known, None, now)
+            return self._started(known, now)
         return answer_of(known, now, notes=("it was asked for before; nothing was changed",))
 
     def _of_source(self, asked: Asked, now: datetime) -> Answer:
         found = self.finder.find(asked.source, None)
-        if asked.allowed is not None and found.every:
-            self.planner.permit(found.every[0].id, asked.allowed)
+        self.planner.permit(found.source, asked.allowed)
         if asked.verb == "points":
             return list_of(found.source, found.every, now)
         restores = [
@@ -174,7 +203,7 @@ class RestoreDesk:
             raise CannotRestore([f"restore: {restore.id} is under way; cancel it"])
         if restore.status is not RestoreStatus.DONE:
             return answer_of(restore, now)
-        if restore.expires_at is None and restore.request.mode is not Mode.IN_PLACE:
+        if restore.expires_at is None:
             raise CannotRestore(
                 [f"restore: {restore.id} is to be kept, and not Lastgood's to remove any more"]
             )
@@ -183,24 +212,22 @@ class RestoreDesk:
         return answer_of(after, now, notes=("it is being removed",))
 
     def _cancel(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
-        if restore.cancelled_by:
-            return answer_of(restore, now)
-        if not restore.status.forward:
+        if not restore.cancelled_by and not restore.status.forward:
             raise CannotRestore(
                 [f"restore: {restore.id} is {restore.status}; what is done is ended by remove"]
             )
-        after = self.ledger.change_restore(restore, replace(restore, cancelled_by=asked.asker.by))
-        self._wake(after, f"{asked.asker.by} cancelled it")
-        return answer_of(after, now, notes=("what it made so far is being removed",))
+        after = self._stopped(restore, asked.asker.by, None)
+        notes = ("what it made so far is being removed",) if after != restore else ()
+        return answer_of(after, now, notes=notes)
 
     # -------------------------------------------------------------------------- approval
 
     def _approve(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
         self._waits(restore)
-        by = asked.asker.by
-        if by in (restore.request.asker.by, asking.NOBODY):
+        by, first = asked.asker.by, restore.request.asker.by
+        if by == asking.NOBODY or by.casefold() == first.casefold():
             raise NotPermitted(
-                f"{restore.id} was asked for by {restore.request.asker.by}: a second person, by "
+                f"by: {restore.id} was asked for by {first}: a second person, by "
                 "name, must approve it"
             )
         if restore.approved_by is None:
@@ -213,21 +240,37 @@ class RestoreDesk:
         return answer_of(restore, now)
 
     def _decline(self, restore: Restore, asked: Asked, now: datetime) -> Answer:
-        self._waits(restore)
         by = asked.asker.by
+        if restore.cancelled_by != by:
+            self._waits(restore)
         why = f"{by} declined it" + (f": {asked.reason}" if asked.reason else "")
-        after = self.ledger.change_restore(restore, replace(restore, cancelled_by=by, cause=why))
-        self._wake(after, why)
-        return answer_of(after, now)
+        return answer_of(self._stopped(restore, by, why), now)
 
     def _waits(self, restore: Restore) -> None:
         if restore.status is not RestoreStatus.APPROVING or restore.cancelled_by:
             raise CannotRestore([f"restore: {restore.id} does not wait for approval"])
 
-    def _wake(self, restore: Restore, why: str) -> None:
-        """The machine, if it waits for a person; else it sees the word at its next step."""
+    def _stopped(self, restore: Restore, by: str, why: str | None) -> Restore:
+        """Put down that a person has stopped it, unless one has, and wake the machine if it waits
+        for a person; else it sees the word at its next step. Whoever died in between says it
+        again."""
+        if not restore.cancelled_by:
+            after = replace(restore, cancelled_by=by, cause=why)
+            restore = self.ledger.change_restore(restore, after)
         if restore.token and restore.status is RestoreStatus.APPROVING:
-            try:
-                self.machine.decline(restore.token, why)
-            except AlreadyDone:
-                return
+            with suppress(AlreadyDone):
+                told = restore.cause or f"{restore.cancelled_by} cancelled it"
+                self.machine.decline(restore.token, told)
+        return restore
+
+
+def _reasons(error: Exception) -> list[str]:
+    match error:
+        case CannotRestore():
+            return error.problems
+        case Conflict():
+            return [f"restore: {error}; look at it again"]
+        case RegionNotEnabled():
+            return [f"region: {error}"]
+        case _:
+            return [str(error)]

@@ -8,7 +8,7 @@ from lastgood.domain.model import MemberState, Tagged
 from lastgood.domain.place import Place
 from lastgood.domain.restoring import Piece, Restore, noted
 from lastgood.domain.tags import COPY_OF, VOLUME, of_restore
-from lastgood.errors import LimitReached, MadeInVain
+from lastgood.errors import AlreadyDone, LimitReached, MadeInVain
 from lastgood.ports import Compute, Machines, Patience
 from lastgood.stepping import Advanced, Walk
 
@@ -36,7 +36,7 @@ class Fetcher:
         if missing:
             tried = restore.attempted_at
             if tried is None or now - tried > self.patience.describes:
-                restore = self._copy(self.walk.attempt(restore, now), missing)
+                restore = self._copy(self.walk.attempt(restore), missing)
             return Advanced(restore=restore)
         ids = [one.member.snapshot for one in copies.values()]
         restore = noted(restore, "snapshot", ids, now)
@@ -58,6 +58,8 @@ class Fetcher:
                     encrypted=one.encrypted or key is not None,
                     minutes=None,
                 )
+            except AlreadyDone as error:
+                raise MadeInVain(str(error)) from error
             except LimitReached:
                 # Other copies come to this Region; the next call of the step tries again.
                 break

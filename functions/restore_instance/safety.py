@@ -6,7 +6,7 @@ from datetime import datetime
 from lastgood.domain import names
 from lastgood.domain.model import Hold, Method, Planned, PointStatus, Run
 from lastgood.domain.requests import TakeRequest
-from lastgood.domain.restoring import SAFETY, Restore
+from lastgood.domain.restoring import SAFETY, STEPS, Restore
 from lastgood.errors import MadeInVain
 from lastgood.ports import Ledger, Queue
 from lastgood.stepping import Advanced
@@ -14,8 +14,8 @@ from lastgood.stepping import Advanced
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SafetyPoints:
-    """It is a point like any other, of the same policy, with the time of the restore as its slot;
-    held until the volumes that were taken out go."""
+    """It is a point like any other, of the same policy, with the time of the step as its slot: the
+    restore may have waited for approval for long. Held until the volumes that were taken out go."""
 
     ledger: Ledger
     queue: Queue
@@ -24,9 +24,13 @@ class SafetyPoints:
         plan = restore.in_place
         if plan is None:
             return Advanced(restore=restore, done=True)
-        slot = restore.asked_at.replace(microsecond=0)
-        id_ = names.point_id(restore.policy, slot, restore.source.id)
-        if plan.safety_point is None:
+        step = restore.step(STEPS["safety"])
+        began = step.began_at if step else now
+        # The slots of policies are whole minutes; theirs and this are never the same point.
+        slot = began.replace(second=max(began.second, 1), microsecond=0)
+        id_ = plan.safety_point
+        if id_ is None:
+            id_ = names.point_id(restore.policy, slot, restore.source.id)
             self._ask(restore, id_, slot, now)
             return Advanced(restore=replace(restore, in_place=replace(plan, safety_point=id_)))
         point = self.ledger.point(id_)

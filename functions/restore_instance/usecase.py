@@ -1,20 +1,21 @@
 """The steps of a restore that lead forward: each makes one change, or waits for one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from lastgood.domain.fidelity import compare
 from lastgood.domain.launching import Launch
-from lastgood.domain.manifest import Instance
+from lastgood.domain.manifest import Instance, Volume
 from lastgood.domain.model import Proof
+from lastgood.domain.names import instant
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
-from lastgood.domain.restoring import Restore, RestoreStatus, noted
+from lastgood.domain.restoring import STEPS, Compared, Restore, RestoreStatus, ended, noted
 from lastgood.domain.swapping import moves
 from lastgood.domain.tags import RESTORE, of_restore
-from lastgood.errors import AlreadyDone, Cancelled, CannotRestore, MadeInVain
+from lastgood.errors import AlreadyDone, CannotRestore, Conflict, MadeInVain
 from lastgood.ports import (
     Clock,
     Compute,
@@ -25,11 +26,9 @@ from lastgood.ports import (
     Patience,
     RestoreMachine,
 )
-from lastgood.stepping import Act, Advanced, StepRequest, Walk
+from lastgood.stepping import Act, Advanced, StepRequest, Walk, heed
 from restore_instance.copying import Fetcher
 from restore_instance.safety import SafetyPoints
-
-GONE = ("terminated", "shutting-down")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +100,7 @@ class Restorer:
 
     def _ask(self, restore: Restore, token: str) -> Advanced:
         """The machine goes on when a person says so; or at once, if one has said so already."""
-        _heed(restore)
+        heed(restore)
         after = self._walk.save(restore, replace(restore, token=token))
         if after.approved_by:
             try:
@@ -110,8 +109,11 @@ class Restorer:
                 return Advanced(restore=after)
         return Advanced(restore=after)
 
-    def _hold(self, restore: Restore, _: datetime) -> Advanced:
-        self.ledger.hold_for_restore(restore)
+    def _hold(self, restore: Restore, now: datetime) -> Advanced:
+        try:
+            self.ledger.hold_for_restore(restore)
+        except Conflict as error:
+            raise CannotRestore([f"point: {error}"]) from error
         if restore.origin == restore.source.place:
             point = self.ledger.point(restore.point)
             there = set(point.snapshots) if point else set()
@@ -120,6 +122,8 @@ class Restorer:
                     f"the snapshots of {restore.point} were replaced meanwhile by encrypted "
                     "copies: ask for it again"
                 )
+        # Nobody calls the step that waited for a person once he has spoken.
+        restore = ended(restore, STEPS["ask"], now)
         return Advanced(
             restore=replace(restore, status=RestoreStatus.RUNNING, token=None), done=True
         )
@@ -130,7 +134,7 @@ class Restorer:
         machines, launch = self._place(restore), _launch_of(restore)
         (image,) = restore.ids("image") or (None,)
         if image is None:
-            restore = self._walk.attempt(restore, now)
+            restore = self._walk.attempt(restore)
             image = machines.register_image(
                 launch,
                 _snapshots(restore),
@@ -151,7 +155,7 @@ class Restorer:
             image = launch.image or registered
             if image is None:
                 raise MadeInVain("the image that was registered is gone")
-            restore = self._walk.attempt(restore, now)
+            restore = self._walk.attempt(restore)
             ids = machines.launch(
                 launch,
                 _snapshots(restore),
@@ -161,24 +165,34 @@ class Restorer:
             )
             self.news.announce(restore, f"launched {', '.join(ids)}")
             return Advanced(restore=noted(restore, "instance", ids, now))
-        found = machines.instances_by_id(ids)
-        for one in found.values():
-            if one.state in GONE or one.state == "stopped":
+        found = machines.instances_by_id(ids).values()
+        for one in found:
+            if one.gone or one.state == "stopped":
                 raise MadeInVain(
                     f"EC2 ended {one.id} while it started: most often a KMS key that its volumes "
                     "need is disabled or may not be used"
                 )
-        running = [one for one in found.values() if one.state == "running"]
+        running = [one for one in found if one.state == "running"]
         return Advanced(restore=restore, done=len(running) == len(ids))
+
+    def _clones(self, restore: Restore, machines: Machines) -> list[Instance] | None:
+        """All of them, which have run; None as long as describes do not show one."""
+        ids = restore.ids("instance")
+        found = list(machines.instances_by_id(ids).values())
+        for one in found:
+            if one.gone:
+                raise MadeInVain(f"{one.id} is gone")
+        return found if len(found) == len(ids) else None
 
     def _root(self, restore: Restore, now: datetime) -> Advanced:
         """Of a clone that had to start from its image for the licence."""
-        machines, launch = self._place(restore), _launch_of(restore)
-        disk, done = launch.root, True
-        for one in machines.instances_by_id(restore.ids("instance")).values():
+        machines, disk = self._place(restore), _launch_of(restore).root
+        clones = self._clones(restore, machines)
+        done = clones is not None
+        for one in clones or []:
             volume = restore.made_for("volume", one.id)
             if volume is None:
-                restore = self._walk.attempt(restore, now)
+                restore = self._walk.attempt(restore)
                 volume = machines.create_volume(
                     disk,
                     _snapshots(restore)[disk.piece],
@@ -196,7 +210,7 @@ class Restorer:
             if one.state == "running":
                 machines.stop(one.id)
             elif one.state == "stopped":
-                self._move(machines, one, {one.root_device or "": volume})
+                restore, _ = self._move(restore, machines, one, {one.root_device or "": volume})
                 if there:
                     machines.delete_on_termination(one.id, {one.root_device or "": True})
                     machines.start(one.id)
@@ -205,26 +219,37 @@ class Restorer:
     def _dress(self, restore: Restore, now: datetime) -> Advanced:
         """What RunInstances cannot be told: each volume's own tags, and the address check."""
         machines, launch = self._place(restore), _launch_of(restore)
-        instances = machines.instances_by_id(restore.ids("instance"))
+        clones = self._clones(restore, machines)
+        if clones is None:
+            return Advanced(restore=restore)
         disks = {one.device: one for one in launch.disks}
-        cards = {one.device_index: one for one in launch.cards}
-        for one in instances.values():
+        cards = {(one.network_card, one.device_index): one for one in launch.cards}
+        for one in clones:
             for device, volume in one.volumes.items():
                 restore = noted(restore, "volume", [volume], now)
                 if device in disks and disks[device].tags:
                     machines.tag([volume], disks[device].tags)
             for interface in one.interfaces:
-                card = cards.get(interface.device_index)
+                card = cards.get((interface.network_card, interface.device_index))
                 if card and interface.source_dest_check and not card.source_dest_check:
                     machines.set_source_dest_check(interface.id, on=False)
         for image in restore.ids("image"):
             machines.deregister_image(image)
-        attached = {volume for one in instances.values() for volume in one.volumes.values()}
-        for left in machines.things_of(restore.id).volumes:
-            # The root that an image with a licence came with.
-            if left.id not in attached and left.state == "available":
-                machines.delete_volume(left.id)
-        return Advanced(restore=_removed(restore, "image", now), done=True)
+        done = self._clear(restore, machines, clones)
+        return Advanced(restore=_removed(restore, "image", now), done=done)
+
+    def _clear(self, restore: Restore, machines: Machines, clones: list[Instance]) -> bool:
+        """Delete the roots that an image with a licence came with; whether all have left."""
+        attached = {volume for one in clones for volume in one.volumes.values()}
+        surplus = [
+            one
+            for one in machines.things_of(restore.id).volumes
+            if one.id not in attached and one.state not in ("deleting", "deleted")
+        ]
+        for one in surplus:
+            if one.state == "available":
+                machines.delete_volume(one.id)
+        return all(one.state == "available" for one in surplus)
 
     # -------------------------------------------------------------------------- volumes
 
@@ -236,7 +261,7 @@ class Restorer:
         for disk in wanted:
             if restore.made_for("volume", disk.piece):
                 continue
-            restore = self._walk.attempt(restore, now)
+            restore = self._walk.attempt(restore)
             volume = machines.create_volume(
                 disk,
                 snapshots[disk.piece],
@@ -248,12 +273,7 @@ class Restorer:
             restore = self._walk.save(restore, made)
         ids = restore.ids("volume")
         found = machines.volumes_by_id(ids)
-        for one in found.values():
-            if one.state == "error":
-                raise MadeInVain(
-                    f"EC2 could not make {one.id}: most often the KMS key of the snapshot or of "
-                    "the volume is disabled or may not be used"
-                )
+        _see_made(found)
         ready = [one for one in found.values() if one.state in ("available", "in-use")]
         return Advanced(restore=restore, done=len(ready) == len(ids))
 
@@ -266,7 +286,10 @@ class Restorer:
         }
         machines = self._place(restore)
         instance = _one(machines, attach.instance)
-        return Advanced(restore=restore, done=self._move(machines, instance, wanted))
+        for device, volume in wanted.items():
+            _see_free(instance, device, volume)
+        restore, done = self._move(restore, machines, instance, wanted)
+        return Advanced(restore=restore, done=done)
 
     # -------------------------------------------------------------------------- in place
 
@@ -274,6 +297,7 @@ class Restorer:
         machines = self._place(restore)
         instance = _one(machines, restore.source.id)
         if instance.state == "running":
+            restore = self._walk.attempt(restore)
             machines.stop(instance.id)
         return Advanced(restore=restore, done=instance.state == "stopped")
 
@@ -286,7 +310,7 @@ class Restorer:
             one for one in machines.root_tasks(plan.instance) if one.tags.get(RESTORE) == restore.id
         ]
         if not tasks:
-            restore = self._walk.attempt(restore, now)
+            restore = self._walk.attempt(restore)
             machines.replace_root(
                 plan.instance,
                 _snapshots(restore)[swap.piece],
@@ -302,21 +326,27 @@ class Restorer:
             return Advanced(restore=restore)
         # EC2 takes no tags for the volume that it makes here.
         (disk,) = restore.disks
-        machines.tag([str(volume)], {**disk.tags, **self._tags(restore)})
+        machines.tag([str(volume)], self._tags(restore))
+        machines.tag([str(volume)], disk.tags)
         machines.delete_on_termination(plan.instance, {swap.device: swap.delete_on_termination})
         return Advanced(
             restore=noted(restore, "volume", [str(volume)], now, of=swap.piece), done=True
         )
 
-    def _swap(self, restore: Restore, _: datetime) -> Advanced:
+    def _swap(self, restore: Restore, now: datetime) -> Advanced:
         machines, plan = self._place(restore), restore.in_place
         if plan is None:
             return Advanced(restore=restore, done=True)
         wanted = {one.device: restore.made_for("volume", one.piece) for one in plan.swaps}
         instance = _one(machines, plan.instance)
-        if instance.state not in ("stopped", "running"):
-            return Advanced(restore=restore)
-        if not self._move(machines, instance, wanted):
+        for one in plan.swaps:
+            _see_free(instance, one.device, one.old, wanted[one.device])
+        there = all(instance.volumes.get(device) == one for device, one in wanted.items())
+        if instance.state != "stopped" and not there:
+            # Somebody has started it meanwhile.
+            return replace(self._stop(restore, now), done=False)
+        restore, done = self._move(restore, machines, instance, wanted)
+        if not done:
             return Advanced(restore=restore)
         flags = {one.device: one.delete_on_termination for one in plan.swaps}
         machines.delete_on_termination(plan.instance, flags)
@@ -328,36 +358,51 @@ class Restorer:
             return Advanced(restore=restore, done=True)
         instance = _one(machines, plan.instance)
         if instance.state == "stopped":
+            restore = self._walk.attempt(restore)
             machines.start(instance.id)
         return Advanced(restore=restore, done=instance.state == "running")
 
-    def _move(self, machines: Machines, instance: Instance, wanted: dict[str, str | None]) -> bool:
+    def _move(
+        self,
+        restore: Restore,
+        machines: Machines,
+        instance: Instance,
+        wanted: dict[str, str | None],
+    ) -> tuple[Restore, bool]:
         """Make the moves that can be made now; whether there is none left."""
         meant = [one for one in (*wanted.values(), *instance.volumes.values()) if one]
-        found = moves(wanted, instance, machines.volumes_by_id(meant))
-        for one in found.now:
+        volumes = machines.volumes_by_id(meant)
+        _see_made(volumes)
+        found = moves(wanted, instance, volumes)
+        if found.next:
+            restore = self._walk.attempt(restore)
+        for one in found.next:
             if one.attach:
                 machines.attach(one.volume, instance.id, one.device)
             else:
                 machines.detach(one.volume, instance.id)
-        return found.done
+        return restore, found.done
 
     # ------------------------------------------------------------------------- the end
 
     def _hand_over(self, restore: Restore, now: datetime) -> Advanced:
         if restore.status in (RestoreStatus.DONE, RestoreStatus.ENDING):
             return Advanced(restore=restore, done=True)
-        _heed(restore)
+        heed(restore)
         machines = self._place(restore)
         if not restore.request.started and not self._stopped(restore, machines):
             return Advanced(restore=restore)
         if restore.launch is not None and not restore.compared:
-            restore = replace(restore, compared=self._compared(restore, machines, now))
+            clones = self._clones(restore, machines)
+            if clones is None:
+                return Advanced(restore=restore)
+            restore = replace(restore, compared=self._compared(restore, machines, clones[0], now))
         compute = self.at(restore.place)
         for copied in machines.things_of(restore.id).snapshots:
             compute.delete_snapshot(copied.member.snapshot)
         if restore.in_place is not None:
-            old = [one.old for one in restore.in_place.swaps if one.old]
+            old = machines.volumes_by_id(one.old for one in restore.in_place.swaps if one.old)
+            restore = self._walk.attempt(restore)
             machines.tag(old, of_restore(restore.id, restore.point, temporary=True))
         if restore.time_to_live is not None:
             if restore.expires_at is None:
@@ -370,23 +415,23 @@ class Restorer:
             self._prove(restore)
         status = RestoreStatus.ENDING if drill else RestoreStatus.DONE
         after = _removed(replace(restore, status=status, settled_at=now), "snapshot", now)
-        self.news.announce(after, "is checked, and is removed now" if drill else "is done")
+        self.news.announce(after, _done(after))
         return Advanced(restore=after, done=True)
 
     def _stopped(self, restore: Restore, machines: Machines) -> bool:
-        found = machines.instances_by_id(restore.ids("instance")).values()
-        for one in found:
+        clones = self._clones(restore, machines)
+        for one in clones or []:
             if one.state == "running":
                 machines.stop(one.id)
-        return all(one.state == "stopped" for one in found)
+        return clones is not None and all(one.state == "stopped" for one in clones)
 
-    def _compared(self, restore: Restore, machines: Machines, now: datetime) -> Any:
-        """Of the first clone: they are launched alike."""
+    def _compared(
+        self, restore: Restore, machines: Machines, clone: Instance, now: datetime
+    ) -> tuple[Compared, ...]:
+        """Of one clone: all are launched alike."""
         point = self.ledger.point(restore.point)
-        found = list(machines.instances_by_id(restore.ids("instance")[:1]).values())
-        if point is None or point.manifest is None or not found:
-            raise CannotRestore([f"point: {restore.point} or its clone is gone meanwhile"])
-        clone = found[0]
+        if point is None or point.manifest is None:
+            raise CannotRestore([f"point: {restore.point} is gone meanwhile"])
         return compare(
             restore.request,
             _launch_of(restore),
@@ -415,18 +460,23 @@ class Restorer:
         return of_restore(restore.id, restore.point, temporary=restore.temporary)
 
 
-def _heed(restore: Restore) -> None:
-    if restore.cancelled_by:
-        raise Cancelled(restore.cause or f"{restore.cancelled_by} cancelled it")
-    if not restore.status.forward:
-        raise Cancelled(f"it is {restore.status} already")
+def _done(restore: Restore) -> str:
+    if restore.status is RestoreStatus.ENDING:
+        return "is checked, and is removed now"
+    made = ", ".join(restore.ids("instance") or restore.ids("volume"))
+    if restore.expires_at is None:
+        return f"is done: {made}"
+    ends = instant(restore.expires_at)
+    if restore.in_place is not None:
+        return f"is done: {made}; the volumes that were replaced are kept until {ends}"
+    return f"is done: {made}; it is removed at {ends}"
 
 
 def _heeding(act: Act) -> Act:
     """A step of a restore that a person has stopped is its end."""
 
     def heeding(restore: Restore, now: datetime) -> Advanced:
-        _heed(restore)
+        heed(restore)
         return act(restore, now)
 
     return heeding
@@ -444,9 +494,28 @@ def _snapshots(restore: Restore) -> dict[str, str]:
 
 def _one(machines: Machines, instance: str) -> Instance:
     found = machines.instances_by_id([instance]).get(instance)
-    if found is None or found.state in GONE:
+    if found is None or found.gone:
         raise MadeInVain(f"{instance} is gone")
     return found
+
+
+def _see_made(volumes: Mapping[str, Volume]) -> None:
+    for one in volumes.values():
+        if one.state == "error":
+            raise MadeInVain(
+                f"EC2 could not make {one.id}: most often the KMS key of the snapshot or of "
+                "the volume is disabled or may not be used"
+            )
+
+
+def _see_free(instance: Instance, device: str, *known: str | None) -> None:
+    """A volume that somebody has put there meanwhile is not for us to take out."""
+    current = instance.volumes.get(device)
+    if current is not None and current not in known:
+        raise MadeInVain(
+            f"{device} of {instance.id} has {current}, which was not there when the restore was "
+            "asked for"
+        )
 
 
 def _removed(restore: Restore, kind: str, now: datetime) -> Restore:

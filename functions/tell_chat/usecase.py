@@ -39,7 +39,7 @@ class Telling:
         if why_not:
             return why_not
         shown = message(
-            progress.what,
+            progress.text,
             restore=progress.restore,
             buttons=buttons_for(progress.status, progress.mode),
             for_all=progress.status in list(RestoreStatus),

@@ -1,48 +1,69 @@
 """What a restore made is removed, by its tag."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lastgood.domain.manifest import Volume
 from lastgood.domain.restoring import Restore
+from lastgood.errors import InUse
 from lastgood.ports import Compute, Machines, Things
 
-GONE = "terminated"
 Mine = Callable[[str, Mapping[str, str]], bool]
 """Whether what has this id and these tags is to go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """``going``: what is not gone yet. ``kept``: volumes that stay, and the instance that somebody
+    has attached each to."""
+
+    going: tuple[str, ...]
+    kept: Mapping[str, str]
+
+    @property
+    def there(self) -> tuple[str, ...]:
+        return (*self.going, *self.kept)
+
+    def told(self) -> list[str]:
+        return [
+            f"{volume} stays, since somebody has attached it to {by}"
+            for volume, by in self.kept.items()
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remover:
+    """``users``: the instances that the restore itself attached volumes to."""
+
     machines: Machines
     compute: Compute
+    users: frozenset[str]
 
-    def remove(self, restore: Restore, mine: Mine) -> list[str]:
-        """Begin to remove what can be removed now; what is left of it, by id. A volume that
-        somebody has attached to another instance stays with that (``kept``)."""
+    def remove(self, restore: Restore, mine: Mine) -> Left:
+        """Begin to remove what can be removed now. What describes show too late to be free, or in
+        use, is left for the next time."""
         things = self.machines.things_of(restore.id)
         left = self._instances(restore, things, mine)
         for image in things.images:
             self.machines.deregister_image(image.id)
             left.append(image.id)
-        for one in things.snapshots:
-            if image_free(things) and mine(one.member.snapshot, one.tags):
-                self.compute.delete_snapshot(one.member.snapshot)
-                left.append(one.member.snapshot)
-        return left + self._volumes(restore, things, mine)
-
-    def kept(self, restore: Restore, mine: Mine) -> list[str]:
-        """What is not removed, because it is in use elsewhere, in words."""
-        things = self.machines.things_of(restore.id)
-        return [
-            f"{one.id} stays, since somebody has attached it to {by}"
+        if not things.images:
+            # An image keeps the snapshots that it is of.
+            left += self._snapshots(things, mine)
+        kept = {
+            one.id: by
             for one in things.volumes
-            if mine(one.id, one.tags) and (by := _user(restore, things, one))
-        ]
+            if mine(one.id, one.tags) and (by := self._by(things, one))
+        }
+        left += self._volumes(things, lambda id_, tags: mine(id_, tags) and id_ not in kept)
+        return Left(going=tuple(left), kept=kept)
 
     def _instances(self, restore: Restore, things: Things, mine: Mine) -> list[str]:
-        there = [one for one in things.instances if one.state != GONE and mine(one.id, one.tags)]
-        going = [one.id for one in there if one.state != "shutting-down"]
+        there = [
+            one for one in things.instances if one.state != "terminated" and mine(one.id, one.tags)
+        ]
+        going = [one.id for one in there if not one.gone]
         launch = restore.launch
         if launch and (launch.termination_protection or launch.stop_protection):
             for one in going:
@@ -51,32 +72,32 @@ class Remover:
             self.machines.terminate(going)
         return [one.id for one in there]
 
-    def _volumes(self, restore: Restore, things: Things, mine: Mine) -> list[str]:
+    def _snapshots(self, things: Things, mine: Mine) -> list[str]:
+        going = [
+            one.member.snapshot for one in things.snapshots if mine(one.member.snapshot, one.tags)
+        ]
+        for one in going:
+            with suppress(InUse):
+                self.compute.delete_snapshot(one)
+        return going
+
+    def _volumes(self, things: Things, mine: Mine) -> list[str]:
         going = [
             one
             for one in things.volumes
-            if mine(one.id, one.tags)
-            and one.state not in ("deleting", "deleted")
-            and not _user(restore, things, one)
+            if mine(one.id, one.tags) and one.state not in ("deleting", "deleted")
         ]
         for one in going:
             if one.state in ("available", "error"):
-                self.machines.delete_volume(one.id)
+                with suppress(InUse):
+                    self.machines.delete_volume(one.id)
             for attachment in one.attachments:
-                if restore.attach and attachment.instance == restore.attach.instance:
+                if attachment.instance in self.users:
                     self.machines.detach(one.id, attachment.instance)
         return [one.id for one in going]
 
-
-def _user(restore: Restore, things: Things, volume: Volume) -> str | None:
-    """An instance that has the volume, though the restore has not attached it there."""
-    ours = {one.id for one in things.instances}
-    if restore.attach:
-        ours.add(restore.attach.instance)
-    users = (one.instance for one in volume.attachments if one.instance not in ours)
-    return next(users, None)
-
-
-def image_free(things: Things) -> bool:
-    """A snapshot that an image uses cannot be deleted."""
-    return not things.images
+    def _by(self, things: Things, volume: Volume) -> str | None:
+        """An instance that has the volume, though the restore has not attached it there."""
+        ours = {*self.users, *(one.id for one in things.instances)}
+        users = (one.instance for one in volume.attachments if one.instance not in ours)
+        return next(users, None)

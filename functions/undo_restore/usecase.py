@@ -7,13 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lastgood.domain.place import Place
-from lastgood.domain.restoring import SAFETY, Restore, RestoreStatus, failed, gone
+from lastgood.domain.restoring import SAFETY, STEPS, Restore, RestoreStatus, failed, gone
 from lastgood.domain.tags import TEMPORARY
+from lastgood.errors import NotApproved
 from lastgood.ports import Clock, Compute, Endings, Ledger, Machines, News, Patience
-from lastgood.stepping import Advanced, StepRequest, Walk
+from lastgood.stepping import Act, Advanced, StepRequest, Walk
 from undo_restore.putting_back import PutBack
 from undo_restore.removing import Remover
 
+NOBODY = (NotApproved.__name__, "nobody approved it within a day")
 AFTER = timedelta(seconds=1)
 """Then it is shown for sure."""
 UNKNOWN = ("Unknown", "the machine was stopped, or ran out of time")
@@ -31,72 +33,86 @@ class Undoer:
 
     def step(self, request: StepRequest) -> dict[str, Any]:
         """As ``Walk.step``. Of ``undo``, the answer has ``error`` and ``cause``, why it was."""
-        walk = Walk(ledger=self.ledger, clock=self.clock)
         failure = _failure(request.context)
-        return walk.step(
-            request,
-            {
-                "undo": lambda restore, now: self._undo(walk, restore, failure, now),
-                "remove": lambda restore, now: self._remove(walk, restore, now),
-            },
-        )
+        acts: dict[str, Act] = {
+            "undo": lambda restore, now: self._undo(restore, failure, now),
+            "remove": self._remove,
+        }
+        return self._walk.step(request, acts)
 
-    def _undo(
-        self, walk: Walk, restore: Restore, failure: tuple[str, str], now: datetime
-    ) -> Advanced:
+    @property
+    def _walk(self) -> Walk:
+        return Walk(ledger=self.ledger, clock=self.clock)
+
+    def _undo(self, restore: Restore, failure: tuple[str, str], now: datetime) -> Advanced:
         """To be as if nothing had been asked for: the source first, then what was made."""
         error, cause = failure
+        if restore.status is RestoreStatus.APPROVING and error == "States.Timeout":
+            error, cause = NOBODY
         if restore.status.forward:
             cause = f"{error}: {restore.cause or cause}"
             after = replace(restore, status=RestoreStatus.UNDOING, cause=cause)
-            restore = walk.save(restore, failed(after, now))
-            self.news.announce(restore, f"failed, and is undone: {restore.cause}")
+            restore = self._walk.save(restore, failed(after, now, but=STEPS["undo"]))
+            self.news.announce(restore, f"failed, and is being undone: {restore.cause}")
         more = {"error": error, "cause": restore.cause or cause}
         if restore.status is not RestoreStatus.UNDOING:
             return Advanced(restore=restore, done=True, more=more)
-        machines = self.machines(restore.place.region)
-        if not PutBack(machines=machines).done(restore):
+        plan, unseen = restore.in_place, self._unseen(restore, now)
+        if plan and unseen:
+            # The source may not be as describes show it: what was changed last is not seen yet.
+            return Advanced(restore=restore, wait=unseen, more=more)
+        source = PutBack(machines=self.machines(restore.place.region))
+        if not source.done(restore):
             return Advanced(restore=restore, more=more)
-        remover = self._remover(restore, machines)
-        originals = {one.old for one in restore.in_place.swaps} if restore.in_place else set()
+        originals = {one.old for one in plan.swaps} if plan else set()
+        remover = self._remover(restore, *([plan.instance] if plan else []))
         left = remover.remove(restore, lambda id_, _: id_ not in originals)
-        restore = gone(restore, left, now)
-        wait = self._unseen(restore, now)
-        if left or wait:
-            return Advanced(restore=restore, wait=None if left else wait, more=more)
+        restore = gone(restore, left.there, now)
+        if left.going or unseen:
+            return Advanced(restore=restore, wait=None if left.going else unseen, more=more)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.UNDONE, settled_at=now)
-        self.news.announce(after, f"is undone; nothing is left of it. {restore.cause}")
+        what = "; ".join((*left.told(), *source.told(restore))) or "nothing is left of it"
+        self.news.announce(after, f"is undone; {what}. {restore.cause}")
         return Advanced(restore=after, done=True, more=more)
 
-    def _remove(self, walk: Walk, restore: Restore, now: datetime) -> Advanced:
-        """What bears the tag that says that it will go, and nothing else."""
+    def _remove(self, restore: Restore, now: datetime) -> Advanced:
+        """What is on record and bears the tag that says that it will go, and nothing else: people
+        launch more like a clone, with all of its tags."""
         if restore.status is RestoreStatus.DONE and restore.expires_at is not None:
             if restore.expires_at > now:
                 # It lives longer than the schedule that woke us knew.
                 return Advanced(restore=restore, done=True)
             ending = replace(restore, status=RestoreStatus.ENDING)
-            restore = walk.save(restore, ending)
+            restore = self._walk.save(restore, ending)
         if restore.status is not RestoreStatus.ENDING:
             return Advanced(restore=restore, done=True)
-        remover = self._remover(restore, self.machines(restore.place.region))
 
-        def mine(_: str, tags: Mapping[str, str]) -> bool:
-            return tags.get(TEMPORARY) == restore.id
+        known = {one.id for one in restore.made}
+        if restore.in_place is not None:
+            known = {one.old for one in restore.in_place.swaps if one.old}
 
-        left = remover.remove(restore, mine)
-        restore = gone(restore, left, now) if restore.in_place is None else restore
-        wait = self._unseen(restore, now)
-        if left or wait:
-            return Advanced(restore=restore, wait=None if left else wait)
+        def mine(id_: str, tags: Mapping[str, str]) -> bool:
+            return id_ in known and tags.get(TEMPORARY) == restore.id
+
+        left = self._remover(restore).remove(restore, mine)
+        restore = gone(restore, left.there, now) if restore.in_place is None else restore
+        unseen = self._unseen(restore, now)
+        if left.going or unseen:
+            return Advanced(restore=restore, wait=None if left.going else unseen)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.ENDED)
-        kept = remover.kept(restore, mine)
-        self.news.announce(after, "; ".join(("has ended: what was to go is removed", *kept)))
+        told = ("has ended: what was to go is removed", *left.told())
+        self.news.announce(after, "; ".join(told))
         return Advanced(restore=after, done=True)
 
-    def _remover(self, restore: Restore, machines: Machines) -> Remover:
-        return Remover(machines=machines, compute=self.at(restore.place))
+    def _remover(self, restore: Restore, *users: str) -> Remover:
+        attached = [restore.attach.instance] if restore.attach else []
+        return Remover(
+            machines=self.machines(restore.place.region),
+            compute=self.at(restore.place),
+            users=frozenset((*attached, *users)),
+        )
 
     def _unseen(self, restore: Restore, now: datetime) -> timedelta | None:
         """How long describes may still not show what a call has made; None: no longer."""

@@ -13,6 +13,7 @@ from constructs import Construct, IDependable
 
 from infra.catalog import (
     BY_NAME,
+    CLONER,
     COPIER,
     PLANNER,
     PRUNER,
@@ -40,8 +41,8 @@ TWO_RETAKES = timedelta(hours=6)
 
 Missing = cloudwatch.TreatMissingData
 
-_PLANNER, _TAKER, _COPIER, _SWEEPER = (
-    BY_NAME[name].physical_name for name in (PLANNER, TAKER, COPIER, SWEEPER)
+_PLANNER, _TAKER, _COPIER, _SWEEPER, _CLONER = (
+    BY_NAME[name].physical_name for name in (PLANNER, TAKER, COPIER, SWEEPER, CLONER)
 )
 
 
@@ -338,8 +339,8 @@ def _errors_undoing(restoring: Restoring) -> Watch:
         "restored in place may not be as it was. Look which: aws stepfunctions list-executions "
         f"--status-filter FAILED --max-items 20 --state-machine-arn {arn}; and why: "
         f"{_log(undoer, 1, 'ERROR')}. Mend the cause, and let it go on where it stopped: "
-        "aws stepfunctions redrive-execution --execution-arn ... The next sweep at home begins "
-        "undos anew, too, of which nothing runs any more.",
+        "aws stepfunctions redrive-execution --execution-arn ... In the home Region, a sweep "
+        "begins anew what nothing works at any more.",
         namespace="AWS/Lambda",
         metric="Errors",
         dimensions={"FunctionName": undoer},
@@ -352,9 +353,11 @@ def _endings_lost(restoring: Restoring) -> Watch:
     return Watch(
         name=ENDING_LETTERS,
         text="EventBridge Scheduler could not start the end of something whose time to live is "
-        "over: a clone, or a volume that was swapped out, is still there and costs. The next sweep "
-        "at home ends it. Look which, and why: aws sqs receive-message "
-        f"--queue-url {letters} --message-attribute-names All. If a role or the machine was "
+        "over: a clone, or a volume that was swapped out, is still there and costs. In the home "
+        "Region, the next sweep ends it; elsewhere, have it removed: "
+        f"{_invoke(_CLONER, action='remove', restore='rs-...')}. "
+        f"Look which, and why: aws sqs receive-message --queue-url {letters} "
+        "--message-attribute-names All. If a role or the machine was "
         "changed by hand, deploy Lastgood again. When all is dealt with, empty the queue, or this "
         f"alarm stays: aws sqs purge-queue --queue-url {letters}",
         namespace="AWS/SQS",

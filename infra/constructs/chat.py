@@ -82,6 +82,6 @@ class ChatUrl(Construct):
             self,
             "Output",
             value=url.attr_function_url,
-            description="For Slack: the Request URL of the slash command and of interactivity",
+            description="For Slack, with slack/commands or slack/interactions behind it",
         )
         output.override_logical_id("ChatUrl")

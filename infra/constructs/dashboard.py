@@ -79,6 +79,7 @@ class Dashboard(Construct):
                 _row(
                     _graph("Restores, by end", _restores()),
                     _graph("Seconds to what was restored", _restore_seconds()),
+                    _graph("Requests of chat refused, by reason", _refused()),
                 ),
                 _row(
                     _graph("Dead letters", _dead_letters(rows)),
@@ -228,11 +229,16 @@ def _restore_seconds() -> Lines:
     ]
 
 
+def _refused() -> Lines:
+    return [_searched(Measure.CHAT_REFUSED, "Sum", ("reason",), label="${PROP('Dim.reason')}")]
+
+
 def _failures() -> Lines:
     label = "${PROP('Dim.error')}, ${PROP('Dim.service')}"
     return [
         _searched(Measure.ERRORS, "Sum", ("error",), label=label),
         _searched(Measure.RETRIES, "Sum", ("error",), label=f"again: {label}"),
+        _searched(Measure.CHAT_REFUSED, "Sum", ("reason",), label="chat: ${PROP('Dim.reason')}"),
     ]
 
 

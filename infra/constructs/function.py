@@ -10,14 +10,13 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra import grants
 from infra.assets import TASK, staged
 from infra.catalog import FunctionUrl, QueueTrigger, Row, Scheduled
 from infra.constructs.core_layer import ARCHITECTURE, PYTHON
 from infra.constructs.inbox import Inbox
 from infra.grants import Places
 from infra.packages import ROOT
-from infra.reviewed import acknowledge_wide
+from infra.roles import granted_role
 from lastgood.settings import PREFIX, Settings
 
 FUNCTIONS = ROOT / "functions"
@@ -95,19 +94,15 @@ class CatalogFunction(Construct):
         return lambda_.Code.from_asset(str(code.folder), asset_hash=code.digest)
 
     def _role(self, row: Row, places: Places) -> iam.IRole:
-        """Its policy is part of the role: Lambda checks it when a trigger is made, which a policy
-        that is attached afterwards may come too late for."""
-        role = iam.Role(
+        return granted_role(
             self,
             "Role",
-            role_name=row.role_name(places.region),
-            description=f"{row.physical_name}: {row.description}",
+            granted=row.all_grants,
+            places=places,
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            inline_policies={"Granted": grants.document(row.all_grants, places)},
+            description=f"{row.physical_name}: {row.description}",
+            name=row.role_name(places.region),
         )
-        acknowledge_wide(role, row.all_grants, places)
-        # What the row does not say is not granted, not even by a construct of CDK's.
-        return role.without_policy_updates()
 
     def _trigger(self, row: Row, inbox: Inbox) -> None:
         if isinstance(row.trigger, QueueTrigger) and inbox.queue is not None:

@@ -14,7 +14,7 @@ from constructs import Construct
 from infra import grants
 from infra.grants import Places
 from infra.packages import ROOT
-from infra.reviewed import acknowledge_wide
+from infra.roles import granted_role
 
 NAME = "lastgood-restore"
 FILE = ROOT / "infra/state_machines/restore.asl.json"
@@ -69,11 +69,11 @@ class RestoreMachine(Construct):
         )
 
     def _role(self, places: Places) -> iam.IRole:
-        granted = (grants.TAKE_STEPS, grants.LOG_EXECUTIONS)
-        role = iam.Role(
+        return granted_role(
             self,
             "Role",
-            description="Lastgood's restore machine: takes its steps",
+            granted=(grants.TAKE_STEPS, grants.LOG_EXECUTIONS),
+            places=places,
             # As the Step Functions Developer Guide has it, "Cross-service confused deputy".
             assumed_by=iam.ServicePrincipal(
                 "states.amazonaws.com",
@@ -84,10 +84,8 @@ class RestoreMachine(Construct):
                     }
                 },
             ),
-            inline_policies={"Granted": grants.document(granted, places)},
+            description="Lastgood's restore machine: takes its steps",
         )
-        acknowledge_wide(role, granted, places)
-        return role.without_policy_updates()
 
 
 def machine_arn(stack: Stack) -> str:

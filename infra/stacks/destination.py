@@ -46,6 +46,7 @@ class DestinationStack(Stack):
         home: str,
         policies: Mapping[str, Policy],
         email: str | None = None,
+        clone_roles: tuple[str, ...] = ("*",),
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -73,6 +74,7 @@ class DestinationStack(Stack):
                 policies=deployed.PATH,
                 topic=topic.topic_arn,
                 machine=machine_arn(self),
+                clone_roles=clone_roles,
             ),
             policies.values(),
             Place(region=home, account=self.account),
@@ -91,9 +93,8 @@ class DestinationStack(Stack):
                 bus=bus.event_bus_name,
                 policies=deployed.PATH,
                 timeout="",
-                home=home,
-                topic=topic.topic_arn,
                 machine=machine_arn(self),
+                home=home,
             ),
         )
         DeployedPolicies(self, "Policies", policies.values())

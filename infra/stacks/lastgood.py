@@ -66,6 +66,7 @@ class LastgoodStack(Stack):
         state: StateStack,
         external_id: str,
         email: str | None = None,
+        clone_roles: tuple[str, ...] = ("*",),
         permissions: Permissions | None = None,
         **kwargs: Any,
     ) -> None:
@@ -92,7 +93,7 @@ class LastgoodStack(Stack):
             if row.buries
         }
         queues = {name: _queue_of(inboxes[name], name) for name in (TAKER, DELETER, COPIER)}
-        places = self._places(policies, queues, topic)
+        places = replace(self._places(policies, queues, topic), clone_roles=clone_roles)
         if permissions is not None:
             places = self._with_chat(places, permissions)
         abroad = {one.account for one in others(policies.values(), self._home)}
@@ -155,7 +156,7 @@ class LastgoodStack(Stack):
 
     def _with_chat(self, places: Places, permissions: Permissions) -> Places:
         settings = chat.ChatSettings(
-            self, "Chat", permissions=chat_document(permissions), key=self._key
+            self, "ChatSettings", permissions=chat_document(permissions), key=self._key
         )
         parameter = f"arn:{self.partition}:ssm:{self.region}:{self.account}:parameter"
         return replace(

@@ -5,13 +5,14 @@
 ``prune``: how long 10,000 deletions take, against theirs.
 ``copies``: how long 2,000 copies of mixed length take, beside a design that polls.
 ``judge``: how many points a second are judged, beside another tool's check and a plain sort.
+``restores``: what a restore adds to what EC2 takes, and how fast chat and clone_instance answer.
 ``cold``: the cold start of each function. Without a word: all.
 """
 
 import argparse
 import sys
 
-from tests.bench import calls, cold, copies, judging, pace, prune
+from tests.bench import calls, cold, copies, judging, pace, prune, restores
 
 PARTS = {
     "calls": calls,
@@ -19,6 +20,7 @@ PARTS = {
     "prune": prune,
     "copies": copies,
     "judge": judging,
+    "restores": restores,
     "cold": cold,
 }
 

@@ -29,6 +29,7 @@ from tests.bench import show
 from tests.bench.installation import HOME, Installation, installed
 from tests.cloud.driver import REPOSITORY
 from tests.cloud.environment import image
+from tests.support.builders import a_restore
 from tests.support.fleet import disk, launch
 from tests.support.history import past_point
 
@@ -84,7 +85,7 @@ class Bench:
         for root in (REPOSITORY / "functions/core/python", packages.installed() / "python"):
             layer = staged(root, inside="python", unpacked=LAYER).folder / "python"
             shutil.copytree(layer, folder / "opt", dirs_exist_ok=True)
-        for row in CATALOG:
+        for row in [row for row in CATALOG if row.name in EVENTS]:
             code = REPOSITORY / "functions" / row.name
             task = staged(code, inside=row.name, unpacked=TASK).folder
             shutil.copytree(task, folder / row.name)
@@ -155,17 +156,40 @@ class Bench:
         self._place.cloud.advance(by=timedelta(minutes=1))
         return {"policy": "web-daily"}
 
+    def _copied(self, row: Row, number: int) -> dict[str, Any]:
+        """No policy of the repository's has copies: EBS tells of one of somebody else's."""
+        event = json.loads((REPOSITORY / "tests/events" / f"{row.name}.json").read_text())
+        return dict(event)
+
     def _swept(self, row: Row, number: int) -> dict[str, Any]:
         return {}
+
+    def _to_clone(self, row: Row, number: int) -> dict[str, Any]:
+        return {"source": self._place.ids[0], "by": "bench", "request_id": f"bench-{number}"}
+
+    def _step(self, row: Row, number: int) -> dict[str, Any]:
+        """Of a restore that no machine works at."""
+        restore = a_restore(f"{row.name}-{number}", time_to_live=timedelta(hours=8))
+        self._ledger.open_restore(restore)
+        return {"restore": restore.id, "step": STEPS[row.name]}
+
+
+STEPS = {"restore_instance": "hand_over", "check_restore": "check", "undo_restore": "undo"}
+"""Of the steps of each, that which calls most services."""
 
 
 EVENTS: dict[str, Callable[[Bench, Row, int], dict[str, Any]]] = {
     "plan_snapshots": Bench._plan,
     "create_snapshots": Bench._queued,
     "record_snapshot": Bench._ended,
+    "copy_snapshots": Bench._copied,
     "prune_snapshots": Bench._to_prune,
     "delete_snapshots": Bench._queued,
     "sweep": Bench._swept,
+    "clone_instance": Bench._to_clone,
+    "restore_instance": Bench._step,
+    "check_restore": Bench._step,
+    "undo_restore": Bench._step,
 }
 
 
@@ -184,7 +208,7 @@ def run(given: argparse.Namespace) -> int:
         place.ids = [launch(ec2, "web-1", disk("/dev/sdf")), launch(ec2, "web-2", disk("/dev/sdf"))]
         bench = Bench(place, Path(folder))
         for number in range(given.repetitions + 1):
-            for row in rows if given.function is None else CATALOG:
+            for row in [row for row in CATALOG if row.name in EVENTS]:
                 _measure(bench, row, number, measured.get(row.name), given.importtime)
     table = [one.row(name) for name, one in measured.items()]
     show.table(

@@ -219,6 +219,7 @@ ACTING = {
     "DetachVolume": ("InstanceId", "VolumeId"),
     "GetLaunchTemplateData": ("InstanceId",),
     "ModifyInstanceAttribute": ("InstanceId",),
+    "ModifyNetworkInterfaceAttribute": ("NetworkInterfaceId",),
     "StartInstances": ("InstanceIds",),
     "StopInstances": ("InstanceIds",),
     "TerminateInstances": ("InstanceIds",),

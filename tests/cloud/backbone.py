@@ -74,7 +74,7 @@ class Record:
     """What happened, for tests to read; each entry is plain JSON.
 
     ``calls``: how many of each ``service.Operation`` came, by the function, role or service that
-    made them; by "" those of people and their tools.
+    made them; by "" those of people and their tools. ``unanswered``: calls to a dark Region.
     """
 
     invocations: list[dict[str, Any]] = field(default_factory=list)
@@ -84,6 +84,7 @@ class Record:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     notices: list[dict[str, Any]] = field(default_factory=list)
     calls: dict[str, dict[str, int]] = field(default_factory=dict)
+    unanswered: list[dict[str, Any]] = field(default_factory=list)
 
     def count(self, by: str, call: str) -> None:
         of = self.calls.setdefault(by, {})
@@ -93,7 +94,8 @@ class Record:
 class Backbone:
     """The accounts as their parts see them.
 
-    AWS calls go over HTTP to ``url``; moto's models are read under ``lock``.
+    AWS calls go over HTTP to ``url``; moto's models are read under ``lock``. ``dark``: Regions
+    whose endpoints hang up on every call, and in which nothing goes on; they still are.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -101,6 +103,7 @@ class Backbone:
         self.lock = threading.RLock()
         self.record = Record()
         self.url = ""
+        self.dark: frozenset[str] = frozenset()
         self._jobs: list[Job] = []
         self._clients: dict[tuple[str, str, Principal], Any] = {}
         self._clients_lock = threading.Lock()

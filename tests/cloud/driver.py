@@ -110,11 +110,11 @@ class CloudProcess:
     def state(self) -> dict[str, Any]:
         """``now``, ``invocations``, ``deliveries``, ``dead_letters``, ``lost``, ``decisions``,
         ``notices``, which SNS topics took, ``calls``: how many by whom and name, and
-        ``transitions`` of each state machine, by ARN."""
+        ``transitions`` of each state machine, by ARN, and calls that were ``unanswered``."""
         return self._control("state")
 
     def now(self) -> datetime:
-        return datetime.fromisoformat(self.state()["now"])
+        return datetime.fromisoformat(self._control("now")["now"])
 
     def stack_resources(
         self, stack: str, region: str = "us-east-1", *, account: str = ACCOUNT
@@ -168,12 +168,16 @@ class CloudProcess:
         lag: timedelta | None = None,
         commands: dict[str, CommandOutcome] | None = None,
         paced: bool | None = None,
+        dark: Sequence[str] | None = None,
+        images: dict[str, dict[str, str]] | None = None,
         **of_machines: Sequence[Any],
     ) -> dict[str, Any]:
         """Change those that are given, from the next call on; those of calls, and the ``buckets``.
 
         ``commands``: what commands of SSM give, by instance, else by document, else for "*".
-        ``paced``: machines take the time that they take on AWS, or none. ``of_machines``: bad
+        ``paced``: machines take the time that they take on AWS, or none. ``dark``:
+        Regions that answer nobody, and in which nothing goes on. ``images``: facts of an
+        Image, by AMI id. ``of_machines``: bad
         snapshots, impaired instances, gone images, and what has no capacity or is not offered,
         under the names that Conditions has for them.
         """
@@ -183,6 +187,8 @@ class CloudProcess:
             "lag": None if lag is None else lag.total_seconds(),
             "commands": commands and {name: one.to_json() for name, one in commands.items()},
             "paced": paced,
+            "dark": dark,
+            "images": images,
             **of_machines,
         }
         wanted = {name: value for name, value in given.items() if value is not None}

@@ -14,7 +14,7 @@ from tests.cloud.ec2.patches import Patches
 from tests.cloud.iam import Gate
 from tests.cloud.policy import Need, NotTaught, owner_of
 from tests.cloud.queues import send
-from tests.cloud.targets import Undeliverable, delivery, hand_over
+from tests.cloud.targets import Undeliverable, delivery, hand_over, lit
 from tests.cloud.wire import Call, Refused, Reply
 
 SERVICE = "events.amazonaws.com"
@@ -166,6 +166,7 @@ class Buses:
             message = f"{principal.arn} may not put events to {bus_arn}"
             raise Undeliverable("NO_PERMISSIONS", message, retryable=False)
         _, _, _, region, account, name = bus_arn.split(":", 5)
+        lit(self._backbone, region)
         self.publish(account, region, event, name)
 
 

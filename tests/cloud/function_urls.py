@@ -18,7 +18,7 @@ from tests.cloud.ec2.patches import Patches
 from tests.cloud.iam import Gate
 from tests.cloud.lambdas import Functions, deployed
 from tests.cloud.policy import Caller, Need, NotTaught, judge
-from tests.cloud.wire import CREDENTIAL, Call, Refused, Reply
+from tests.cloud.wire import CREDENTIAL, Call, Refused, Reply, hang_up
 
 Json = dict[str, Any]
 PREFIX = "/_url/"
@@ -80,6 +80,8 @@ class FunctionUrls:
         config = self._find(url_id)
         if config is None or not self._allowed(config, request):
             return _message(403, "Forbidden")
+        if config.function.region in self._backbone.dark:
+            hang_up(environ)
         body = request.get_data()
         if len(body) > MOST_BYTES:
             return _message(413, f"Request must be smaller than {MOST_BYTES} bytes")

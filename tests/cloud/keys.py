@@ -224,7 +224,9 @@ class KeyRing:
 
     def _attached(self, principal: Principal, call: Call, account: str) -> None:
         """Who makes volumes, or starts instances, needs their keys; that he may not use one shows
-        only in the volume or the instance. Source: as that of TO_MAKE."""
+        only in the volume or the instance, and so not in a dry run. Source: as that of TO_MAKE."""
+        if call.parameters.get("DryRun"):
+            return
         here = ec2_backends[account][call.region]
         refused = master_keys.denied(here)
         refused.clear()

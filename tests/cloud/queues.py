@@ -126,6 +126,8 @@ class Pollers:
     def _mappings(self) -> list[tuple[EventSourceMapping, Queue]]:
         found = []
         for backend in regions_of(lambda_backends):
+            if backend.region_name in self._backbone.dark:
+                continue
             for mapping in backend._event_source_mappings.values():
                 name = mapping.event_source_arn.rsplit(":", 1)[-1]
                 queue = sqs_backends[backend.account_id][backend.region_name].queues.get(name)

@@ -2,7 +2,6 @@
 
 import io
 import json
-import socket
 import sys
 import threading
 import time
@@ -10,7 +9,8 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -45,7 +45,6 @@ from tests.cloud.commands import Commands
 from tests.cloud.ec2.conditions import CommandOutcome, SentCommand
 from tests.cloud.ec2.patches import Patches
 from tests.cloud.ec2.seed import seed_fleet, seed_network
-from tests.cloud.environment import Environment
 from tests.cloud.events import Buses
 from tests.cloud.faults import (
     KILL,
@@ -155,7 +154,12 @@ class Cloud:
             return Reply(501, {"Content-Type": "text/plain"}, str(unreadable).encode())
         principal = self.backbone.principal(call.access_key)
         environment = self._functions.caller(call.access_key)
-        effect = self._effect_on(call, principal, environment)
+        by = environment.deployed.name if environment is not None else principal.name
+        if call.region in self.backbone.dark:
+            what = {"by": by, "call": f"{call.service}.{call.operation}", "region": call.region}
+            self.backbone.record.unanswered.append(what)
+            wire.hang_up(environ)
+        effect = self._effect_on(call, by)
         if isinstance(effect, AwsError) and not effect.done:
             return _told(call, effect)
         reply = self._tried(call, principal, environ)
@@ -164,13 +168,10 @@ class Cloud:
         if effect is not None:
             if effect is KILL and environment is not None:
                 environment.kill()
-            _hang_up(environ)
+            wire.hang_up(environ)
         return reply
 
-    def _effect_on(
-        self, call: Call, principal: Principal, environment: Environment | None
-    ) -> Effect | None:
-        by = environment.deployed.name if environment is not None else principal.name
+    def _effect_on(self, call: Call, by: str) -> Effect | None:
         with self.backbone.lock:
             self.backbone.record.count(by, f"{call.service}.{call.operation}")
         return self._faults.effect_on(f"{call.service}.{call.operation}", by, call.attempt)
@@ -248,15 +249,13 @@ class Cloud:
             match path:
                 case "state":
                     answer = self.state()
+                case "now":
+                    answer = {"now": self._now()}
                 case "settle":
                     self.settle()
                     answer = {"now": self._now()}
                 case "advance":
-                    now = self.backbone.clock.now()
-                    if "to" in given:
-                        self.advance_to(datetime.fromisoformat(given["to"]))
-                    else:
-                        self.advance_to(now + timedelta(seconds=given["seconds"]))
+                    self._advance(given)
                     answer = {"now": self._now()}
                 case "conditions":
                     answer = self._set_conditions(given)
@@ -276,6 +275,12 @@ class Cloud:
             return Reply(500, {"Content-Type": "text/plain"}, text.encode())
         return Reply(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
 
+    def _advance(self, given: dict[str, Any]) -> None:
+        if "to" in given:
+            self.advance_to(datetime.fromisoformat(given["to"]))
+        else:
+            self.advance_to(self.backbone.clock.now() + timedelta(seconds=given["seconds"]))
+
     def _set_conditions(self, given: dict[str, Any]) -> dict[str, Any]:
         """Change those that are given; all of them, as they are now."""
         conditions = self._conditions
@@ -283,6 +288,8 @@ class Cloud:
         conditions.limits = given.get("limits", conditions.limits)
         if "lag" in given:
             conditions.lag = timedelta(seconds=given["lag"])
+        if "dark" in given:
+            self.backbone.dark = frozenset(given["dark"])
         if "paced" in given:
             conditions.pace = ec2.AS_ON_AWS if given["paced"] else ec2.Pace()
         for name in ("bad_snapshots", "impaired", "gone_images"):
@@ -291,6 +298,8 @@ class Cloud:
         for name in ("no_capacity", "not_offered"):
             if name in given:
                 setattr(conditions, name, {(kind, zone) for kind, zone in given[name]})
+        for name, facts in given.get("images", {}).items():
+            conditions.images[name] = replace(conditions.image(name), **facts)
         if "commands" in given:
             conditions.commands = _outcomes(given["commands"])
         with self.backbone.lock:
@@ -362,6 +371,11 @@ class _Handler(MotoRequestHandler):
     wbufsize = -1
     protocol_version = "HTTP/1.1"
 
+    def finish(self) -> None:
+        # Who asked may wait no longer, as a function with little patience.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            super().finish()
+
     def date_time_string(self, timestamp: float | None = None) -> str:
         # The host's time, as of the CDK CLI: it takes another for a skewed clock, and retries.
         return super().date_time_string(time_machine.escape_hatch.time.time())
@@ -383,12 +397,6 @@ def _outcomes(given: dict[str, dict[str, Any]]) -> Callable[[SentCommand], Comma
 
 def _told(call: Call, error: AwsError) -> Reply:
     return call.error(Refused(error.code, error.message, error.status))
-
-
-def _hang_up(environ: Environ) -> None:
-    """Close the connection with no answer on it; the caller sees that at once."""
-    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-    raise ConnectionAbortedError
 
 
 def _body(environ: Environ) -> bytes:

@@ -35,8 +35,9 @@ class Slots:
         """The answer to a CreateSchedule that comes again, by its ClientToken; None of a new call.
 
         Raises:
-            Refused: of an expression or zone that cannot be read, which moto takes; and of a name
-                that is there already, for which moto has another status.
+            Refused: of an expression or zone that cannot be read, which moto takes; of a group that
+                does not exist, which breaks it; and of a name that is there already, for which
+                moto has another status.
         """
         if operation not in WRITES:
             return None
@@ -47,6 +48,10 @@ class Slots:
             raise Refused("ValidationException", f"Invalid Schedule Expression {wrong}.") from wrong
         except KeyError as unknown:
             raise Refused("ValidationException", f"Invalid time zone {zone}") from unknown
+        group = given.get("GroupName", "default")
+        if group not in scheduler_backends[account][region].schedule_groups:
+            message = f"Schedule group {group} does not exist."
+            raise Refused("ResourceNotFoundException", message, 404)
         known = _find(given, account, region)
         if operation == "UpdateSchedule" or known is None:
             return None

@@ -36,6 +36,7 @@ def hand_over(backbone: Backbone, principal: Principal, target: dict[str, Any], 
     """
     arn = target["Arn"]
     _, _, service, region, account, name = arn.split(":", 5)
+    lit(backbone, region)
     client = backbone.client(CLIENTS.get(service, service), region, principal)
     try:
         if service == "lambda":
@@ -56,6 +57,12 @@ def hand_over(backbone: Backbone, principal: Principal, target: dict[str, Any], 
         if status == 501:
             raise
         raise Undeliverable(error["Code"], error["Message"], retryable=retryable) from failed
+
+
+def lit(backbone: Backbone, region: str) -> None:
+    """Raises Undeliverable, for now, if the Region is dark."""
+    if region in backbone.dark:
+        raise Undeliverable("ServiceUnavailable", f"{region} does not answer", retryable=True)
 
 
 @dataclass(frozen=True)

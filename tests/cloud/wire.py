@@ -1,8 +1,9 @@
 """AWS requests and answers on the wire, read and written by the service models of botocore."""
 
 import re
+import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from botocore.exceptions import UnknownServiceError
 from moto.core.model import OperationModel
@@ -119,3 +120,9 @@ def read(environ: dict[str, Any]) -> Call:
         protocol=protocol,
         model=operation,
     )
+
+
+def hang_up(environ: dict[str, Any]) -> NoReturn:
+    """Close the connection with no answer on it; the caller sees that at once."""
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionAbortedError

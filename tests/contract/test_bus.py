@@ -196,7 +196,7 @@ def test_what_eventbridge_refuses_has_a_name_of_ours(cloud, bus, effect, error):
 
 
 def test_how_a_restore_goes_is_told_without_where_chat_takes_it(cloud, bus):
-    asker = Asker(by="jo", via="chat", reply_to="https://x")
+    asker = Asker(by="jo", via="chat")
     restore = replace(
         a_restore(place=Place("eu-central-1", "123456789012")),
         request=RestoreRequest(source="web", mode=Mode.CLONE, asker=asker),

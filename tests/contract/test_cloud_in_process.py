@@ -245,7 +245,7 @@ def test_a_region_that_is_not_enabled_knows_no_credentials(cloud: InProcessCloud
             {"MinCount": 1, "MaxCount": 1, "Placement": {"SpreadDomain": "x"}},
             "Placement.SpreadDomain",
         ),
-        ("describe_instance_types", {"MaxResults": 5}, "MaxResults"),
+        ("describe_vpcs", {"MaxResults": 5}, "MaxResults"),
     ],
 )
 def test_a_parameter_that_is_not_modelled_is_refused_by_name(
@@ -294,3 +294,16 @@ def test_the_model_works_behind_motos_server_and_is_gone_after_it() -> None:
     assert found["State"] == "completed"
     assert [(account, region) for account, region, _ in events] == [("123456789012", REGION)]
     assert after["State"] == "completed"
+
+
+def test_what_is_taken_off_the_clock_does_not_run(cloud: InProcessCloud) -> None:
+    ran: list[str] = []
+    due = cloud.clock.now() + timedelta(minutes=1)
+    forget = cloud.clock.at(due, lambda: ran.append("forgotten"))
+    cloud.clock.at(due, lambda: ran.append("kept"))
+
+    forget()
+    cloud.clock.advance(timedelta(minutes=2))
+    forget()
+
+    assert ran == ["kept"]

@@ -657,6 +657,83 @@ def test_secondary_addresses_may_be_listed_apart_from_the_primary_one(
     ]
 
 
+def test_addresses_may_be_asked_for_by_their_number(ec2: Any, net: Network) -> None:
+    ec2.associate_subnet_cidr_block(SubnetId=net.subnets[0], Ipv6CidrBlock=ec2_block(ec2, net.vpc))
+    (usual,) = in_the_network(net)["NetworkInterfaces"]
+    more = {"SecondaryPrivateIpAddressCount": 2, "Ipv6AddressCount": 1}
+
+    instance_id = launch(ec2, NetworkInterfaces=[usual | more])
+
+    (interface,) = the_instance(ec2, instance_id)["NetworkInterfaces"]
+    assert [one["Primary"] for one in interface["PrivateIpAddresses"]] == [True, False, False]
+    assert len(interface["Ipv6Addresses"]) == 1
+    with refused("InvalidParameterValue"):
+        elsewhere = {"DeviceIndex": 0, "SubnetId": net.subnets[1], **more}
+        launch(ec2, NetworkInterfaces=[elsewhere])
+
+
+def ec2_block(ec2: Any, vpc: str) -> str:
+    """An IPv6 block of the network."""
+    ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)
+    (found,) = ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
+    (block,) = found["Ipv6CidrBlockAssociationSet"]
+    return str(block["Ipv6CidrBlock"]).replace("/56", "/64")
+
+
+def test_security_groups_are_shown_with_their_rules_in_pages(ec2: Any, net: Network) -> None:
+    ec2.authorize_security_group_ingress(
+        GroupId=net.groups[0],
+        IpPermissions=[
+            {
+                "IpProtocol": "tcp",
+                "FromPort": 443,
+                "ToPort": 443,
+                "IpRanges": [{"CidrIp": "10.0.0.0/8"}],
+                "UserIdGroupPairs": [{"GroupId": net.groups[1]}],
+            }
+        ],
+    )
+
+    pages = list(
+        ec2.get_paginator("describe_security_groups").paginate(
+            Filters=[{"Name": "group-name", "Values": ["app-front"]}],
+            PaginationConfig={"PageSize": 5},
+        )
+    )
+
+    ((group,),) = [page["SecurityGroups"] for page in pages]
+    (rule,) = group["IpPermissions"]
+    assert (rule["FromPort"], rule["IpRanges"][0]["CidrIp"]) == (443, "10.0.0.0/8")
+    assert rule["UserIdGroupPairs"][0]["GroupId"] == net.groups[1]
+    assert group["IpPermissionsEgress"][0]["IpProtocol"] == "-1"
+
+
+def test_types_come_in_pages_and_an_unknown_one_is_refused(ec2: Any) -> None:
+    graviton = {"Name": "processor-info.supported-architecture", "Values": ["arm64"]}
+    pages = ec2.get_paginator("describe_instance_types").paginate(
+        Filters=[graviton, {"Name": "instance-type", "Values": ["m7g.*", "m5.*"]}],
+        PaginationConfig={"PageSize": 5},
+    )
+    found = {one["InstanceType"].split(".")[0] for page in pages for one in page["InstanceTypes"]}
+
+    assert found == {"m7g"}
+    with refused("InvalidInstanceType"):
+        ec2.describe_instance_types(InstanceTypes=["x9.huge"])
+
+
+def test_images_of_others_are_found_by_a_filter_of_their_ids(
+    cloud: InProcessCloud, ec2: Any
+) -> None:
+    cloud.ec2.gone_images.add("ami-0dead0dead0dead00")
+    ids = ["ami-12345678", "ami-0dead0dead0dead00"]
+
+    found = ec2.describe_images(
+        IncludeDeprecated=True, Filters=[{"Name": "image-id", "Values": ids}]
+    )["Images"]
+
+    assert [one["ImageId"] for one in found] == ["ami-12345678"]
+
+
 def test_an_interface_that_outlives_its_instance_can_be_deleted_then(
     ec2: Any, net: Network
 ) -> None:

@@ -128,6 +128,16 @@ def test_an_expression_that_cannot_be_read_is_refused(schedules):
     assert code(caught) == ("ValidationException", 400)
 
 
+def test_a_schedule_needs_a_group_that_is_there(schedules):
+    with pytest.raises(ClientError) as caught:
+        schedules.put(GroupName="mine")
+    assert code(caught) == ("ResourceNotFoundException", 404)
+
+    schedules.client.create_schedule_group(Name="mine")
+    schedules.put(GroupName="mine")
+    assert schedules.client.get_schedule(Name="s", GroupName="mine")["GroupName"] == "mine"
+
+
 def test_a_rule_in_process_hands_its_event_to_functions_and_state_machines(cloud):
     events, states = cloud.client("events", AWAY), cloud.client("stepfunctions", AWAY)
     definition = json.dumps({"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}})

@@ -139,6 +139,7 @@ def test_a_resultpath_of_null_drops_the_result_and_keeps_the_input(cloud, machin
 def test_intrinsic_functions_format_and_convert(machine):
     parameters = {
         "text.$": "States.Format('{} has {} of \\'{}\\' \\{\\}', $.who, $.n, $.list[1])",
+        "own.$": "States.Format('{}', 'it\\'s')",
         "json.$": "States.JsonToString($.list)",
         "value.$": "States.StringToJson(States.Format('[{}]', $.n))",
         "as it is": ["x", {"deep.$": "$.n"}],
@@ -150,6 +151,7 @@ def test_intrinsic_functions_format_and_convert(machine):
 
     assert output(told) == {
         "text": "Ada has 2 of 'two' {}",
+        "own": "it's",
         "json": '[1,"two"]',
         "value": [2],
         "as it is": ["x", {"deep": 2}],

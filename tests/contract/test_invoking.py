@@ -1,11 +1,14 @@
-"""``LambdaPlanners`` and ``LambdaFunction``: what a function is asked, and what may go wrong."""
+"""Functions that others start or ask: what they are told, and what Lambda may refuse."""
 
 import io
 import json
-from typing import Any
+from collections.abc import Iterator
 
+import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
 
 from lastgood import codec
 from lastgood.aws.invoking import LambdaFunction, LambdaPlanners
@@ -16,6 +19,7 @@ from lastgood.errors import (
     Refused,
     Throttled,
     Unavailable,
+    UnknownTarget,
 )
 from plan_snapshots.usecase import PlanRequest
 from tests.cloud.faults import LOST_REPLY, aws_error
@@ -80,56 +84,71 @@ def test_a_reply_that_is_lost_may_mean_that_the_planner_was_started(cloud, plann
     assert len(cloud.invocations) == 1
 
 
-# -- asked, and answered ----------------------------------------------------------------------
+# -- a function that answers -------------------------------------------------------------------
 
 
-class Answering:
-    """A client of Lambda whose function ends as it is told."""
-
-    def __init__(self, answer: Any, **reply: Any) -> None:
-        self.asked: dict[str, Any] = {}
-        self._reply = {"Payload": io.BytesIO(json.dumps(answer).encode()), **reply}
-
-    def invoke(self, **request: Any) -> Any:
-        self.asked = request
-        return self._reply
+@pytest.fixture
+def asked(cloud: InProcessCloud) -> Iterator[tuple[LambdaFunction, Stubber]]:
+    """There are no functions in this cloud to answer: what Lambda sends is stubbed."""
+    client = boto3.client("lambda", HOME)
+    with Stubber(client) as stub:
+        yield LambdaFunction(client, FUNCTION), stub
 
 
-def test_a_function_is_asked_and_its_answer_waited_for():
-    client = Answering({"status": "running"}, StatusCode=200)
+def answers(stub: Stubber, payload: bytes, **more: str) -> None:
+    body = StreamingBody(io.BytesIO(payload), len(payload))
+    stub.add_response(
+        "invoke",
+        {"StatusCode": 200, "Payload": body, **more},
+        {"FunctionName": FUNCTION, "Payload": b'{"action": "points"}'},
+    )
 
-    assert LambdaFunction(client, "cloner").ask({"source": "web"}) == {"status": "running"}
-    # Lambda waits for the answer unless it is told otherwise.
-    assert client.asked == {"FunctionName": "cloner", "Payload": b'{"source": "web"}'}
 
+def test_a_function_is_asked_and_its_answer_is_handed_on(asked):
+    function, stub = asked
+    answers(stub, b'{"status": "running"}')
 
-def test_an_answer_that_is_no_object_is_refused():
-    with pytest.raises(CallRefused, match="no JSON object"):
-        LambdaFunction(Answering("done"), "cloner").ask({})
+    assert function.ask({"action": "points"}) == {"status": "running"}
 
 
 @pytest.mark.parametrize(
-    ("failure", "error", "message"),
+    ("answer", "error", "says"),
     [
-        ({"errorType": "NotPermitted", "errorMessage": "not jo"}, NotPermitted, "^not jo$"),
-        ({"errorType": "PolicyInvalid", "errorMessage": "two mistakes"}, Refused, "^two mistakes$"),
-        ({"errorType": "Throttled", "errorMessage": "later"}, Unavailable, "Throttled later$"),
-        ({"errorType": "KeyError", "errorMessage": "'x'"}, Unavailable, "^ask cloner: .* 'x'$"),
-        (
-            {"errorMessage": "2025 abc Task timed out after 60.00 seconds"},
-            Unavailable,
-            "timed out after",
-        ),
-        ({}, Unavailable, "^ask cloner: it failed"),
+        ({"errorType": "NotPermitted", "errorMessage": "not yours"}, NotPermitted, "^not yours$"),
+        ({"errorType": "UnknownTarget", "errorMessage": "none"}, UnknownTarget, "^none$"),
+        ({"errorType": "Throttled", "errorMessage": "slow"}, CallRefused, "failed: Throttled slow"),
+        ({"errorType": "CannotRestore", "errorMessage": "a"}, Refused, "^a$"),
+        ({"errorType": "KeyError", "errorMessage": "'x'"}, CallRefused, "failed: KeyError 'x'"),
+        ({"errorType": "datetime", "errorMessage": "x"}, CallRefused, "datetime"),
+        ({"errorMessage": "RequestId: 1 Task timed out after 10 s"}, CallRefused, "timed out"),
     ],
 )
-def test_a_function_that_fails_says_why(failure, error, message):
-    client = Answering(failure, FunctionError="Unhandled", StatusCode=200)
+def test_what_a_function_raised_has_its_own_name_if_that_is_a_refusal_of_ours(
+    asked, answer, error, says
+):
+    function, stub = asked
+    answers(stub, json.dumps(answer).encode(), FunctionError="Unhandled")
 
-    with pytest.raises(error, match=message) as raised:
-        LambdaFunction(client, "cloner").ask({})
-
+    with pytest.raises(error, match=says) as raised:
+        function.ask({"action": "points"})
     assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("payload", [b"[]", b'"x"', b"null"])
+def test_an_answer_that_is_no_object_is_none(asked, payload):
+    function, stub = asked
+    answers(stub, payload)
+
+    with pytest.raises(CallRefused, match="no JSON object"):
+        function.ask({"action": "points"})
+
+
+def test_an_answer_that_does_not_come_in_time_leaves_unknown_what_was_done(cloud):
+    cloud.faults.spoil("lambda.Invoke", ReadTimeoutError(endpoint_url="https://lambda"))
+
+    with pytest.raises(Unavailable) as late:
+        LambdaFunction(cloud.client("lambda", HOME), FUNCTION).ask({})
+    assert late.value.effect_unknown
 
 
 @pytest.mark.parametrize(
@@ -137,11 +156,10 @@ def test_a_function_that_fails_says_why(failure, error, message):
     [
         (aws_error("TooManyRequestsException", status=429), Throttled),
         (aws_error("AccessDeniedException", status=403), AccessDenied),
-        (ReadTimeoutError(endpoint_url="https://lambda"), Unavailable),
     ],
 )
 def test_what_lambda_refuses_to_ask_has_a_name_of_ours(cloud, effect, error):
     cloud.faults.spoil("lambda.Invoke", effect)
 
-    with pytest.raises(error, match=r"^ask cloner: "):
-        LambdaFunction(cloud.client("lambda", HOME), "cloner").ask({})
+    with pytest.raises(error, match=r"^ask lastgood-plan-snapshots: "):
+        LambdaFunction(cloud.client("lambda", HOME), FUNCTION).ask({})

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from botocore.exceptions import ClientError
 
+from lastgood.domain.conversing import ChatRefusal, Conversation
 from lastgood.domain.copying import (
     SLOTS,
     CopyMember,
@@ -1353,6 +1354,79 @@ def test_a_copy_whose_point_is_held_does_not_expire(ledger):
 
     ledger.release_hold(point.id)
     assert ledger.change_copy(copy, expired(copy, LATER, "free"))
+
+
+TALK = Conversation(
+    restore="rs-1", by="slack:U01AAAAAAA", reply_to="https://hooks.slack.com/commands/1", since=T0
+)
+
+
+def test_a_request_of_chat_counts_once(ledger):
+    assert ledger.note_request("v0=1", LATER)
+    assert not ledger.note_request("v0=1", LATER)
+    assert ledger.note_request("v0=2", LATER)
+
+
+def test_a_conversation_is_found_by_its_restore_and_the_latest_counts(ledger):
+    ledger.converse(TALK)
+    assert ledger.conversation("rs-1") == TALK
+    assert ledger.conversation("rs-2") is None
+
+    ledger.note_said("rs-1", "e1", T0)
+    ledger.converse(replace(TALK, reply_to="https://hooks.slack.com/actions/2", since=LATER))
+
+    talk = ledger.conversation("rs-1")
+    assert (talk.reply_to[-1], talk.since, talk.said) == ("2", LATER, ())
+
+
+def test_what_was_said_in_a_conversation_is_noted_once_and_in_order(ledger):
+    ledger.converse(TALK)
+
+    ledger.note_said("rs-1", "e1", T0)
+    ledger.note_said("rs-1", "e2", LATER)
+    ledger.note_said("rs-1", "e1", LATER + minutes(1))
+
+    talk = ledger.conversation("rs-1")
+    assert (talk.said, talk.said_at) == (("e1", "e2"), LATER)
+
+
+def test_an_answer_in_a_conversation_is_noted(ledger):
+    ledger.converse(TALK)
+
+    ledger.answered("rs-1")
+
+    assert ledger.conversation("rs-1") == replace(TALK, answered=True)
+
+
+def test_a_conversation_that_is_not_on_record_is_not_made_by_what_was_said(ledger):
+    ledger.answered("rs-1")
+    ledger.note_said("rs-1", "e1", T0)
+
+    assert ledger.conversation("rs-1") is None
+
+
+def test_refusals_in_chat_are_listed_by_day(dynamo, cloud):
+    refusal = ChatRefusal(
+        key="chat-1",
+        at=T0,
+        team="T0123456789",
+        person="U09STRANGE",
+        channel="C01OPS0000",
+        verb="clone",
+        text="clone web-1",
+        why="nothing in chat.yaml lets you clone",
+    )
+    dynamo.note_refusal(refusal)
+    dynamo.note_refusal(replace(refusal, key="chat-2"))
+    dynamo.note_refusal(replace(refusal, key="chat-3", at=T0 + timedelta(days=1)))
+
+    found = cloud.client("dynamodb", "eu-west-1").query(
+        TableName=table.NAME,
+        KeyConditionExpression="pk = :day",
+        ExpressionAttributeValues={":day": {"S": f"REFUSED#{T0:%Y-%m-%d}"}},
+    )["Items"]
+    assert [one["key"]["S"] for one in found] == ["chat-1", "chat-2"]
+    assert int(found[0]["ttl"]["N"]) == int((T0 + timedelta(days=400)).timestamp())
 
 
 # restores

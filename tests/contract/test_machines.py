@@ -742,9 +742,15 @@ def test_a_group_is_isolated_if_nothing_goes_in_or_out(machines, net, ec2):
 
 def test_types_are_offered_in_zones_and_have_architectures(machines):
     assert ZONE in machines.zones_offering("m6i.large")
-    assert machines.architectures("m6i.large") == {"x86_64"}
-    assert machines.architectures("m6g.large") == {"arm64"}
-    assert machines.zones_offering("m6i.none") == machines.architectures("m6i.none") == frozenset()
+    assert machines.instance_type("m6i.large").architectures == {"x86_64"}
+    assert machines.instance_type("m6g.large").architectures == {"arm64"}
+    assert machines.zones_offering("m6i.none") == frozenset()
+    assert machines.instance_type("m6i.none") is None
+
+
+def test_a_type_has_cores_and_threads_without_a_word(machines):
+    known = machines.instance_type("m6i.large")
+    assert (known.cores, known.threads) == (1, 2)
 
 
 def test_key_pairs_and_profiles_are_looked_for(machines, net):

@@ -34,6 +34,7 @@ STACKS = {
 }
 """Where each is."""
 POLICIES = Path(__file__).with_name("policies.yaml")
+CHAT = Path(__file__).with_name("chat.yaml")
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SLOT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 """When the schedule of web-daily is due for the first time."""
@@ -92,13 +93,16 @@ class Installation:
         return self.cloud.cdk("destroy", "--all", "--force", "--app", str(assembly), region=HOME)
 
     def _cdk(self, *command: str, source: Path, policies: Path, output: Path) -> str:
-        context = f"lastgood:policies={policies}"
-        return self.cloud.cdk(*command, "-c", context, "-o", str(output), cwd=source, region=HOME)
+        given = (f"lastgood:policies={policies}", f"lastgood:chat={CHAT}")
+        context = [one for text in given for one in ("-c", text)]
+        return self.cloud.cdk(*command, *context, "-o", str(output), cwd=source, region=HOME)
 
     # -------------------------------------------------------------------- what it did
 
-    def invoke(self, function: str, event: dict[str, Any], **how: Any) -> Answer:
-        reply = self.client("lambda").invoke(
+    def invoke(
+        self, function: str, event: dict[str, Any], region: str = HOME, **how: Any
+    ) -> Answer:
+        reply = self.client("lambda", region).invoke(
             FunctionName=FUNCTIONS[function], Payload=json.dumps(event), **how
         )
         text = reply["Payload"].read().decode()

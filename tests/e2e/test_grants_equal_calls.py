@@ -13,6 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from infra.catalog import CATALOG, RESTORING
 from infra.stacks.state import TABLE
 from lastgood.domain import tags
 from lastgood.domain.copying import CopyStatus, PointCopy
@@ -26,6 +27,7 @@ from lastgood.domain.model import (
 from lastgood.domain.names import point_id, role_abroad, run_id
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Copy
+from lastgood.ledger import items, keys
 from tests.cloud.driver import ACCOUNT
 from tests.cloud.faults import DROPPED, aws_error
 from tests.cloud.policy import like, listed
@@ -41,6 +43,7 @@ from tests.e2e.conftest import (
     Installation,
     an_installation,
 )
+from tests.e2e.restore_stories import ending_role, machine_role, restores_happen
 from tests.support.fleet import disk, launch, tag_list, tagged, volume, volumes_of
 from tests.support.fleet import tag as put_tags
 from tests.support.history import past_copy, past_point
@@ -64,21 +67,50 @@ BY_AWS = {
 }
 """Rights that AWS's services exercise inside of a call, where no log of ours shows it."""
 
+NOT_TOLD = {
+    "ec2:RunInstances": (
+        "arn:aws:resource-groups:",
+        "the test cloud knows no groups of hosts, which an instance may be placed in",
+    ),
+    "ec2:DeleteTags": (
+        "arn:aws:ec2:*:123456789012:volume/",
+        "undo_restore takes marks away only if the hand over dies after it has made them",
+    ),
+    "kms:GenerateDataKey": (
+        "arn:aws:kms:",
+        "DynamoDB does it with the table's key; that of others with queues is seen",
+    ),
+}
+"""Further rights that no story exercises: the beginning of the resource, and why."""
+
+WITHOUT_RESOURCES = {
+    # Whose token it is, says which restore.
+    *("states:SendTaskFailure", "states:SendTaskSuccess"),
+    # Deliveries of the machine's log.
+    *(f"logs:{change}LogDelivery" for change in ("Create", "Delete", "Update")),
+    "logs:PutResourcePolicy",
+}
+"""Actions that IAM knows on everything only."""
+
 READS = ("Describe", "Get", "List", "Query")
 
 SCHEDULED = ("plan_snapshots", "sweep", "prune_snapshots")
+WITHOUT_DEAD_LETTERS = (*RESTORING, "chat")
 IN_VAULT = ("copy_snapshots", "sweep", "prune_snapshots", "delete_snapshots")
 """Who works where only copies are."""
+IN_MEMBER = tuple(row.name for row in CATALOG if row.works_abroad)
 ABROAD = {
     **{f"{one} in the vault": VAULT for one in IN_VAULT},
     "forwarder of the vault": VAULT,
-    **{f"{one} in the member": MEMBER for one in FUNCTIONS},
+    **{f"{one} in the member": MEMBER for one in IN_MEMBER},
     "forwarder of the member": MEMBER,
 }
 """The account of each role that is not at home."""
 ROLES = (
     *FUNCTIONS,
     *(f"schedules of {function}" for function in SCHEDULED),
+    "machine of restores",
+    "endings of restores",
     "forwarder",
     *ABROAD,
 )
@@ -86,7 +118,10 @@ ROLES = (
 
 @dataclass(frozen=True)
 class Stories:
-    """An installation where everything happened once that Lastgood knows to deal with."""
+    """An installation where everything happened once that Lastgood knows to deal with.
+
+    ``notices`` and ``calls`` are those before restores.
+    """
 
     installation: Installation
     roles: dict[str, str]
@@ -128,12 +163,11 @@ def _covers(granted: Right, done: Right) -> bool:
 def stories(assembly: Path) -> Iterator[Stories]:
     with an_installation(assembly) as installation:
         points = everything_happens(installation)
+        before = installation.cloud.state()
+        restores_happen(installation, under_a_key(installation)["KmsKeyId"])
         roles = our_roles(installation)
         policies = {
-            name: iam_of(installation, name).get_role_policy(RoleName=role, PolicyName="Granted")[
-                "PolicyDocument"
-            ]["Statement"]
-            for name, role in roles.items()
+            name: statements_of(iam_of(installation, name), role) for name, role in roles.items()
         }
         state = installation.cloud.state()
         assert state["lost"] == []
@@ -143,17 +177,19 @@ def stories(assembly: Path) -> Iterator[Stories]:
             policies,
             points,
             decisions=state["decisions"],
-            notices=state["notices"],
-            calls=state["calls"],
+            notices=before["notices"],
+            calls=before["calls"],
         )
         assert installation.cloud.errors() == ""
 
 
 def our_roles(installation: Installation) -> dict[str, str]:
     """The names of the roles, by who has them."""
-    (forwarder,) = roles_of_stack(installation, f"Lastgood-{AWAY}", ACCOUNT)
+    there = roles_of_stack(installation, f"Lastgood-{AWAY}", ACCOUNT)
+    # Those of restores there are the same, for fewer places.
+    (forwarder,) = (one for one in there if "Forwarder" in one)
     vault = {f"{one} in the vault": role_abroad(FUNCTIONS[one], AWAY) for one in IN_VAULT}
-    member = {f"{one} in the member": role_abroad(FUNCTIONS[one], HOME) for one in FUNCTIONS}
+    member = {f"{one} in the member": role_abroad(FUNCTIONS[one], HOME) for one in IN_MEMBER}
     of_vault = roles_of_stack(installation, VAULT_STACK, VAULT)
     (forwarder_of_vault,) = set(of_vault) - set(vault.values())
     of_member = roles_of_stack(installation, MEMBER_STACK, MEMBER, HOME)
@@ -168,6 +204,8 @@ def our_roles(installation: Installation) -> dict[str, str]:
     return {
         **functions,
         **schedules,
+        "machine of restores": machine_role(installation),
+        "endings of restores": ending_role(installation),
         "forwarder": forwarder,
         **vault,
         "forwarder of the vault": forwarder_of_vault,
@@ -185,6 +223,18 @@ def roles_of_stack(
         for one in clouds.list_stack_resources(StackName=stack)["StackResourceSummaries"]
         if one["ResourceType"] == "AWS::IAM::Role"
     ]
+
+
+def statements_of(iam: Any, role: str) -> list[dict[str, Any]]:
+    """Of the policy that is part of the role, and of those that take what is too long for it."""
+    inline = iam.get_role_policy(RoleName=role, PolicyName="Granted")["PolicyDocument"]
+    found: list[dict[str, Any]] = [*inline["Statement"]]
+    for one in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        arn = one["PolicyArn"]
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        attached = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]
+        found += attached["Document"]["Statement"]
+    return found
 
 
 def iam_of(installation: Installation, role: str) -> Any:
@@ -415,10 +465,10 @@ def messages_are_lost(
 
 
 def an_item_is_lost(lastgood: Installation, source: str) -> None:
-    """Deleted by hand. The sweep writes it anew when it is told to."""
+    """Deleted by hand, with its source's Name. The sweep writes both anew when it is told to."""
     point = point_id("web-daily", SLOT, source)
-    key = {"pk": {"S": f"POINT#{point}"}, "sk": {"S": "POINT"}}
-    lastgood.client("dynamodb").delete_item(TableName=TABLE, Key=key)
+    for key in (keys.point(point), keys.name("web", source)):
+        lastgood.client("dynamodb").delete_item(TableName=TABLE, Key=items.to_item(key))
     assert lastgood.ledger.point(point) is None
     # Where no policy has copies any more, it is looked for those that are under way.
     once = Place(region="us-east-1", account=ACCOUNT)
@@ -745,6 +795,7 @@ def test_dead_letters_are_those_of_the_stories(stories: Stories):
             for one in stories.installation.dead_letters(function)
         ]
         for function in FUNCTIONS
+        if function not in WITHOUT_DEAD_LETTERS
     }
 
     assert {function: sorted(errors) for function, errors in found.items()} == {
@@ -756,6 +807,7 @@ def test_dead_letters_are_those_of_the_stories(stories: Stories):
         "sweep": ["MalformedMessage", "ResourceNotFoundException"],
         "prune_snapshots": ["MalformedMessage", "ResourceNotFoundException"],
         "delete_snapshots": ["MalformedMessage", "UnknownPolicy"],
+        "tell_chat": ["MalformedMessage"],
     }
 
 
@@ -767,7 +819,12 @@ def test_every_right_of_a_role_was_exercised(stories: Stories, name):
         right for right in stories.granted(name) if not any(_covers(right, each) for each in done)
     }
 
-    assert {action for action, *_ in idle} <= set(BY_AWS), sorted(idle)
+    untold = {
+        (action, resource, key)
+        for action, resource, key in idle
+        if not resource.startswith(NOT_TOLD.get(action, ("no resource", ""))[0])
+    }
+    assert {action for action, *_ in untold} <= set(BY_AWS), sorted(untold)
 
 
 @pytest.mark.parametrize("name", ROLES)
@@ -783,8 +840,9 @@ def test_all_that_a_role_did_is_granted_to_it_by_its_own_policy(stories: Stories
 def test_what_aws_exercises_for_us_is_granted_somewhere_and_never_seen(stories: Stories):
     granted = {action for name in stories.roles for action, *_ in stories.granted(name)}
 
-    # Who copies uses keys of others, which is seen.
-    others = stories.roles.keys() - {"copy_snapshots", "copy_snapshots in the vault"}
+    # Who copies or restores uses keys of others, which is seen.
+    using = {"copy_snapshots", "copy_snapshots in the vault", "clone_instance", "restore_instance"}
+    others = stories.roles.keys() - using
     seen = {action for name in others for action, *_ in stories.done(name)}
 
     assert set(BY_AWS) <= granted
@@ -797,14 +855,15 @@ def test_nothing_was_denied_to_anybody(stories: Stories):
     assert denied == []
 
 
-def test_a_role_has_one_policy_and_none_of_aws(stories: Stories):
+def test_a_role_has_one_policy_of_its_own_and_none_of_aws(stories: Stories):
     for name, role in stories.roles.items():
         iam = iam_of(stories.installation, name)
         assert iam.list_role_policies(RoleName=role)["PolicyNames"] == ["Granted"]
-        assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
+        attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+        assert all(f":{ABROAD.get(name, ACCOUNT)}:policy/" in one["PolicyArn"] for one in attached)
 
 
-def test_no_right_to_change_anything_is_on_every_resource(stories: Stories):
+def test_no_right_to_change_anything_is_on_every_resource_but_what_knows_none(stories: Stories):
     wide = {
         action
         for name in stories.roles
@@ -812,7 +871,8 @@ def test_no_right_to_change_anything_is_on_every_resource(stories: Stories):
         if resource == "*" or "*" in action
     }
 
-    assert {action for action in wide if not action.split(":")[1].startswith(READS)} == set()
+    changing = {action for action in wide if not action.split(":")[1].startswith(READS)}
+    assert changing == WITHOUT_RESOURCES
 
 
 # ------------------------------------------------------------------------ what roles may not do

@@ -46,8 +46,9 @@ CHECK: dict[str, Any] = {"check": "systemctl is-active web"}
 class Scene:
     """What there is before anybody asks, and what was asked for.
 
-    ``before``: each instance, volume, image and snapshot, which is not to change unless a restore
-    is to change it. ``asked``: the names of the requests; ``refused``: what got a no.
+    ``asked``: the names of the requests; ``refused``: what was answered with a no. ``before``: of
+    each instance, volume, image and snapshot by Region what is not to change, unless a restore was
+    to change it.
     """
 
     site: Site

@@ -91,10 +91,18 @@ class Synthesised:
     def granted(self, row: Row, stack: str = "Lastgood") -> list[dict[str, Any]]:
         """The statements of a function's role."""
         roles = self.resources("AWS::IAM::Role", stack)
-        role = roles[self.function(row, stack)["Role"]["Fn::GetAtt"][0]]
+        return self.rights(roles[self.function(row, stack)["Role"]["Fn::GetAtt"][0]], stack)
+
+    def rights(self, role: dict[str, Any], stack: str = "Lastgood") -> list[dict[str, Any]]:
+        """The statements of a role: of its inline policy, and of managed ones of its own."""
+        managed = self.resources("AWS::IAM::ManagedPolicy", stack)
         (policy,) = role["Policies"]
-        statements: list[dict[str, Any]] = policy["PolicyDocument"]["Statement"]
-        return statements
+        attached = [managed[one["Ref"]] for one in role.get("ManagedPolicyArns", [])]
+        return [
+            statement
+            for one in (policy, *attached)
+            for statement in one["PolicyDocument"]["Statement"]
+        ]
 
     @cached_property
     def assets(self) -> dict[str, str]:

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from infra.catalog import CATALOG, CopyEvents, EbsEvents, QueueTrigger, Row, Scheduled
+from infra.bundle import CHAT
+from infra.catalog import (
+    BY_NAME,
+    CATALOG,
+    CLONER,
+    RESTORING,
+    Asked,
+    EbsEvents,
+    QueueTrigger,
+    Row,
+    Scheduled,
+)
 from infra.constructs import function
 from infra.packages import ROOT
 from lastgood import codec
@@ -16,7 +27,7 @@ from lastgood.aws.bus import ebs_event
 from lastgood.domain.requests import TakeRequest
 from lastgood.settings import PREFIX, Settings
 from plan_snapshots.usecase import PlanRequest
-from tests.infra.conftest import HOME, Synthesised, synthesise
+from tests.infra.conftest import ACCOUNT, AWAY, HOME, Synthesised, synthesise
 
 SERVICE = "POWERTOOLS_SERVICE_NAME"
 """The one variable that Powertools reads, and not our settings."""
@@ -26,6 +37,9 @@ every_queue = pytest.mark.parametrize(
     "row",
     [row for row in CATALOG if isinstance(row.trigger, QueueTrigger)],
     ids=lambda row: row.name,
+)
+every_row_that_buries = pytest.mark.parametrize(
+    "row", [row for row in CATALOG if row.buries], ids=lambda row: row.name
 )
 EVENTS = ROOT / "tests/events"
 
@@ -139,6 +153,8 @@ def test_a_function_is_told_what_its_settings_ask_for(row: Row, bundle: Synthesi
 FOR_SOME = (
     *("TAKE_QUEUE", "PLANNER", "TOPIC", "PRUNE_QUEUE", "PRUNER", "PLANS"),
     "COPY_QUEUE",
+    *("MACHINE", "ENDINGS", "ENDING_ROLE", "ENDING_LETTERS"),
+    *("CLONER", "CHAT", "SECRET"),
 )
 
 
@@ -149,6 +165,7 @@ def test_a_function_is_told_only_of_what_it_may_use(bundle: Synthesised) -> None
         for row in CATALOG
     }
 
+    endings = {f"LASTGOOD_ENDING{one}" for one in ("S", "_ROLE", "_LETTERS")}
     assert told == {
         "plan_snapshots": {"LASTGOOD_TAKE_QUEUE", "LASTGOOD_PLANNER"},
         "create_snapshots": set(),
@@ -156,25 +173,36 @@ def test_a_function_is_told_only_of_what_it_may_use(bundle: Synthesised) -> None
         "copy_snapshots": set(),
         "sweep": {
             *("LASTGOOD_TAKE_QUEUE", "LASTGOOD_COPY_QUEUE"),
-            *("LASTGOOD_PLANNER", "LASTGOOD_TOPIC"),
+            *("LASTGOOD_PLANNER", "LASTGOOD_TOPIC", "LASTGOOD_MACHINE"),
         },
         "prune_snapshots": {
             *("LASTGOOD_PRUNE_QUEUE", "LASTGOOD_PRUNER"),
             *("LASTGOOD_PLANS", "LASTGOOD_TOPIC"),
         },
         "delete_snapshots": {"LASTGOOD_PRUNE_QUEUE", "LASTGOOD_PLANS"},
+        "clone_instance": {"LASTGOOD_MACHINE", *endings},
+        "restore_instance": {"LASTGOOD_MACHINE", "LASTGOOD_TAKE_QUEUE", *endings},
+        "check_restore": set(),
+        "undo_restore": {"LASTGOOD_ENDINGS"},
+        "chat": {"LASTGOOD_CHAT", "LASTGOOD_SECRET", "LASTGOOD_CLONER", "LASTGOOD_PRUNER"},
+        "tell_chat": set(),
     }
 
 
 def test_every_setting_is_set_for_some_function(bundle: Synthesised) -> None:
     variables = {
-        name for row in CATALOG for name in bundle.function(row)["Environment"]["Variables"]
+        name
+        for row, stack in (
+            *((row, "Lastgood") for row in CATALOG),
+            (BY_NAME[CLONER], f"Lastgood-{AWAY}"),
+        )
+        for name in bundle.function(row, stack)["Environment"]["Variables"]
     }
 
     assert variables - {SERVICE} == {PREFIX + field.name.upper() for field in fields(Settings)}
 
 
-@every_row
+@every_row_that_buries
 def test_dead_letters_are_kept_encrypted_for_two_weeks(row: Row, bundle: Synthesised) -> None:
     _, queue = bundle.named("AWS::SQS::Queue", "QueueName", f"{row.physical_name}-dead-letters")
 
@@ -237,13 +265,7 @@ def test_ebs_events_come_by_a_rule_that_alone_may_fill_the_queue(
     queue, _ = bundle.named("AWS::SQS::Queue", "QueueName", row.physical_name)
     _, rule = bundle.named("AWS::Events::Rule", "Name", row.physical_name)
 
-    (allowed,) = (
-        statement
-        for policy in bundle.resources("AWS::SQS::QueuePolicy").values()
-        if policy["Queues"] == [{"Ref": queue}]
-        for statement in policy["PolicyDocument"]["Statement"]
-        if statement["Effect"] == "Allow"
-    )
+    allowed = may_fill(queue, bundle)
 
     assert [one["Arn"] for one in rule["Targets"]] == [{"Fn::GetAtt": [queue, "Arn"]}]
     assert "DeadLetterConfig" in rule["Targets"][0]
@@ -252,7 +274,7 @@ def test_ebs_events_come_by_a_rule_that_alone_may_fill_the_queue(
     assert allowed["Principal"] == {"Service": "events.amazonaws.com"}
     ours = f"arn:aws:events:{HOME}:123456789012:rule/"
     rules = {f"{ours}{row.physical_name}"}
-    if isinstance(row.trigger, CopyEvents):
+    if row.trigger.announced:
         rules.add(f"{ours}lastgood/{row.physical_name}-announced")
         _, announced = bundle.named("AWS::Events::Rule", "Name", f"{row.physical_name}-announced")
         assert announced["EventBusName"] == "lastgood"
@@ -260,6 +282,58 @@ def test_ebs_events_come_by_a_rule_that_alone_may_fill_the_queue(
         assert announced["Targets"] == rule["Targets"]
     found = allowed["Condition"]["ArnEquals"]["aws:SourceArn"]
     assert set(found if isinstance(found, list) else [found]) == rules
+
+
+def may_fill(queue: str, bundle: Synthesised) -> dict[str, Any]:
+    """The one statement of its policy that lets anybody put messages into it."""
+    (allowed,) = (
+        statement
+        for policy in bundle.resources("AWS::SQS::QueuePolicy").values()
+        if policy["Queues"] == [{"Ref": queue}]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    )
+    found: dict[str, Any] = allowed
+    return found
+
+
+def test_how_restores_go_comes_to_chat_by_the_bus_of_announcements_alone(
+    bundle: Synthesised,
+) -> None:
+    queue, _ = bundle.named("AWS::SQS::Queue", "QueueName", "lastgood-tell-chat")
+    _, rule = bundle.named("AWS::Events::Rule", "Name", "lastgood-tell-chat-announced")
+
+    assert rule["EventBusName"] == "lastgood"
+    assert rule["EventPattern"] == {"source": ["lastgood"], "detail-type": ["Restore Progress"]}
+    assert [one["Arn"] for one in rule["Targets"]] == [{"Fn::GetAtt": [queue, "Arn"]}]
+    assert may_fill(queue, bundle)["Condition"] == {
+        "ArnEquals": {
+            "aws:SourceArn": f"arn:aws:events:{HOME}:{ACCOUNT}:rule/lastgood/"
+            "lastgood-tell-chat-announced"
+        }
+    }
+    rules = bundle.resources("AWS::Events::Rule").values()
+    assert "lastgood-tell-chat" not in {one["Name"] for one in rules}
+
+
+def test_what_answers_who_asked_has_neither_queues_nor_schedules(bundle: Synthesised) -> None:
+    asked = [row for row in CATALOG if isinstance(row.trigger, Asked)]
+    queues = {one["QueueName"] for one in bundle.resources("AWS::SQS::Queue").values()}
+
+    assert {row.name for row in asked} == {*RESTORING, "chat"}
+    assert not [one for one in queues for row in asked if one.startswith(row.physical_name)]
+    for row in asked:
+        assert "LASTGOOD_DEAD_LETTERS" not in bundle.function(row)["Environment"]["Variables"]
+
+
+def test_who_floods_the_url_of_chat_takes_nothing_from_other_functions(
+    bundle: Synthesised,
+) -> None:
+    reserved = {
+        row.name: bundle.function(row).get("ReservedConcurrentExecutions") for row in CATALOG
+    }
+
+    assert {name: one for name, one in reserved.items() if one} == {"chat": 10}
 
 
 @pytest.mark.parametrize(
@@ -289,7 +363,7 @@ def test_an_invocation_that_nobody_waits_for_ends_among_the_dead_letters(
 
 
 def test_editing_one_function_leaves_the_other_assets_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Synthesised
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Synthesised, chat_file: Path
 ) -> None:
     functions = tmp_path / "functions"
     copytree(ROOT / "functions", functions, ignore=ignore_patterns("__pycache__"))
@@ -299,14 +373,16 @@ def test_editing_one_function_leaves_the_other_assets_alone(
     (functions / "plan_snapshots/__pycache__").mkdir()
     (functions / "plan_snapshots/__pycache__/usecase.cpython-313.pyc").write_bytes(b"compiled")
 
-    after = synthesise(tmp_path / "out")
+    after = synthesise(tmp_path / "out", context={CHAT: str(chat_file)})
 
     changed = {name for name, key in bundle.assets.items() if after.assets[name] != key}
     assert changed == {"lastgood-record-snapshot"}
 
 
-def test_a_second_synth_gives_the_same_assets(tmp_path: Path, bundle: Synthesised) -> None:
-    again = synthesise(tmp_path)
+def test_a_second_synth_gives_the_same_assets(
+    tmp_path: Path, bundle: Synthesised, chat_file: Path
+) -> None:
+    again = synthesise(tmp_path, context={CHAT: str(chat_file)})
 
     assert again.assets == bundle.assets
 

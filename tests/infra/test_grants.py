@@ -1,13 +1,14 @@
 """What may be done, by whom, on what."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from infra import grants
-from infra.catalog import CATALOG, Row
+from infra.catalog import CATALOG, RESTORING, Row
 from infra.grants import Grant, Places
 from tests.infra.conftest import ACCOUNT, AWAY, HOME, VAULT, Synthesised, synthesise
 
@@ -26,9 +27,8 @@ def statements(bundle: Synthesised) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in bundle.templates:
         stack = path.name.removesuffix(".template.json")
         for name, role in bundle.resources("AWS::IAM::Role", stack).items():
-            for policy in role["Policies"]:
-                for statement in policy["PolicyDocument"]["Statement"]:
-                    yield f"{stack}/{name}", statement
+            for statement in bundle.rights(role, stack):
+                yield f"{stack}/{name}", statement
 
 
 def actions(row: Row, bundle: Synthesised) -> set[str]:
@@ -47,7 +47,8 @@ def specific(resource: Any) -> bool:
 def bound_to_tags(statement: dict[str, Any]) -> bool:
     keys = {key for pairs in statement.get("Condition", {}).values() for key in pairs}
     return any(
-        key.startswith(("aws:RequestTag/", "aws:ResourceTag/")) or key == "ec2:CreateAction"
+        key.startswith(("aws:RequestTag/", "aws:ResourceTag/"))
+        or key in ("aws:TagKeys", "ec2:CreateAction")
         for key in keys
     )
 
@@ -61,11 +62,13 @@ READ_BY_A_SNAPSHOT = {
 }
 
 # By way of EC2 alone, for who copies: under which keys volumes and copies are, their owners know.
+USES = ("CreateGrant", "Decrypt", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo")
 USED_BY_A_COPY = {
     (f"kms:{action}", f"arn:aws:kms:{region}:{account}:key/*")
     for region, account, actions in (
-        (HOME, ACCOUNT, ("CreateGrant", "Decrypt", "ReEncryptFrom")),
-        (AWAY, ACCOUNT, ("CreateGrant", "GenerateDataKeyWithoutPlaintext", "ReEncryptTo")),
+        # By restores, all of them in each Region.
+        (HOME, ACCOUNT, USES),
+        (AWAY, ACCOUNT, USES),
         (AWAY, VAULT, ("CreateGrant", "GenerateDataKeyWithoutPlaintext", "ReEncryptTo")),
     )
     for action in actions
@@ -74,16 +77,49 @@ USED_BY_A_COPY = {
 # The tags of a snapshot of another account are not seen there; but only what is shared can be read.
 READ_BY_A_VAULT = {("ec2:CopySnapshot", f"arn:aws:ec2:{HOME}::snapshot/*")}
 
+# A clone is launched with what its original had, or what a person asks for; but itself, it has to
+# bear the tag of its restore.
+USED_BY_A_LAUNCH = {
+    *(
+        ("ec2:RunInstances", f"arn:aws:ec2:*:{ACCOUNT}:{kind}/*")
+        for kind in ("key-pair", "placement-group", "security-group", "subnet")
+    ),
+    *(("ec2:RunInstances", f"arn:aws:ec2:*::{kind}/*") for kind in ("image", "snapshot")),
+    ("ec2:RunInstances", f"arn:aws:resource-groups:*:{ACCOUNT}:group/*"),
+    ("ec2:RunInstances", f"arn:aws:license-manager:*:{ACCOUNT}:license-configuration:*"),
+    ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/*"),
+}
 
-def test_nothing_that_changes_anything_is_granted_on_everything(bundle: Synthesised) -> None:
-    wide = [
-        (who, action)
-        for who, statement in statements(bundle)
+# These need the instance as well, which has to have the tags of a policy or of a restore.
+MOVED_WITH_AN_INSTANCE = {
+    *(
+        (f"ec2:{action}", f"arn:aws:ec2:*:{ACCOUNT}:volume/*")
+        for action in ("AttachVolume", "CreateReplaceRootVolumeTask", "DetachVolume")
+    ),
+    ("ec2:CreateReplaceRootVolumeTask", "arn:aws:ec2:*::snapshot/*"),
+    ("ssm:SendCommand", f"arn:aws:ssm:*:{ACCOUNT}:document/*"),
+    ("ssm:SendCommand", "arn:aws:ssm:*::document/*"),
+}
+
+ON_EVERYTHING = {
+    *(f"states:SendTask{how}" for how in ("Failure", "Success")),
+    *(f"logs:{how}LogDelivery" for how in ("Create", "Delete", "Update")),
+    "logs:PutResourcePolicy",
+}
+"""AWS knows no resources of these."""
+
+
+def test_nothing_that_changes_anything_is_granted_on_everything_where_there_are_resources(
+    bundle: Synthesised,
+) -> None:
+    wide = {
+        action
+        for _, statement in statements(bundle)
         for action in listed(statement["Action"])
         if "*" in listed(statement["Resource"]) and changes(action)
-    ]
+    }
 
-    assert wide == []
+    assert wide == ON_EVERYTHING
 
 
 def test_what_changes_anything_is_bound_to_a_resource_of_ours_or_to_our_tags(
@@ -97,7 +133,14 @@ def test_what_changes_anything_is_bound_to_a_resource_of_ours_or_to_our_tags(
         if changes(action) and not specific(resource) and not bound_to_tags(statement)
     }
 
-    assert unbound == READ_BY_A_SNAPSHOT | USED_BY_A_COPY | READ_BY_A_VAULT
+    assert unbound == (
+        READ_BY_A_SNAPSHOT
+        | USED_BY_A_COPY
+        | READ_BY_A_VAULT
+        | USED_BY_A_LAUNCH
+        | MOVED_WITH_AN_INSTANCE
+        | {(action, "*") for action in ON_EVERYTHING}
+    )
 
 
 def test_every_action_is_spelled_in_full(bundle: Synthesised) -> None:
@@ -113,15 +156,49 @@ def test_roles_come_to_no_other_services_than_these(bundle: Synthesised) -> None
     assert {one.partition(":")[0] for one in found} == {
         *("dynamodb", "ec2", "events", "kms", "lambda", "logs", "s3", "sns", "sqs", "ssm"),
         *("servicequotas", "sts"),
+        # For restores, and for chat.
+        *("iam", "scheduler", "secretsmanager", "states"),
     }
 
 
 def test_roles_have_no_policies_but_their_own(bundle: Synthesised) -> None:
     for path in bundle.templates:
         stack = path.name.removesuffix(".template.json")
-        for role in bundle.resources("AWS::IAM::Role", stack).values():
-            assert "ManagedPolicyArns" not in role
+        attached = [
+            one["Ref"]
+            for role in bundle.resources("AWS::IAM::Role", stack).values()
+            for one in role.get("ManagedPolicyArns", [])
+        ]
+        assert sorted(attached) == sorted(bundle.resources("AWS::IAM::ManagedPolicy", stack))
         assert bundle.resources("AWS::IAM::Policy", stack) == {}
+
+
+def characters(document: dict[str, Any]) -> int:
+    """As IAM counts them, with a long ARN for each reference."""
+    text = json.dumps(document, separators=(",", ":"))
+    text = re.sub(r'\{"(?:Fn::GetAtt|Fn::ImportValue|Ref)":[^{}]*\}', f'"{"x" * 90}"', text)
+    return len("".join(text.split()))
+
+
+def test_a_role_has_no_longer_policies_than_iam_takes(bundle: Synthesised) -> None:
+    """Of all inline policies together, and of a managed one ("IAM and AWS STS quotas")."""
+    for path in bundle.templates:
+        stack = path.name.removesuffix(".template.json")
+        for role in bundle.resources("AWS::IAM::Role", stack).values():
+            assert sum(characters(one["PolicyDocument"]) for one in role["Policies"]) <= 10_240
+        for one in bundle.resources("AWS::IAM::ManagedPolicy", stack).values():
+            assert characters(one["PolicyDocument"]) <= 6_144
+
+
+def test_rights_that_are_too_many_for_one_policy_are_in_several(bundle: Synthesised) -> None:
+    role = bundle.resources("AWS::IAM::Role")[
+        bundle.function(ROW["restore_instance"])["Role"]["Fn::GetAtt"][0]
+    ]
+    sids = [one["Sid"] for one in bundle.granted(ROW["restore_instance"])]
+
+    assert len(role["ManagedPolicyArns"]) >= 1
+    assert len(set(sids)) == len(sids)
+    assert {"ChangeSources1or1", "LaunchClones1", "WriteLogs1"} <= set(sids)
 
 
 def test_ec2_is_called_in_the_policies_regions_only(bundle: Synthesised) -> None:
@@ -158,6 +235,7 @@ def test_tags_are_put_on_snapshots_only_as_they_are_made_but_for_that_of_a_hold(
     tagging = {
         row.name: one
         for row in CATALOG
+        if row.name not in RESTORING
         for one in bundle.granted(row)
         if {"ec2:CreateTags", "ec2:DeleteTags"} & set(listed(one["Action"]))
     }
@@ -175,6 +253,12 @@ def test_tags_are_put_on_snapshots_only_as_they_are_made_but_for_that_of_a_hold(
         "aws:ResourceTag/lastgood:point": "false",
         "aws:TagKeys": "false",
     }
+
+
+IN_PLACE = {
+    *("ec2:AttachVolume", "ec2:DetachVolume", "ec2:ModifyInstanceAttribute"),
+    *("ec2:StartInstances", "ec2:StopInstances"),
+}
 
 
 def ec2_changes(row: Row, bundle: Synthesised) -> set[str]:
@@ -195,6 +279,19 @@ def test_the_function_that_creates_cannot_delete_and_the_one_that_deletes_cannot
         "sweep": {"ec2:DeleteSnapshot"},
         "prune_snapshots": {"ec2:CreateTags", "ec2:DeleteTags"},
         "delete_snapshots": {"ec2:DeleteSnapshot"},
+        "clone_instance": {"ec2:CreateTags", "ec2:DeleteTags", "ec2:RunInstances"},
+        "restore_instance": {
+            *IN_PLACE,
+            *("ec2:CopySnapshot", "ec2:CreateVolume", "ec2:RegisterImage", "ec2:RunInstances"),
+            *("ec2:CreateReplaceRootVolumeTask", "ec2:CreateTags"),
+            "ec2:ModifyNetworkInterfaceAttribute",
+            *("ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DeregisterImage"),
+        },
+        "undo_restore": {
+            *IN_PLACE,
+            *("ec2:CreateTags", "ec2:DeleteTags", "ec2:TerminateInstances"),
+            *("ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DeregisterImage"),
+        },
     }
     assert not [
         one
@@ -317,18 +414,22 @@ def test_a_snapshot_is_deleted_only_if_it_has_the_tag_of_a_point_and_none_of_a_h
 
 
 def test_planners_alone_can_be_asked_for_and_by_their_names(bundle: Synthesised) -> None:
-    invokers = {
-        row.name: one["Resource"]
-        for row in CATALOG
-        for one in bundle.granted(row)
-        if "lambda:InvokeFunction" in listed(one["Action"])
-    }
+    invokers: dict[str, set[str]] = {}
+    for row in CATALOG:
+        for one in bundle.granted(row):
+            if "lambda:InvokeFunction" in listed(one["Action"]):
+                invokers.setdefault(row.name, set()).add(one["Resource"])
 
-    planner, pruner = (
-        f"arn:aws:lambda:{HOME}:{ACCOUNT}:function:lastgood-{one}-snapshots"
-        for one in ("plan", "prune")
+    planner, pruner, cloner = (
+        f"arn:aws:lambda:{HOME}:{ACCOUNT}:function:lastgood-{one}"
+        for one in ("plan-snapshots", "prune-snapshots", "clone-instance")
     )
-    assert invokers == {"plan_snapshots": planner, "sweep": planner, "prune_snapshots": pruner}
+    assert invokers == {
+        "plan_snapshots": {planner},
+        "sweep": {planner},
+        "prune_snapshots": {pruner},
+        "chat": {cloner, pruner},
+    }
 
 
 # the ledger
@@ -360,14 +461,14 @@ LEDGER = {
         "Query in_flight": {"COPIES#*"},
     },
     "sweep": {
-        "BatchGetItem": {"POINT#*"},
+        "BatchGetItem": {"POINT#*", "RESTORE#*"},
         "DeleteItem": {"POINT#*"},
         "GetItem": {"POINT#*", "NOTICE#*", "NAME#*"},
         "PutItem": {"POINT#*", "RUN#*", "NOTICE#*", "NAME#*", "POLICIES"},
         "UpdateItem": {"POINT#*", "RUN#*", "SOURCES#*"},
         "Query": {"RUN#*", "SOURCES#*", "POLICIES"},
         "Query listing": {"RUNS#*", "POINTS#*", "COPIESOF#*"},
-        "Query in_flight": {"FLIGHT#*", "DOUBT", "COPIES#*"},
+        "Query in_flight": {"FLIGHT#*", "DOUBT", "COPIES#*", "RESTORES"},
     },
     "prune_snapshots": {
         "BatchGetItem": {"HOLD#*"},
@@ -387,6 +488,33 @@ LEDGER = {
         "Query": {"POINT#*"},
         "Query listing": {"POINTS#*", "COPIESOF#*"},
     },
+    "clone_instance": {
+        "BatchGetItem": {"RESTORE#*"},
+        "GetItem": {"POINT#*", "RESTORE#*", "RESTORING#*"},
+        "PutItem": {"RESTORE#*", "RESTORING#*"},
+        "Query": {"NAME#*"},
+        "Query listing": {"POINTS#*", "COPIESOF#*", "RESTORESOF#*"},
+    },
+    "restore_instance": {
+        "ConditionCheckItem": {"POINT#*"},
+        "DeleteItem": {"RESTORING#*"},
+        "GetItem": {"POINT#*", "RESTORE#*", "RESTORING#*"},
+        "PutItem": {"RESTORE#*", "RUN#*"},
+        "UpdateItem": {"POINT#*", "RUN#*"},
+    },
+    "check_restore": {"GetItem": {"RESTORE#*"}, "PutItem": {"RESTORE#*"}},
+    "undo_restore": {
+        "DeleteItem": {"RESTORING#*"},
+        "GetItem": {"POINT#*", "RESTORE#*", "RESTORING#*"},
+        "PutItem": {"RESTORE#*"},
+        "UpdateItem": {"POINT#*"},
+    },
+    "chat": {
+        "GetItem": {"CHAT#*"},
+        "PutItem": {"CHAT#*", "REFUSED#*"},
+        "UpdateItem": {"CHAT#*"},
+    },
+    "tell_chat": {"GetItem": {"CHAT#*"}, "UpdateItem": {"CHAT#*"}},
 }
 """By action, and index if there is one: the partitions that each function comes to."""
 
@@ -395,13 +523,13 @@ LEDGER = {
 def test_a_function_comes_to_its_own_partitions_of_the_ledger(
     row: Row, bundle: Synthesised
 ) -> None:
-    granted = {}
+    granted: dict[str, set[str]] = {}
     for statement in bundle.granted(row):
         for action in listed(statement["Action"]):
             if action.startswith("dynamodb:"):
                 _, _, index = json.dumps(statement["Resource"]).partition("/index/")
                 name = f"{action.partition(':')[2]} {index.rstrip(']}')}".replace('"', "").strip()
-                granted[name] = set(
+                granted.setdefault(name, set()).update(
                     statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
                 )
 
@@ -433,7 +561,8 @@ def test_the_key_is_used_by_way_of_the_service_whose_data_it_is(bundle: Synthesi
 
     assert through == {
         *(f"{one}.{HOME}.amazonaws.com" for one in ("dynamodb", "ec2", "s3", "sns", "sqs")),
-        f"ec2.{AWAY}.amazonaws.com",
+        f"secretsmanager.{HOME}.amazonaws.com",
+        *(f"{one}.{AWAY}.amazonaws.com" for one in ("dynamodb", "ec2", "sqs")),
     }
 
 
@@ -466,8 +595,18 @@ def test_the_policies_of_keys_topics_and_queues_let_in_services_for_us_and_no_on
         f"{rules}lastgood/lastgood-copy-snapshots-announced",
     ]
     account = {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
-    alarms = {"ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:{HOME}:{ACCOUNT}:alarm:lastgood-*"}}
-    log = f"arn:aws:logs:{HOME}:{ACCOUNT}:log-group:/aws/lambda/lastgood-*"
+
+    def alarms(region: str) -> dict[str, Any]:
+        arn = f"arn:aws:cloudwatch:{region}:{ACCOUNT}:alarm:lastgood-*"
+        return {**account, "ArnLike": {"aws:SourceArn": arn}}
+
+    def logs(region: str) -> dict[str, Any]:
+        groups = f"arn:aws:logs:{region}:{ACCOUNT}:log-group"
+        arns = [
+            f"{groups}:/aws/lambda/lastgood-*",
+            f"{groups}:/aws/vendedlogs/states/lastgood-restore",
+        ]
+        return {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": arns}}
 
     allowed = [
         (type_.split("::")[1], statement["Principal"], statement.get("Condition"))
@@ -478,25 +617,24 @@ def test_the_policies_of_keys_topics_and_queues_let_in_services_for_us_and_no_on
     def service(name: str) -> dict[str, str]:
         return {"Service": f"{name}.amazonaws.com"}
 
-    by_rule, by_rules = (
+    by_rule, by_rules, by_news = (
         ("SQS", service("events"), {"ArnEquals": {"aws:SourceArn": one}})
-        for one in (f"{rules}lastgood-record-snapshot", copying)
+        for one in (
+            f"{rules}lastgood-record-snapshot",
+            copying,
+            f"{rules}lastgood/lastgood-tell-chat-announced",
+        )
     )
     expected = [
         *2 * [("KMS", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, None)],
         ("KMS", {"AWS": f"arn:aws:iam::{VAULT}:root"}, None),
         ("KMS", service("events"), account),
-        ("KMS", service("cloudwatch"), account),
-        (
-            "KMS",
-            service(f"logs.{HOME}"),
-            {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": log}},
-        ),
-        ("SNS", service("cloudwatch"), {**account, **alarms}),
-        by_rule,
-        by_rule,
-        by_rules,
-        by_rules,
+        *2 * [("KMS", service("cloudwatch"), account)],
+        *(("KMS", service(f"logs.{one}"), logs(one)) for one in (HOME, AWAY)),
+        *(("SNS", service("cloudwatch"), alarms(one)) for one in (HOME, AWAY)),
+        *2 * [by_rule],
+        *2 * [by_rules],
+        *2 * [by_news],
     ]
     assert sorted(allowed, key=str) == sorted(expected, key=str)
 
@@ -520,10 +658,11 @@ def test_everybody_is_refused_without_tls(bundle: Synthesised) -> None:
     denied = [one for _, one in resource_statements(bundle) if one["Effect"] == "Deny"]
 
     assert all(one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for one in denied)
-    queues = bundle.resources("AWS::SQS::Queue")
-    topics = bundle.resources("AWS::SNS::Topic")
-    buckets = bundle.resources("AWS::S3::Bucket", "LastgoodState")
-    assert len(denied) == len(queues) + len(topics) + len(buckets)
+    closed = ("AWS::S3::Bucket", "AWS::SNS::Topic", "AWS::SQS::Queue")
+    stacks = [path.name.removesuffix(".template.json") for path in bundle.templates]
+    assert len(denied) == sum(
+        len(bundle.resources(type_, stack)) for type_ in closed for stack in stacks
+    )
 
 
 VAULT_STACK = f"Lastgood-{VAULT}-{AWAY}"
@@ -546,6 +685,7 @@ def test_a_role_is_there_for_one_service_or_for_our_functions_in_another_account
         "events.amazonaws.com",
         "lambda.amazonaws.com",
         "scheduler.amazonaws.com",
+        "states.amazonaws.com",
     }
     assert {one["Principal"]["AWS"] for one in abroad} == {f"arn:aws:iam::{ACCOUNT}:root"}
     assert [one["Condition"] for one in abroad] == [
@@ -576,7 +716,7 @@ def test_the_functions_that_another_account_lets_in_have_the_names_that_it_knows
         if "sts:AssumeRole" in listed(one["Action"])
     }
 
-    assert named == {f"{row.physical_name}-{HOME}" for row in CATALOG}
+    assert named == {f"{row.physical_name}-{HOME}" for row in CATALOG if row.works_abroad}
     assert entered == {
         one: f"arn:aws:iam::{VAULT}:role/{ROW[one].physical_name}-abroad-{AWAY}" for one in ENTERING
     }
@@ -638,16 +778,40 @@ def test_the_bus_takes_events_of_ec2_from_the_accounts_of_copies(bundle: Synthes
     assert policy["Statement"]["Condition"] == {"StringEquals": {"events:source": "aws.ec2"}}
 
 
-def test_functions_are_invoked_under_roles_and_by_no_permission_of_their_own(
+def test_functions_are_invoked_under_roles_and_chat_alone_by_everybody_through_its_url(
     bundle: Synthesised,
 ) -> None:
-    assert bundle.resources("AWS::Lambda::Permission") == {}
+    chat, _ = bundle.named("AWS::Lambda::Function", "FunctionName", "lastgood-chat")
+    allowed = [
+        one
+        for path in bundle.templates
+        for one in bundle.resources(
+            "AWS::Lambda::Permission", path.name.removesuffix(".template.json")
+        ).values()
+    ]
+
+    everybody = {"FunctionName": {"Ref": chat}, "Principal": "*"}
+    assert len(allowed) == 2
+    assert {one["Action"]: one for one in allowed} == {
+        "lambda:InvokeFunctionUrl": {
+            **everybody,
+            "Action": "lambda:InvokeFunctionUrl",
+            "FunctionUrlAuthType": "NONE",
+        },
+        "lambda:InvokeFunction": {
+            **everybody,
+            "Action": "lambda:InvokeFunction",
+            "InvokedViaFunctionUrl": True,
+        },
+    }
 
 
 @pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
 def test_a_function_buries_and_logs_in_its_own_places_only(row: Row, bundle: Synthesised) -> None:
-    own, _ = bundle.named("AWS::SQS::Queue", "QueueName", f"{row.physical_name}-dead-letters")
+    buried = [f"{row.physical_name}-dead-letters"] if row.buries else []
+    own = {bundle.named("AWS::SQS::Queue", "QueueName", name)[0] for name in buried}
     asked = {
+        "restore_instance": ("lastgood-create-snapshots",),
         "plan_snapshots": ("lastgood-create-snapshots",),
         "sweep": ("lastgood-create-snapshots", "lastgood-copy-snapshots"),
         "prune_snapshots": ("lastgood-delete-snapshots",),
@@ -668,7 +832,7 @@ def test_a_function_buries_and_logs_in_its_own_places_only(row: Row, bundle: Syn
     others = {
         bundle.named("AWS::SQS::Queue", "QueueName", name)[0] for name in asked.get(row.name, ())
     }
-    assert sends == {own} | others
+    assert sends == own | others
     assert logs.endswith(f":log-group:/aws/lambda/{row.physical_name}:*")
 
 
@@ -699,6 +863,14 @@ def test_a_grant_says_why_and_why_its_patterns_are_patterns(name: str) -> None:
         log_group="log",
         function="function",
         rules=("rule",),
+        selected=({"backup": ("daily",)},),
+        machine="arn:aws:states:eu-west-1:123456789012:stateMachine:machine",
+        steps=("step",),
+        ending_role="role",
+        ending_letters="letters",
+        cloner="cloner",
+        chat="chat",
+        secret="secret",
     )
 
     assert grant.name == name

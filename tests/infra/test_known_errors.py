@@ -17,7 +17,7 @@ BY_AWS_FOR_US = {
     "ec2:DescribeInstanceAttribute",
     "ec2:DescribeInstanceCreditSpecifications",
     "ec2:DescribeSpotInstanceRequests",
-    # DynamoDB, SQS, SNS, S3 and EC2, with keys
+    # DynamoDB, SQS, SNS, S3, Secrets Manager and EC2, with keys
     "kms:CreateGrant",
     "kms:Decrypt",
     "kms:Encrypt",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.catalog import BY_NAME, CATALOG, PLANNER, SWEEPER, Row, Scheduled
+from infra.catalog import BY_NAME, CATALOG, PLANNER, SWEEPER, Row, Scheduled, deployed_rows
 from infra.packages import ROOT
 from infra.policies import load_policies
 from infra.stacks.state import IN_FLIGHT, LISTED
@@ -199,8 +199,13 @@ def test_the_key_rotates_and_serves_only_logs_events_and_alarms_of_this_account(
         "cloudwatch.amazonaws.com": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
         f"logs.{HOME}.amazonaws.com": {
             "ArnLike": {
-                "kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{HOME}:{ACCOUNT}"
-                ":log-group:/aws/lambda/lastgood-*"
+                "kms:EncryptionContext:aws:logs:arn": [
+                    f"arn:aws:logs:{HOME}:{ACCOUNT}:log-group:{group}"
+                    for group in (
+                        "/aws/lambda/lastgood-*",
+                        "/aws/vendedlogs/states/lastgood-restore",
+                    )
+                ]
             }
         },
     }
@@ -285,7 +290,7 @@ def test_schedules_are_of_our_group_and_may_start_their_function_and_nothing_els
     row: Row, bundle: Synthesised
 ) -> None:
     function, _ = bundle.named("AWS::Lambda::Function", "FunctionName", row.physical_name)
-    group = next(iter(bundle.resources("AWS::Scheduler::ScheduleGroup")))
+    group, _ = bundle.named("AWS::Scheduler::ScheduleGroup", "Name", "lastgood")
     schedules = schedules_of(row, bundle)
     (name,) = {one["Target"]["RoleArn"]["Fn::GetAtt"][0] for one in schedules}
     role = bundle.resources("AWS::IAM::Role")[name]
@@ -310,7 +315,11 @@ def test_each_policy_is_a_parameter_that_reads_back_the_same(
     bundle: Synthesised, two_regions: Path
 ) -> None:
     policies = load_policies(two_regions, home_region=HOME)
-    parameters = {one["Name"]: one for one in bundle.resources("AWS::SSM::Parameter").values()}
+    parameters = {
+        one["Name"]: one
+        for one in bundle.resources("AWS::SSM::Parameter").values()
+        if one["Name"] != "/lastgood/chat"
+    }
 
     read = {
         name: codec.structure(json.loads(one["Value"]), Policy) for name, one in parameters.items()
@@ -326,7 +335,11 @@ def test_each_policy_is_a_parameter_that_reads_back_the_same(
 
 def test_each_further_region_forwards_all_kinds_of_ebs_events_home(bundle: Synthesised) -> None:
     rule = the(bundle.resources("AWS::Events::Rule", "Lastgood-eu-north-1"))
-    role = the(bundle.resources("AWS::IAM::Role", "Lastgood-eu-north-1"))
+    (role,) = (
+        one
+        for name, one in bundle.resources("AWS::IAM::Role", "Lastgood-eu-north-1").items()
+        if name.startswith("Forwarder")
+    )
     home = f"arn:aws:events:{HOME}:{ACCOUNT}:event-bus/default"
 
     (target,) = rule["Targets"]
@@ -357,7 +370,7 @@ def test_copies_go_where_there_is_a_key_and_sources_are_where_there_is_none(
     assert replicas(three_regions).keys() == {HOME, AWAY}
 
 
-def test_the_key_of_a_destination_rotates_stays_and_lets_in_no_service(
+def test_the_key_of_a_destination_rotates_stays_and_lets_in_logs_and_alarms_of_restores(
     three_regions: Synthesised,
 ) -> None:
     (key,) = (
@@ -369,8 +382,11 @@ def test_the_key_of_a_destination_rotates_stays_and_lets_in_no_service(
     assert key["Properties"]["EnableKeyRotation"] is True
     assert key["DeletionPolicy"] == "RetainExceptOnCreate"
     assert key["UpdateReplacePolicy"] == "Retain"
-    (only,) = key["Properties"]["KeyPolicy"]["Statement"]
-    assert only["Principal"] == {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    assert [one["Principal"] for one in key["Properties"]["KeyPolicy"]["Statement"]] == [
+        {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+        {"Service": "cloudwatch.amazonaws.com"},
+        {"Service": f"logs.{AWAY}.amazonaws.com"},
+    ]
 
 
 def test_a_region_forwards_by_the_same_resources_with_a_key_or_without(
@@ -378,7 +394,14 @@ def test_a_region_forwards_by_the_same_resources_with_a_key_or_without(
 ) -> None:
     """The rule has a name: one under another logical id could not be made while it is there."""
     rules, roles = (
-        [set(three_regions.resources(type_, f"Lastgood-{one}")) for one in (AWAY, THIRD)]
+        [
+            {
+                name
+                for name in three_regions.resources(type_, f"Lastgood-{one}")
+                if "Forwarder" in name
+            }
+            for one in (AWAY, THIRD)
+        ]
         for type_ in ("AWS::Events::Rule", "AWS::IAM::Role")
     )
 
@@ -423,6 +446,9 @@ def test_what_people_type_is_among_the_outputs(bundle: Synthesised) -> None:
         "TakeQueue",
         "AnnouncementBus",
         "ScheduleGroup",
+        "RestoreMachine",
+        "CloneInstanceFunction",
+        "ChatUrl",
         "NoticesTopic",
     } <= outputs.keys()
 
@@ -444,7 +470,7 @@ def test_without_policies_there_is_all_but_their_schedules(tmp_path: Path) -> No
 
     regions = [
         statement["Condition"]["StringEquals"]["aws:RequestedRegion"]
-        for row in CATALOG
+        for row in deployed_rows(chat=False)
         for statement in app.granted(row)
         if "ec2:" in json.dumps(statement["Action"])
     ]
@@ -456,9 +482,13 @@ def test_without_policies_there_is_all_but_their_schedules(tmp_path: Path) -> No
 # the command line
 
 
-def run_app(tmp_path: Path, policies: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_app(
+    tmp_path: Path, policies: Path, chat: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CDK_")}
     context = {"lastgood:policies": str(policies)}
+    if chat is not None:
+        context["lastgood:chat"] = str(chat)
     return subprocess.run(
         [sys.executable, str(ROOT / "app.py")],
         capture_output=True,
@@ -540,3 +570,26 @@ def test_the_region_of_the_context_goes_before_that_of_the_cli(
 
     assert (app.folder / "Lastgood-eu-west-1.template.json").exists()
     assert not (app.folder / "Lastgood-us-east-1.template.json").exists()
+
+
+def test_mistakes_in_who_may_chat_end_synth_with_their_places(tmp_path: Path) -> None:
+    policies, chat = tmp_path / "policies.yaml", tmp_path / "chat.yaml"
+    policies.write_text("policies: {}\n")
+    chat.write_text("slack: {team: T0123456789}\nallow: []\n")
+
+    done = run_app(tmp_path, policies, chat)
+
+    assert done.returncode == 1
+    assert "chat.yaml: allow: is an empty list" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_chat_file_that_is_not_there_ends_synth_with_its_path(tmp_path: Path) -> None:
+    policies = tmp_path / "policies.yaml"
+    policies.write_text("policies: {}\n")
+
+    done = run_app(tmp_path, policies, tmp_path / "nowhere.yaml")
+
+    assert done.returncode == 1
+    assert "nowhere.yaml: No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -8,26 +8,29 @@ from typing import Any
 
 import pytest
 
-from infra.catalog import BY_NAME, CATALOG, PLANNER, SWEEPER, Every, QueueTrigger, Row
+from infra.bundle import CHAT
+from infra.catalog import BY_NAME, CATALOG, PLANNER, RESTORING, SWEEPER, Every, QueueTrigger, Row
 from infra.packages import ROOT
 from lastgood.domain.measures import NAMESPACE, Measure
 from lastgood.domain.mending import IDLE, IDLE_FOR_LIMIT, MOST_RETAKES
-from tests.infra.conftest import Synthesised, synthesise
+from tests.infra.conftest import AWAY, Synthesised, synthesise
 
 ROWS = pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
 SWEEP = BY_NAME[SWEEPER].physical_name
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+def shipped(tmp_path_factory: pytest.TempPathFactory, chat_file: Path) -> Synthesised:
     """With the policies that come with it, which have an rpo, and somebody to tell."""
     return synthesise(
-        tmp_path_factory.mktemp("shipped"), context={"lastgood:email": "night@example.com"}
+        tmp_path_factory.mktemp("shipped"),
+        context={"lastgood:email": "night@example.com", CHAT: str(chat_file)},
     )
 
 
-def alarms(bundle: Synthesised) -> dict[str, dict[str, Any]]:
-    return {one["AlarmName"]: one for one in bundle.resources("AWS::CloudWatch::Alarm").values()}
+def alarms(bundle: Synthesised, stack: str = "Lastgood") -> dict[str, dict[str, Any]]:
+    found = bundle.resources("AWS::CloudWatch::Alarm", stack).values()
+    return {one["AlarmName"]: one for one in found}
 
 
 def watched(alarm: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
@@ -48,21 +51,63 @@ def shown(value: Any) -> str:
 
 
 @ROWS
-def test_a_function_is_watched_for_dead_letters_errors_and_throttles(
-    row: Row, shipped: Synthesised
-) -> None:
+def test_a_function_is_watched_for_errors_and_throttles(row: Row, shipped: Synthesised) -> None:
     name = row.physical_name
     found = alarms(shipped)
 
-    dead, errors, throttles = (
-        watched(found[f"{name}-{what}"]) for what in ("dead-letters", "errors", "throttles")
-    )
+    errors, throttles = (watched(found[f"{name}-{what}"]) for what in ("errors", "throttles"))
 
-    queue = {"QueueName": f"{name}-dead-letters"}
-    assert dead == ("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue)
     assert errors == ("AWS/Lambda", "Errors", {"FunctionName": name})
     assert throttles == ("AWS/Lambda", "Throttles", {"FunctionName": name})
-    assert found[f"{name}-dead-letters"]["Threshold"] == 0
+
+
+BURYING = pytest.mark.parametrize(
+    "row", [row for row in CATALOG if row.buries], ids=lambda row: row.name
+)
+
+
+@BURYING
+def test_a_function_is_watched_for_dead_letters_if_it_has_some(
+    row: Row, shipped: Synthesised
+) -> None:
+    alarm = alarms(shipped)[f"{row.physical_name}-dead-letters"]
+
+    queue = {"QueueName": f"{row.physical_name}-dead-letters"}
+    assert watched(alarm) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue)
+    assert alarm["Threshold"] == 0
+
+
+def test_an_undo_that_gives_up_is_told_of_at_its_first_error(shipped: Synthesised) -> None:
+    alarm = alarms(shipped)["lastgood-undo-restore-errors"]
+
+    assert (alarm["Threshold"], alarm["Statistic"]) == (0, "Sum")
+    assert "redrive-execution" in shown(alarm["AlarmDescription"])
+
+
+def test_an_end_that_scheduler_could_not_start_is_told_of(shipped: Synthesised) -> None:
+    queue, _ = shipped.named("AWS::SQS::Queue", "QueueName", "lastgood-restores-dead-letters")
+
+    alarm = alarms(shipped)["lastgood-restores-dead-letters"]
+
+    named = {"QueueName": "lastgood-restores-dead-letters"}
+    assert watched(alarm) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible", named)
+    assert queue in json.dumps(alarm["AlarmDescription"])
+
+
+def test_restores_are_watched_in_each_region_that_they_are_made_in(bundle: Synthesised) -> None:
+    away = alarms(bundle, f"Lastgood-{AWAY}")
+    (topic,) = bundle.resources("AWS::SNS::Topic", f"Lastgood-{AWAY}")
+
+    assert set(away) == {
+        "lastgood-restores-dead-letters",
+        *(
+            f"{BY_NAME[name].physical_name}-{what}"
+            for name in RESTORING
+            for what in ("errors", "throttles")
+        ),
+    }
+    assert away.keys() < alarms(bundle).keys()
+    assert all(one["AlarmActions"] == [{"Ref": topic}] for one in away.values())
 
 
 @ROWS
@@ -79,7 +124,7 @@ def test_a_queue_is_watched_for_messages_as_old_as_its_row_says(
     assert watched(alarm)[2] == {"QueueName": row.physical_name}
 
 
-@ROWS
+@BURYING
 def test_a_dead_letter_is_moved_back_or_its_alarm_says_how_to_take_it_out(
     row: Row, shipped: Synthesised
 ) -> None:
@@ -257,12 +302,14 @@ def test_the_dashboard_shows_every_function(row: Row, dashboard: list[dict[str, 
     }
 
     name = row.physical_name
+    visible = "ApproximateNumberOfMessagesVisible"
     assert {
         ("AWS/Lambda", "Errors", "FunctionName", name),
         ("AWS/Lambda", "Throttles", "FunctionName", name),
         ("AWS/Lambda", "Duration", "FunctionName", name),
-        ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", f"{name}-dead-letters"),
     } <= shown_of
+    buried = ("AWS/SQS", visible, "QueueName", f"{name}-dead-letters")
+    assert (buried in shown_of) == row.buries
 
 
 def test_commands_in_texts_name_functions_that_there_are(shipped: Synthesised) -> None:

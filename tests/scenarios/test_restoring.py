@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,21 +12,24 @@ from lastgood.domain.fidelity import UNEXPLAINED
 from lastgood.domain.model import PointStatus
 from lastgood.domain.policy import Mode, Restores
 from lastgood.domain.restoring import RestoreStatus
-from lastgood.domain.tags import OF_RESTORE, RESTORE, RESTORED_FROM, TEMPORARY
+from lastgood.domain.tags import RESTORE, RESTORED_FROM, TEMPORARY
+from tests.cloud.ec2.conditions import CommandOutcome
+from tests.cloud.ec2.seed import seed_network
 from tests.cloud.faults import AwsError
-from tests.support.fleet import disk, launch, volumes_of
+from tests.support.fleet import launch, tag, volumes_of
 from tests.support.restores import (
     HOUR,
-    USER_DATA,
     Site,
     a_site,
     isolated_group,
     launch_there,
     spoil_points,
 )
-from tests.support.world import ACCOUNT, RESTORE as MACHINE, World, a_policy
+from tests.support.world import ACCOUNT, World, a_policy
+from tests.support.world import RESTORE as MACHINE
 
 DONE, UNDONE, ENDED = RestoreStatus.DONE, RestoreStatus.UNDONE, RestoreStatus.ENDED
+IMAGE = "ami-0123456789abcdef0"
 DENIED = AwsError("UnauthorizedOperation", "You are not authorized", 403)
 
 
@@ -97,7 +101,6 @@ def test_a_lost_instance_is_found_by_its_name_and_cloned_from_its_last_point(sit
 
     assert restore.status is DONE
     assert restore.source.id == site.source
-    assert USER_DATA
 
 
 def test_a_clone_is_removed_when_its_time_is_over_and_nothing_else_is(site: Site) -> None:
@@ -112,6 +115,31 @@ def test_a_clone_is_removed_when_its_time_is_over_and_nothing_else_is(site: Site
     assert site.schedules() == []
     assert site.instance(site.source)["State"]["Name"] == "running"
     assert site.instance(other.ids("instance")[0])["State"]["Name"] == "running"
+
+
+def test_an_instance_that_somebody_launched_with_a_clones_tags_stays(site: Site) -> None:
+    restore = site.restore(time_to_live="2h")
+    (clone,) = restore.ids("instance")
+    more = launch(site.world.ec2, "another", tags=tags_of(site.instance(clone)))
+
+    site.world.advance(3 * HOUR)
+
+    assert site.record(restore.id).status is ENDED
+    assert site.made(restore.id)["instance"] == [more]
+
+
+def test_a_snapshot_that_others_took_of_a_restored_volume_stays(site: Site) -> None:
+    restore = site.ask(mode="in_place", stop="true")["restore"]
+    while not site.made(restore):
+        site.world.advance(timedelta(seconds=5))
+    volume, mine = site.made(restore)["volume"][0], [{"Key": RESTORE, "Value": restore}]
+    taken = site.world.ec2.create_snapshot(
+        VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": mine}]
+    )["SnapshotId"]
+    site.world.advance(HOUR)
+
+    assert site.record(restore).status is DONE
+    assert site.made(restore)["snapshot"] == [taken]
 
 
 def test_a_clone_that_is_extended_outlives_its_first_schedule(site: Site) -> None:
@@ -134,16 +162,16 @@ def test_a_clone_that_is_kept_stays_and_is_protected_from_then_on(site: Site) ->
     (clone,) = restore.ids("instance")
     assert TEMPORARY not in tags_of(site.instance(clone))
     assert site.schedules() == []
-    report = site.world.plan(slot="2026-03-03T02:00:00Z")
-    assert report["points"] == 2, "the source and the clone"
+    report = site.world.plan(slot=site.world.cloud.clock.now().isoformat())
+    assert {one["source"] for one in report["points"]} == {site.source, clone}
 
 
 def test_a_policy_leaves_out_a_clone_that_will_be_removed(site: Site) -> None:
     site.restore(time_to_live="8h")
 
-    report = site.world.plan(slot="2026-03-02T02:00:00Z")
+    report = site.world.plan(slot=site.world.cloud.clock.now().isoformat())
 
-    assert report["points"] == 1
+    assert [one["source"] for one in report["points"]] == [site.source]
 
 
 def test_a_sweep_ends_a_clone_whose_schedule_was_lost(site: Site) -> None:
@@ -152,7 +180,7 @@ def test_a_sweep_ends_a_clone_whose_schedule_was_lost(site: Site) -> None:
     site.world.advance(3 * HOUR)
     assert site.record(restore.id).status is DONE
 
-    report = site.world.sweep()
+    report = site.world.invoke("sweep", {})
     site.world.advance(HOUR)
 
     assert report["restores_ended"] == 1
@@ -163,7 +191,8 @@ def test_a_clone_that_is_not_to_run_is_checked_and_then_stopped(site: Site) -> N
     restore = site.restore(start="false")
 
     (clone,) = restore.ids("instance")
-    assert restore.evidence is not None and restore.evidence.passed
+    assert restore.evidence is not None
+    assert restore.evidence.passed
     assert site.instance(clone)["State"]["Name"] == "stopped"
 
 
@@ -185,10 +214,9 @@ def test_a_clone_in_another_zone_takes_the_subnet_that_the_vpc_has_there(site: S
 def test_a_source_with_a_licence_is_launched_from_its_image_and_gets_its_root_swapped(
     world: World,
 ) -> None:
-    windows = {"usage_operation": "RunInstances:0002", "platform": "windows"}
-    image = world.cloud.ec2.image("ami-0123456789abcdef0")
-    world.cloud.ec2.images["ami-0123456789abcdef0"] = type(image)(
-        **{**{f: getattr(image, f) for f in image.__dataclass_fields__}, **windows}
+    image = world.cloud.ec2.image(IMAGE)
+    world.cloud.ec2.images[IMAGE] = replace(
+        image, usage_operation="RunInstances:0002", platform="windows"
     )
     site = a_site(world)
 
@@ -197,7 +225,7 @@ def test_a_source_with_a_licence_is_launched_from_its_image_and_gets_its_root_sw
     assert (restore.status, restore.cause) == (DONE, None)
     (clone,) = restore.ids("instance")
     described = site.instance(clone)
-    assert described["ImageId"] == "ami-0123456789abcdef0"
+    assert described["ImageId"] == IMAGE
     assert described["UsageOperation"] == "RunInstances:0002"
     root = volumes_of(world.ec2, clone)["/dev/xvda"]
     point = next(one for one in world.points() if one.id == restore.point)
@@ -207,9 +235,7 @@ def test_a_source_with_a_licence_is_launched_from_its_image_and_gets_its_root_sw
 
 
 def test_a_clone_in_another_region_is_made_from_copies_that_go_afterwards(site: Site) -> None:
-    ireland, frankfurt = site.world, "eu-central-1"
-    from tests.cloud.ec2.seed import seed_network
-
+    world, frankfurt = site.world, "eu-central-1"
     there = seed_network(frankfurt, name="there")
     answer = site.ask(
         region=frankfurt,
@@ -218,11 +244,11 @@ def test_a_clone_in_another_region_is_made_from_copies_that_go_afterwards(site: 
         key_name="there",
     )
     assert answer["restore"], answer["text"]
-    ireland.advance(3 * HOUR)
+    world.advance(3 * HOUR)
 
     restore = site.record(answer["restore"])
     assert (restore.status, restore.cause) == (DONE, None)
-    client = ireland.client("ec2", frankfurt)
+    client = world.client("ec2", frankfurt)
     (clone,) = restore.ids("instance")
     reply = client.describe_instances(InstanceIds=[clone])["Reservations"][0]["Instances"][0]
     assert reply["SubnetId"] == there.subnets[0]
@@ -235,16 +261,35 @@ def test_a_clone_in_another_region_is_made_from_copies_that_go_afterwards(site: 
 
 
 def test_a_command_is_run_on_the_clone_and_its_output_kept(world: World) -> None:
-    site = a_site(world, TagSpecifications=None) if False else a_site(world)
-    world.ec2.create_tags(Resources=[site.source], Tags=[{"Key": "ssm", "Value": "true"}])
-    world.run_at(site.world.cloud.clock.now() + HOUR)
+    site = a_site(world)
+    tag(world.ec2, site.source, ssm="true")
+    world.cloud.ec2.commands = lambda sent: CommandOutcome(
+        output=" ".join(sent.parameters["commands"])
+    )
+    world.run_at(world.cloud.clock.now() + HOUR)
 
     restore = site.restore(check="systemctl is-active nginx")
 
     assert (restore.status, restore.cause) == (DONE, None)
     assert restore.evidence is not None
     assert restore.evidence.command == "systemctl is-active nginx"
+    assert restore.evidence.output == "systemctl is-active nginx"
     assert restore.evidence.only_status == ""
+
+
+def test_a_clone_whose_command_fails_is_removed_and_what_it_wrote_is_kept(world: World) -> None:
+    site = a_site(world)
+    tag(world.ec2, site.source, ssm="true")
+    world.cloud.ec2.commands = lambda _: CommandOutcome(code=3, output="inactive")
+    world.run_at(world.cloud.clock.now() + HOUR)
+
+    restore = site.restore(check="systemctl is-active nginx")
+
+    assert restore.status is UNDONE
+    assert "inactive" in (restore.cause or "")
+    assert restore.evidence is not None
+    assert (restore.evidence.passed, restore.evidence.output) == (False, "inactive")
+    assert site.made(restore.id) == {}
 
 
 def test_a_clone_that_ssm_does_not_reach_is_checked_by_its_status_only(site: Site) -> None:
@@ -261,7 +306,8 @@ def test_a_clone_that_fails_its_check_is_removed_with_all_that_was_made(site: Si
     restore = site.restore()
 
     assert restore.status is UNDONE
-    assert restore.cause is not None and restore.cause.startswith("CheckFailed: status checks: i-")
+    assert restore.cause is not None
+    assert restore.cause.startswith("CheckFailed: status checks: i-")
     assert site.made(restore.id) == {}
     assert site.schedules() == []
     ended = execution(site, restore.id)
@@ -285,7 +331,7 @@ def test_volumes_are_made_in_the_zone_that_was_asked_for_and_stay(site: Site) ->
 def test_a_volume_is_attached_where_it_was_asked_for_and_leaves_when_its_time_is_over(
     site: Site,
 ) -> None:
-    helper = launch_there(site.world, site.network, "helper")
+    helper = launch_there(site.world.ec2, site.network, "helper")
     site.world.advance(HOUR)
 
     restore = site.restore(
@@ -304,7 +350,7 @@ def test_a_volume_is_attached_where_it_was_asked_for_and_leaves_when_its_time_is
 
 
 def test_a_volume_that_somebody_attached_elsewhere_stays(site: Site) -> None:
-    helper = launch_there(site.world, site.network, "helper")
+    helper = launch_there(site.world.ec2, site.network, "helper")
     site.world.advance(HOUR)
     restore = site.restore(mode="volumes", volumes="/dev/sdf", time_to_live="3h")
     (volume,) = restore.ids("volume")
@@ -355,16 +401,19 @@ def test_in_place_swaps_all_volumes_and_keeps_the_old_ones_for_a_while(site: Sit
 def test_in_place_takes_a_safety_point_that_is_held_until_the_old_volumes_go(site: Site) -> None:
     restore = site.restore(mode="in_place", stop="true", time_to_live="3d")
 
-    assert restore.in_place is not None and restore.in_place.safety_point is not None
+    assert restore.in_place is not None
+    assert restore.in_place.safety_point is not None
     safety = site.world.ledger.point(restore.in_place.safety_point)
-    assert safety is not None and safety.hold is not None
+    assert safety is not None
+    assert safety.hold is not None
     assert safety.status is PointStatus.AVAILABLE
     assert safety.members[0].started_at < restore.settled_at  # type: ignore[operator]
 
     site.world.advance(timedelta(days=4))
 
     safety = site.world.ledger.point(restore.in_place.safety_point)
-    assert safety is not None and safety.hold is None
+    assert safety is not None
+    assert safety.hold is None
 
 
 def test_in_place_that_fails_its_check_is_put_back(site: Site) -> None:
@@ -395,7 +444,8 @@ def test_in_place_leaves_a_stopped_instance_stopped(site: Site) -> None:
 
     assert restore.status is DONE
     assert site.instance(site.source)["State"]["Name"] == "stopped"
-    assert restore.evidence is not None and "stopped, as it was" in restore.evidence.status
+    assert restore.evidence is not None
+    assert "stopped, as it was" in restore.evidence.status
 
 
 def test_the_root_alone_is_replaced_by_ec2_while_the_instance_runs(site: Site) -> None:
@@ -423,6 +473,44 @@ def test_a_root_that_ec2_replaced_and_that_fails_its_check_is_put_back(site: Sit
     assert site.instance(site.source)["State"]["Name"] == "running"
 
 
+# ---------------------------------------------------------- points of what was restored
+
+
+def lost_snapshots(site: Site) -> set[str]:
+    """Members of points that are not there any more."""
+    there = {one["SnapshotId"] for one in site.world.snapshots()}
+    return {member.snapshot for point in site.world.points() for member in point.members} - there
+
+
+def test_a_point_that_is_taken_while_a_restore_is_checked_keeps_its_snapshots(site: Site) -> None:
+    restore = site.ask(mode="in_place", stop="true")["restore"]
+    site.world.advance(timedelta(minutes=2))
+    assert site.record(restore).steps[-1].name == "Check"
+
+    site.world.run_at(site.world.cloud.clock.now())
+
+    assert site.record(restore).status is DONE
+    assert lost_snapshots(site) == set()
+
+
+def test_a_point_with_a_volume_that_is_there_for_a_while_keeps_its_snapshot(site: Site) -> None:
+    helper = launch_there(site.world.ec2, site.network, "helper")
+    site.world.advance(HOUR)
+    restore = site.restore(
+        mode="volumes",
+        volumes="/dev/sdf",
+        instance=helper,
+        device="/dev/sdz",
+        time_to_live="3h",
+    )
+    site.world.run_at(site.world.cloud.clock.now())
+
+    site.world.advance(3 * HOUR)
+
+    assert site.record(restore.id).status is ENDED
+    assert lost_snapshots(site) == set()
+
+
 # -------------------------------------------------------------------------------- drills
 
 
@@ -436,7 +524,8 @@ def test_a_drill_proves_the_point_and_leaves_nothing(site: Site) -> None:
     (where,) = [one for one in restore.compared if one.field == "security groups"]
     assert where.clone == group
     point = site.world.ledger.point(restore.point)
-    assert point is not None and point.proof is not None
+    assert point is not None
+    assert point.proof is not None
     assert point.proof.restore == restore.id
     assert restore.evidence is not None
     assert point.proof.seconds == int((restore.evidence.at - restore.asked_at).total_seconds())
@@ -485,7 +574,9 @@ def test_a_restore_that_nobody_approves_in_a_day_ends(site: Site) -> None:
 
     site.world.advance(25 * HOUR)
 
-    assert site.record(restore).status is UNDONE
+    ended = site.record(restore)
+    assert ended.status is UNDONE
+    assert ended.cause == "NotApproved: nobody approved it within a day"
 
 
 def test_a_restore_that_is_cancelled_is_undone_at_its_next_step(site: Site) -> None:
@@ -553,7 +644,7 @@ def test_a_sweep_undoes_a_restore_whose_execution_was_stopped(site: Site) -> Non
     site.world.client("stepfunctions").stop_execution(executionArn=arn)
     site.world.advance(HOUR)
 
-    report = site.world.sweep()
+    report = site.world.invoke("sweep", {})
     site.world.advance(HOUR)
 
     assert report["restores_ended"] == 1
@@ -566,7 +657,8 @@ def test_the_history_of_an_execution_reads_like_the_story_of_the_restore(site: S
     site.world.advance(HOUR)
 
     client = site.world.client("stepfunctions")
-    events = client.get_execution_history(executionArn=answer["execution"])["events"]
+    pages = client.get_paginator("get_execution_history").paginate(executionArn=answer["execution"])
+    events = [one for page in pages for one in page["events"]]
     entered = [
         one["stateEnteredEventDetails"]["name"]
         for one in events
@@ -588,3 +680,16 @@ def test_the_history_of_an_execution_reads_like_the_story_of_the_restore(site: S
         "Restored",
     ]
     assert json.loads(events[-1]["executionSucceededEventDetails"]["output"])["restore"]
+
+
+def test_after_a_restore_in_place_the_latest_point_is_not_the_state_that_it_replaced(
+    site: Site,
+) -> None:
+    first = site.restore(mode="in_place", stop="true")
+    assert first.in_place is not None
+
+    again = site.restore(mode="in_place", stop="true")
+    named = site.restore(point=first.in_place.safety_point)
+
+    assert again.point == first.point
+    assert named.status is DONE

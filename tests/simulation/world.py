@@ -38,7 +38,7 @@ from tests.simulation.messages import Announcements, Inbox, TakeQueue, Told
 from tests.simulation.promises import Promises
 from tests.simulation.trouble import Kind, Trouble, Watched, refusal
 from tests.simulation.weather import CALM, FOG, ROUGH, STORM
-from tests.support.fakes import FakeCopyQueue
+from tests.support.fakes import FakeCopyQueue, FakeRestoreMachine
 
 T = TypeVar("T")
 
@@ -193,6 +193,7 @@ class Simulation:
                 queue=queue,
                 planners=planners,
                 notices=port("notices", self.told),
+                machine=FakeRestoreMachine(),
                 bus=bus,
                 clock=clock,
                 patience=_patience("sweep"),

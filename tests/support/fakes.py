@@ -20,19 +20,23 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy
 from lastgood.domain.prune_plan import Part, PruneMessage
 from lastgood.domain.requests import TakeRequest
+from lastgood.domain.restoring import CommandCheck, Restore, RestoreRequest
 from lastgood.errors import (
     AccessDenied,
+    AlreadyDone,
     CallRefused,
     InUse,
     SourceGone,
     UnknownPolicy,
     UnknownTarget,
 )
-from lastgood.ports import Deployed, Page
+from lastgood.ports import CommandResult, Deployed, Page
 from tests.cloud.killed import Killed
 from tests.support.builders import SOURCE, T0, a_volume, an_instance
 
 Action = Callable[[], None]
+ANY = ""
+"""Of ``Steps``: whatever the call is."""
 
 
 def die() -> None:
@@ -62,13 +66,19 @@ class Steps:
         had its effect but has not answered yet (``after``)."""
         self._planned[step, self._seen[step] + nth, after] = action
 
+    def at_call(self, nth: int, action: Action, *, after: bool = False) -> None:
+        """As ``at``, of all calls to all ports."""
+        self._planned[ANY, len(self.taken) + nth, after] = action
+
     def run(self, step: str, call: Callable[[], Any]) -> Any:
         self.taken.append(step)
         self._seen[step] += 1
-        number = self._seen[step]
-        self._planned.pop((step, number, False), _nothing)()
+        here = ((step, self._seen[step]), (ANY, len(self.taken)))
+        for name, number in here:
+            self._planned.pop((name, number, False), _nothing)()
         result = call()
-        self._planned.pop((step, number, True), _nothing)()
+        for name, number in here:
+            self._planned.pop((name, number, True), _nothing)()
         return result
 
 
@@ -226,6 +236,24 @@ class FakeCompute:
 
     def snapshot(self, snapshot: str) -> Tagged | None:
         return next((one for one in self._shown() if one.member.snapshot == snapshot), None)
+
+    def tagged(self, key: str, value: str) -> list[Tagged]:
+        """As far as describes show them."""
+        return [one for one in self._shown() if one.tags.get(key) == value]
+
+    def copy_snapshot(
+        self,
+        snapshot: str,
+        source_region: str,
+        tags: Mapping[str, str],
+        *,
+        key: str | None,
+        encrypted: bool,
+        minutes: int | None,
+    ) -> str:
+        if snapshot in self.refused:
+            raise AlreadyDone(f"there is no {snapshot} in {source_region}")
+        return self._make("vol-ffffffff", tags).snapshot
 
     def locked(self) -> dict[str, str]:
         return dict(self.locks)
@@ -392,6 +420,86 @@ class FakeCopyQueue:
 
     def send(self, places: Iterable[Place]) -> None:
         self.places += places
+
+
+class FakeRestoreMachine:
+    """``RestoreMachine``; ``working`` are the restores at which an execution works, ``waiting`` the
+    tokens with which one waits."""
+
+    def __init__(self) -> None:
+        self.working: set[str] = set()
+        self.started: list[tuple[str, str]] = []
+        self.waiting: set[str] = set()
+        self.approved: list[str] = []
+        self.declined: dict[str, str] = {}
+        self._names: set[str] = set()
+
+    def start(self, restore: str, entry: str, name: str) -> str:
+        if name not in self._names:
+            self._names.add(name)
+            self.started.append((restore, entry))
+        return name
+
+    def approve(self, token: str) -> None:
+        self._goes_on(token)
+        self.approved.append(token)
+
+    def decline(self, token: str, why: str) -> None:
+        self._goes_on(token)
+        self.declined[token] = why
+
+    def _goes_on(self, token: str) -> None:
+        if token not in self.waiting:
+            raise AlreadyDone("it waits no more")
+        self.waiting.remove(token)
+
+    def at_work(self, restore: str) -> bool:
+        return restore in self.working
+
+
+@dataclass
+class FakeEndings:
+    set_for: dict[str, datetime] = field(default_factory=dict)
+
+    def set(self, restore: str, at: datetime) -> None:
+        self.set_for[restore] = at
+
+    def clear(self, restore: str) -> None:
+        self.set_for.pop(restore, None)
+
+
+@dataclass
+class FakeNews:
+    told: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def announce(self, restore: Restore, what: str) -> None:
+        self.told.append(what)
+
+    def refuse(self, restore: str, request: RestoreRequest, what: str) -> None:
+        self.refused.append(what)
+
+
+@dataclass
+class FakeCommands:
+    """SSM. ``reaches``: whether an agent has reported; ``answers``: what becomes of a command, one
+    after another; the last one stays."""
+
+    reaches: bool = True
+    answers: list[CommandResult | None] = field(
+        default_factory=lambda: [CommandResult(over=True, ok=True, output="fine")]
+    )
+    sent: list[str] = field(default_factory=list)
+
+    def managed(self, instance: str) -> bool:
+        return self.reaches
+
+    def send(self, instance: str, check: CommandCheck, comment: str) -> str:
+        self.sent.append(instance)
+        return f"command-{len(self.sent)}"
+
+    def result(self, command: str, instance: str) -> CommandResult | None:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 @dataclass

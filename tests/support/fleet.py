@@ -29,7 +29,7 @@ def launch(
     """One instance with a root volume and ``disks``; its id. ``root``: of the root volume."""
     wanted = {"Name": name} | (TAGS if tags is None else tags)
     reply = ec2.run_instances(
-        ImageId="ami-0123456789abcdef0",
+        ImageId=request.pop("ImageId", "ami-0123456789abcdef0"),
         InstanceType=request.pop("InstanceType", "m6i.large"),
         MinCount=1,
         MaxCount=1,

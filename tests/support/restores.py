@@ -8,7 +8,7 @@ from lastgood.domain.restoring import Restore
 from lastgood.domain.tags import RESTORE
 from tests.cloud import ec2 as cloud_ec2
 from tests.cloud.ec2.seed import Network, seed_network
-from tests.support.fleet import disk, launch, tagged, volumes_of
+from tests.support.fleet import disk, launch, tag, volumes_of
 from tests.support.world import HOME, World
 
 USER_DATA = "#!/bin/sh\necho hello\n"
@@ -27,7 +27,9 @@ class Site:
 
     def ask(self, **request: Any) -> Any:
         """The answer of clone_instance."""
-        given = {"source": self.source, "by": "anna", **request}
+        given = {"by": "anna", **request}
+        if "action" not in given:
+            given.setdefault("source", self.source)
         return self.world.invoke("clone_instance", given)
 
     def restore(self, then: timedelta = HOUR, **request: Any) -> Restore:
@@ -48,23 +50,7 @@ class Site:
 
     def made(self, restore: str) -> dict[str, list[str]]:
         """What bears the tag of a restore and is there still, by kind."""
-        ec2, mine = self.world.ec2, [{"Name": f"tag:{RESTORE}", "Values": [restore]}]
-        instances = [
-            one["InstanceId"]
-            for group in ec2.describe_instances(Filters=mine)["Reservations"]
-            for one in group["Instances"]
-            if one["State"]["Name"] != "terminated"
-        ]
-        volumes = [one["VolumeId"] for one in ec2.describe_volumes(Filters=mine)["Volumes"]]
-        images = ec2.describe_images(Owners=["self"], Filters=mine)["Images"]
-        snapshots = ec2.describe_snapshots(OwnerIds=["self"], Filters=mine)["Snapshots"]
-        found = {
-            "instance": instances,
-            "volume": volumes,
-            "image": [one["ImageId"] for one in images],
-            "snapshot": [one["SnapshotId"] for one in snapshots],
-        }
-        return {kind: ids for kind, ids in found.items() if ids}
+        return made_by(self.world.ec2, restore)
 
     def schedules(self) -> list[str]:
         found = self.world.client("scheduler").list_schedules()["Schedules"]
@@ -79,17 +65,38 @@ class Site:
         ]
 
 
+def made_by(ec2: Any, restore: str) -> dict[str, list[str]]:
+    """What bears the tag of a restore and is there still, by kind."""
+    mine = [{"Name": f"tag:{RESTORE}", "Values": [restore]}]
+    instances = [
+        one["InstanceId"]
+        for group in ec2.describe_instances(Filters=mine)["Reservations"]
+        for one in group["Instances"]
+        if one["State"]["Name"] != "terminated"
+    ]
+    volumes = [one["VolumeId"] for one in ec2.describe_volumes(Filters=mine)["Volumes"]]
+    images = ec2.describe_images(Owners=["self"], Filters=mine)["Images"]
+    snapshots = ec2.describe_snapshots(OwnerIds=["self"], Filters=mine)["Snapshots"]
+    found = {
+        "instance": instances,
+        "volume": volumes,
+        "image": [one["ImageId"] for one in images],
+        "snapshot": [one["SnapshotId"] for one in snapshots],
+    }
+    return {kind: ids for kind, ids in found.items() if ids}
+
+
 def a_site(world: World, **request: Any) -> Site:
     """With machines that take as long as they do on AWS, and a point of the source."""
     network = seed_network(HOME)
     world.cloud.ec2.pace = cloud_ec2.AS_ON_AWS
-    source = launch_there(world, network, "web-1", **request)
+    source = launch_there(world.ec2, network, "web-1", **request)
     world.advance(timedelta(minutes=5))
     world.run()
     return Site(world, network, source, volumes_of(world.ec2, source))
 
 
-def launch_there(world: World, network: Network, name: str, **request: Any) -> str:
+def launch_there(ec2: Any, network: Network, name: str, **request: Any) -> str:
     facts: dict[str, Any] = {
         "KeyName": network.key,
         "IamInstanceProfile": {"Name": network.profile},
@@ -107,11 +114,9 @@ def launch_there(world: World, network: Network, name: str, **request: Any) -> s
         ],
     }
     data = disk("/dev/sdf", 20, Iops=4000, Throughput=200, DeleteOnTermination=False)
-    instance = launch(world.ec2, name, data, **facts | request)
-    volume = volumes_of(world.ec2, instance)["/dev/sdf"]
-    world.ec2.create_tags(
-        Resources=[volume], **{"Tags": tagged("volume", {"part": "data"})["Tags"]}
-    )
+    instance = launch(ec2, name, data, **facts | request)
+    volume = volumes_of(ec2, instance)["/dev/sdf"]
+    tag(ec2, volume, part="data")
     return instance
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import grants
+from infra.bundle import CHAT
 from infra.catalog import CATALOG
 from infra.grants import Grant, Right
 from tests import ROOT
@@ -20,6 +21,7 @@ from tests.infra.conftest import ACCOUNT, HOME, Synthesised, synthesise
 
 FILE = ROOT / "docs/security.md"
 POLICIES = ROOT / "tests/e2e/policies.yaml"
+PERMISSIONS = ROOT / "tests/e2e/chat.yaml"
 """Of two Regions, so that the forwarder is there too. Rights depend on nothing else of policies."""
 
 READS = ("BatchGet", "Describe", "Get", "List", "Query")
@@ -28,7 +30,9 @@ NAMED_BY = {
     "AWS::DynamoDB::GlobalTable": ("table", "TableName"),
     "AWS::Events::EventBus": ("bus", "Name"),
     "AWS::Lambda::Function": ("function", "FunctionName"),
+    "AWS::IAM::Role": ("role of", "Description"),
     "AWS::S3::Bucket": ("bucket", "BucketName"),
+    "AWS::SecretsManager::Secret": ("secret", "Name"),
     "AWS::SNS::Topic": ("topic", "TopicName"),
     "AWS::SQS::Queue": ("queue", "QueueName"),
 }
@@ -54,18 +58,19 @@ TOP = f"""\
 
 For an auditor. This page is made from the synthesised templates, by `make security`; a test \
 fails when it is stale.
-It was made for policies of two Regions, eu-north-1 and {HOME}, of which the second is home. \
-Other policies change these Regions, and nothing else.
+It was made for policies of two Regions, eu-north-1 and {HOME}, of which the second is home, and \
+with chat. Other policies change these Regions, and the tags by which they select; nothing else.
 
-- Each function has a role of its own, with one inline policy. Nothing else is attached, and CDK \
-cannot add to it.
+- Each function has a role of its own, with one inline policy; what is too long for that is in \
+managed policies of its own. Nothing else is attached, and CDK cannot add to it.
 - Actions are spelled in full. An action that changes anything is bound to a resource of ours or \
 to our tags: a snapshot may be taken of any volume, for policies select by tags at run time, but \
-none without the tag of its point. `*` stands only where EC2 knows no resources, at its describes.
+none without the tag of its point. `*` stands only where AWS knows no resources: at EC2's \
+describes, at the answer to a task of Step Functions, and where that has its log delivered.
 - Rights equal calls: `tests/e2e/test_grants_equal_calls.py` deploys the bundle, lets everything \
 happen, and fails if a right was not used or a call was denied. `tests/infra/test_grants.py` \
 holds the rules of this page.
-- The role that creates snapshots cannot delete any. Those that delete cannot create, and \
+- The role that creates snapshots cannot delete any. Those that delete points cannot create, and \
 cannot touch what lacks the tag `lastgood:point`, or bears that of a hold, `lastgood:hold`.
 - In another account that a policy looks in or copies to, each function has a role of its own \
 for each Region, which only its role here may enter, with the external id; it may do there what \
@@ -73,8 +78,12 @@ its role here may do with EC2, with what that account owns (`aws:ResourceAccount
 - The function that people ask about pruning can delete nothing: it plans, and another applies.
 - A condition on `dynamodb:LeadingKeys` says to which partitions of the ledger or of an index a \
 role comes; [architecture](architecture.md#the-ledger) says what is there.
-- No role may touch IAM, change or share a snapshot, start or stop anything, or read what is in a \
-volume.
+- Restores make nothing without the tag `lastgood:restore`, and remove nothing without it. They \
+stop, start and change only instances that bear the tags of a policy, or that one. They are made \
+in this account only.
+- In a Region that copies go to, all that restores need is there again, with the same rights in \
+that Region alone, on its replica of the ledger.
+- No role may change IAM, or read what is in a volume. Who restores passes roles to EC2: see below.
 
 """
 
@@ -94,6 +103,22 @@ Who may read the ledger and use the key by way of DynamoDB can read it, and what
 left there.
 - Whoever may put `lastgood:hold` on our snapshots can keep them for ever; whoever may take it \
 away, and invoke `lastgood-prune-snapshots`, can release them.
+- **Whoever may invoke `lastgood-clone-instance` can have an instance launched with any instance \
+profile of the account, and a command run on it**: a clone has the role of its original, or what \
+is asked for, and IAM cannot tell them apart. Give that right as you would give the rights of \
+those roles, or deploy with the context `lastgood:clone_roles`, the names of the roles that \
+clones may have. Who asks, and who approves, is what the caller writes; CloudTrail tells who \
+invoked, if it logs data events of Lambda. In chat, nobody can ask for a profile, a key pair or a \
+command, and Slack says who asks.
+- A restore in place may change every instance that bears the tags of a policy: who may tag an \
+instance can make it one of these. Volumes that are attached to it or taken from it need no tags.
+- IAM has no right only to try a launch: `lastgood-clone-instance`, which asks EC2 whether it \
+would launch, could launch what bears the tag of a restore.
+- An answer to a task of Step Functions needs its token, and names no resource. The tokens of \
+approvals are in the ledger.
+- Everybody who knows the URL of `lastgood-chat` may call it, ten at a time at most. Nothing \
+happens without Slack's signature, but each call costs, and while it is flooded people get no \
+answer.
 - DynamoDB's rights end at the partition: who may write a point may write any point.
 - Whoever may put messages into the queue of take requests has sources taken. Its policy lets in \
 no other service and no other account; identity policies of the account may.
@@ -165,7 +190,12 @@ def page(synthesised: Synthesised) -> str:
 
 
 def _roles(templates: Templates) -> Iterator[str]:
-    roles = {id_: role for _, id_, role in templates.of_type("AWS::IAM::Role")}
+    # What is in several stacks, such as all that restores need, has the same id in each; the home
+    # stack comes last.
+    roles = {
+        id_: (role["Description"], templates.synthesised.rights(role, stack))
+        for stack, id_, role in templates.of_type("AWS::IAM::Role")
+    }
     used = {
         function["FunctionName"]: function["Role"]["Fn::GetAtt"][0]
         for _, _, function in templates.of_type("AWS::Lambda::Function")
@@ -173,38 +203,32 @@ def _roles(templates: Templates) -> Iterator[str]:
     yield "## In short\n\n"
     yield from _table("role", "changes in EC2", "changes elsewhere")
     for row in CATALOG:
-        changes = sorted(_changes(roles[used[row.physical_name]]))
+        changes = sorted(_changes(roles[used[row.physical_name]][1]))
         ec2 = [one for one in changes if one.startswith("ec2:")]
         rest = [one for one in changes if one not in ec2 and not one.startswith(("kms:", "logs:"))]
         yield _line(f"`{row.physical_name}`", _codes(ec2) or "nothing", _codes(rest))
     for row in CATALOG:
         yield f"\n## {row.physical_name}\n\n{row.description}.\n\n"
-        yield from _rights(templates, roles[used[row.physical_name]])
-    for id_, role in roles.items():
+        yield from _rights(templates, roles[used[row.physical_name]][1])
+    for id_, (description, granted) in roles.items():
         if id_ not in used.values():
-            yield f"\n## {role['Description']}\n\n"
-            yield from _rights(templates, role)
+            yield f"\n## {description}\n\n"
+            yield from _rights(templates, granted)
 
 
-def _changes(role: dict[str, Any]) -> set[str]:
+def _changes(granted: list[dict[str, Any]]) -> set[str]:
     return {
         action
-        for statement in _granted(role)
+        for statement in granted
         for action in _listed(statement["Action"])
         if not action.partition(":")[2].startswith(READS)
     }
 
 
-def _granted(role: dict[str, Any]) -> list[dict[str, Any]]:
-    (policy,) = role["Policies"]
-    statements: list[dict[str, Any]] = policy["PolicyDocument"]["Statement"]
-    return statements
-
-
-def _rights(templates: Templates, role: dict[str, Any]) -> Iterator[str]:
+def _rights(templates: Templates, granted: list[dict[str, Any]]) -> Iterator[str]:
     yield from _table("action", "resource", "condition", "why")
     before = None
-    for statement in _granted(role):
+    for statement in granted:
         grant, right = _granted_by(statement)
         reason = "as above" if grant is before else grant.reason
         yield _line(
@@ -218,7 +242,7 @@ def _rights(templates: Templates, role: dict[str, Any]) -> Iterator[str]:
 
 def _resources(templates: Templates) -> Iterator[str]:
     """The policies that keys, queues, topics and buckets have themselves."""
-    yield "\n## Policies of the keys, the queues, the topic and the bucket\n\n"
+    yield "\n## Policies of the keys, the queues, the topic, the bucket and chat\n\n"
     yield "Who is not in here is let in by identity policies of the account only. "
     yield "In a key's policy, `*` is the key itself.\n\n"
     yield from _table("of", "effect", "who", "action", "condition", "why")
@@ -234,6 +258,21 @@ def _resources(templates: Templates) -> Iterator[str]:
         for _, _, policy in templates.of_type(type_):
             names = ", ".join(map(templates.shown, _listed(policy[of])))
             yield from _let_in(names, policy["PolicyDocument"])
+
+    for _, _, permission in templates.of_type("AWS::Lambda::Permission"):
+        condition = (
+            "by its URL"
+            if permission.get("InvokedViaFunctionUrl")
+            else f"`lambda:FunctionUrlAuthType` is `{permission['FunctionUrlAuthType']}`"
+        )
+        yield _line(
+            templates.shown(permission["FunctionName"]),
+            "allow",
+            _principal(permission["Principal"]),
+            _codes([permission["Action"]]),
+            condition,
+            "Slack has no AWS credentials: the function refuses what Slack has not signed",
+        )
 
 
 def _let_in(of: str, document: dict[str, Any]) -> Iterator[str]:
@@ -293,7 +332,7 @@ def _why(statement: dict[str, Any]) -> str:
 
 def _granted_by(statement: dict[str, Any]) -> tuple[Grant, Right]:
     """What the statement's Sid names."""
-    named = re.fullmatch(r"(\D+)(\d+)", statement["Sid"])
+    named = re.fullmatch(r"(\D+)(\d+)(?:or\d+)?", statement["Sid"])
     if named is None:
         raise ValueError(f"{statement['Sid']} is of no grant")
     grant = GRANTS[named[1]]
@@ -319,7 +358,7 @@ def _line(*cells: str) -> str:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        text = page(synthesise(Path(folder), POLICIES))
+        text = page(synthesise(Path(folder), POLICIES, context={CHAT: str(PERMISSIONS)}))
     if sys.argv[1:] == ["--write"]:
         FILE.write_text(text, encoding="utf-8")
     else:

@@ -24,7 +24,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lastgood.series": (*PURE, "lastgood.ports"),
     "lastgood.judging": (*PURE, "lastgood.ports", "lastgood.series"),
     "lastgood.telling": (*PURE, "lastgood.ports"),
+    "lastgood.stepping": (*PURE, "lastgood.ports"),
     "lastgood.settings": PURE,
+    "lastgood.slack": (*PURE, "urllib3"),
     "lastgood.aws": (*PURE, "lastgood.aws", "lastgood.codec", "lastgood.ports", *BOTO),
     "lastgood.ledger": (
         *PURE,
@@ -51,7 +53,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 USECASE = (
     *PURE,
     *("lastgood.ports", "lastgood.fleet", "lastgood.series", "lastgood.judging"),
-    "lastgood.telling",
+    *("lastgood.telling", "lastgood.stepping"),
 )
 HANDLER = ("lastgood.runtime", *USECASE, "aws_lambda_powertools")
 

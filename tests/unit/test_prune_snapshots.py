@@ -25,13 +25,14 @@ from lastgood.domain.tags import HOLD
 from lastgood.errors import (
     Conflict,
     MalformedMessage,
+    NotPermitted,
     RegionNotEnabled,
     UnknownPolicy,
     UnknownTarget,
     UnsafePlan,
 )
 from prune_snapshots.planning import RESERVE, SOURCES_IN_PART, VALID
-from tests.support.builders import SOURCE, T0, a_claim, a_member
+from tests.support.builders import SOURCE, T0, a_claim, a_manifest, a_member
 from tests.support.fakes import raising
 from tests.support.prune_stage import DAY, NOW, Stage, a_policy
 
@@ -817,6 +818,18 @@ def test_a_point_that_nothing_frees_within_ten_years_says_so():
 
     assert told.goes_at is None
     assert told.lines[-1] == "It does not go before 2036-06-08, as things are."
+
+
+def test_who_may_ask_about_certain_sources_only_is_told_of_those():
+    stage = Stage()
+    (point,) = stage.take(0)
+    stage.ledger._keep(replace(point, manifest=a_manifest()))
+    theirs, others = {"backup": ("daily", "gold")}, {"backup": ("weekly",)}
+
+    assert stage.ask(explain=point.id, allowed_sources=(others, theirs)).point == point.id
+    for allowed in ((others,), ()):
+        with pytest.raises(NotPermitted, match="of a source that you may not ask about"):
+            stage.ask(explain=point.id, allowed_sources=allowed)
 
 
 def test_any_snapshot_of_a_point_leads_to_its_explanation():

@@ -38,6 +38,7 @@ from lastgood.domain.policy import (
     Select,
 )
 from lastgood.domain.requests import request_for
+from lastgood.domain.restoring import RestoreStatus
 from lastgood.errors import (
     AccessDenied,
     Conflict,
@@ -61,6 +62,7 @@ from tests.support.builders import (
     SOURCE,
     T0,
     a_claim,
+    a_restore,
     a_volume,
     an_instance,
     attached_to,
@@ -75,6 +77,7 @@ from tests.support.fakes import (
     FakePlanners,
     FakePolicies,
     FakeQueue,
+    FakeRestoreMachine,
     Killed,
     Steps,
     an_event,
@@ -147,7 +150,7 @@ class Stage:
             account=SOURCE.account,
             home_region=HOME,
         )
-        self.copies = FakeCopyQueue()
+        self.copies, self.machine = FakeCopyQueue(), FakeRestoreMachine()
         self.sweeper = Sweeper(
             copies=self.copies,
             policies=self.policies,
@@ -156,6 +159,7 @@ class Stage:
             queue=self.steps.watch("queue", self.queue),
             planners=self.steps.watch("planners", self.planners),
             notices=self.steps.watch("notices", self.notices),
+            machine=self.machine,
             bus=self.steps.watch("bus", self.bus),
             clock=self.clock,
             patience=SWEEPS,
@@ -1729,3 +1733,56 @@ def test_places_where_points_are_to_be_encrypted_are_looked_after():
     stage.sweep()
 
     assert [one.region for one in stage.copies.places] == [NORTH, "eu-west-1"]
+
+
+# restores
+
+RESTORED = timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("status", "expires", "entry"),
+    [
+        (RestoreStatus.APPROVING, None, "undo"),
+        (RestoreStatus.RUNNING, None, "undo"),
+        (RestoreStatus.UNDOING, None, "undo"),
+        (RestoreStatus.ENDING, None, "end"),
+        (RestoreStatus.DONE, T0 + timedelta(hours=1), "end"),
+    ],
+)
+def test_what_is_left_of_a_restore_at_which_nothing_works_is_ended(status, expires, entry):
+    stage = Stage()
+    restore = stage.ledger.open_restore(a_restore(status=status, expires_at=expires))
+
+    report = stage.sweep(after=RESTORED)
+    stage.sweep(after=timedelta(minutes=15))
+
+    assert report.restores_ended == 1
+    assert stage.machine.started == [(restore.id, entry)], "once in an hour"
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        {"status": RestoreStatus.DONE, "expires_at": T0 + timedelta(hours=3)},
+        {"status": RestoreStatus.DONE},
+        {"status": RestoreStatus.UNDONE},
+        {"status": RestoreStatus.RUNNING, "region": NORTH},
+        {"status": RestoreStatus.RUNNING, "asked_at": T0 + RESTORED},
+    ],
+    ids=["not over", "kept", "undone", "another Region's", "just begun"],
+)
+def test_a_restore_that_needs_nothing_is_left_alone(of):
+    stage = Stage()
+    stage.ledger.open_restore(a_restore(**of))
+
+    assert stage.sweep(after=RESTORED).restores_ended == 0
+    assert stage.machine.started == []
+
+
+def test_a_restore_at_which_an_execution_works_is_left_to_it():
+    stage = Stage()
+    restore = stage.ledger.open_restore(a_restore())
+    stage.machine.working.add(restore.id)
+
+    assert stage.sweep(after=RESTORED).restores_ended == 0

@@ -163,7 +163,8 @@ def _named(world: World, request: Request) -> tuple[str, Image]:
 
 
 def handle_describe_images(world: World, request: Request) -> dict[str, Any]:
-    """The account's own, and those of AWS by their ids alone: others are not modelled.
+    """The account's own, and those of AWS by their ids, or a filter of ids: others are not
+    modelled.
 
     Source: EC2 API Reference, DescribeImages: disabled ones are left out without IncludeDisabled.
     """
@@ -177,16 +178,17 @@ def handle_describe_images(world: World, request: Request) -> dict[str, Any]:
     ids = list(dict.fromkeys(params.get("ImageIds") or []))
     named = [(image_id, _described(world, backend, image_id)) for image_id in ids]
     request.end_dry_run()
+    public = [(one, world.conditions.image(one)) for one in _filtered_ids(world, params)]
     owners = set(params.get("Owners") or [])
     found = []
-    for image_id, image in named or world.conditions.images.items():
+    for image_id, image in named or {**world.conditions.images, **dict(public)}.items():
         mine = _is_own(backend, image)
         wanted = not owners or not owners.isdisjoint(
             {"self", backend.account_id} if mine else {"amazon", AMAZON}
         )
         if (
             wanted
-            and (mine or ids)
+            and (mine or ids or (image.home is None and (image_id, image) in public))
             and _is_past(image.seen_from)
             and (params.get("IncludeDisabled") or not image.disabled)
             and matches((image_id, image))
@@ -194,6 +196,17 @@ def handle_describe_images(world: World, request: Request) -> dict[str, Any]:
             found.append((image_id, image))
     page, token = paging.page(params, found, lambda one: one[0], "ImageIds")
     return {"Images": [_rendered(backend, *one) for one in page], "NextToken": token}
+
+
+def _filtered_ids(world: World, params: dict[str, Any]) -> list[str]:
+    """The ids in a filter, of images that are there."""
+    return [
+        value
+        for given in params.get("Filters") or []
+        if given.get("Name") == "image-id"
+        for value in given.get("Values") or []
+        if value.startswith("ami-") and value not in world.conditions.gone_images
+    ]
 
 
 def _is_own(backend: Any, image: Image) -> bool:
@@ -299,6 +312,8 @@ OPERATIONS = [
             "ImageIds": None,
             "Owners": None,
             "IncludeDisabled": None,
+            # none is deprecated here
+            "IncludeDeprecated": None,
             "MaxResults": None,
             "NextToken": None,
             "DryRun": None,

@@ -5,13 +5,14 @@ from typing import Any
 
 from moto.ec2.models.instances import Instance
 from moto.ec2.responses.instances import InstanceResponse
-from moto.ec2.utils import filter_iam_instance_profiles
+from moto.ec2.utils import filter_iam_instance_profiles, random_private_ip
 from moto.iam.exceptions import NotFoundException
 
 from tests.cloud.ec2 import (
     images,
     instances,
     machines,
+    network,
     placing,
     tags,
     tokens,
@@ -209,6 +210,7 @@ def _complete_interfaces(instance: Any, params: dict[str, Any]) -> None:
             interface.description = given.get("Description", "")
             interface.interface_type = given.get("InterfaceType", "interface")
         interface.network_card_index = given.get("NetworkCardIndex", 0)
+        _more_addresses(interface, given)
         if given.get("PrivateIpAddresses"):
             listed = [{"Primary": False, **address} for address in given["PrivateIpAddresses"]]
             if not any(one["Primary"] for one in listed):
@@ -219,6 +221,19 @@ def _complete_interfaces(instance: Any, params: dict[str, Any]) -> None:
             interface.private_ip_address = next(
                 one["PrivateIpAddress"] for one in listed if one["Primary"]
             )
+
+
+def _more_addresses(interface: Any, given: dict[str, Any]) -> None:
+    """Those that AWS chooses, by their number."""
+    for _ in range(given.get("SecondaryPrivateIpAddressCount", 0)):
+        address = network.lowest_free(interface.subnet)
+        interface.private_ip_addresses.append({"Primary": False, "PrivateIpAddress": address})
+    if given.get("Ipv6AddressCount"):
+        (block, *_) = interface.subnet.ipv6_cidr_block_associations.values()
+        interface.ipv6_addresses = [
+            random_private_ip(block["ipv6CidrBlock"], ipv6=True)
+            for _ in range(given["Ipv6AddressCount"])
+        ]
 
 
 def _associate_profile(instance: Any, profile: dict[str, str] | None) -> None:
@@ -405,6 +420,8 @@ OPERATIONS = [
             },
             "NetworkInterfaces": {
                 "DeviceIndex": None,
+                "SecondaryPrivateIpAddressCount": None,
+                "Ipv6AddressCount": None,
                 "NetworkCardIndex": None,
                 "InterfaceType": None,
                 "NetworkInterfaceId": None,

@@ -1,12 +1,13 @@
-"""Subnets and network interfaces: which addresses are taken, and by what.
+"""Subnets, security groups and network interfaces: which addresses are taken, and by what.
 
-Source: EC2 API Reference, DescribeSubnets, DescribeNetworkInterfaces and DeleteNetworkInterface.
+Source: EC2 API Reference, DescribeSubnets, DescribeSecurityGroups, DescribeNetworkInterfaces and
+DeleteNetworkInterface.
 """
 
 import ipaddress
 from typing import Any
 
-from moto.ec2.exceptions import InvalidNetworkInterfaceIdError
+from moto.ec2.exceptions import InvalidNetworkInterfaceIdError, InvalidSecurityGroupNotFoundError
 from moto.ec2.models.elastic_network_interfaces import NetworkInterfaceBackend
 from moto.ec2.models.subnets import Subnet
 
@@ -127,6 +128,57 @@ _SUBNET_FIELDS: filters.Fields = {
 }
 
 
+def handle_describe_security_groups(world: World, request: Request) -> dict[str, Any]:
+    params, backend = request.params, request.backend
+    known = {group.id: group for groups in backend.groups.values() for group in groups.values()}
+    ids = list(dict.fromkeys(params.get("GroupIds") or []))
+    for group_id in ids:
+        if group_id not in known:
+            raise InvalidSecurityGroupNotFoundError(group_id)
+    matches = filters.matcher(params.get("Filters") or [], _GROUP_FIELDS)
+    request.end_dry_run()
+    request.note_if_broad(world)
+    chosen = [known[group_id] for group_id in ids] or known.values()
+    found = [group for group in chosen if matches(group)]
+    page, token = paging.page(params, found, lambda group: str(group.id), "GroupIds")
+    return {"SecurityGroups": [_rendered_group(group) for group in page], "NextToken": token}
+
+
+def _rendered_group(group: Any) -> dict[str, Any]:
+    return {
+        "GroupId": group.id,
+        "GroupName": group.name,
+        "Description": group.description,
+        "OwnerId": group.owner_id,
+        "VpcId": group.vpc_id,
+        "IpPermissions": [_rendered_rule(rule) for rule in group.ip_permissions],
+        "IpPermissionsEgress": [_rendered_rule(rule) for rule in group.ip_permissions_egress],
+        "Tags": tags.rendered(group),
+    }
+
+
+def _rendered_rule(rule: Any) -> dict[str, Any]:
+    return {
+        "IpProtocol": rule.ip_protocol,
+        "FromPort": rule.from_port,
+        "ToPort": rule.to_port,
+        "IpRanges": rule.ip_ranges,
+        "Ipv6Ranges": rule.ipv6_ranges,
+        "PrefixListIds": rule.prefix_list_ids,
+        "UserIdGroupPairs": rule.user_id_group_pairs,
+    }
+
+
+# Source: EC2 API Reference, DescribeSecurityGroups, Filters: those that Lastgood has use for.
+_GROUP_FIELDS: filters.Fields = {
+    "description": lambda g: [g.description],
+    "group-id": lambda g: [g.id],
+    "group-name": lambda g: [g.name],
+    "owner-id": lambda g: [g.owner_id],
+    "vpc-id": lambda g: [g.vpc_id],
+}
+
+
 def handle_describe_network_interfaces(world: World, request: Request) -> dict[str, Any]:
     params, backend = request.params, request.backend
     ids = list(dict.fromkeys(params.get("NetworkInterfaceIds") or []))
@@ -197,6 +249,9 @@ def handle_delete_network_interface(_: World, request: Request) -> dict[str, Any
 _PAGED = {"MaxResults": None, "NextToken": None, "DryRun": None, "Filters": FILTERS}
 
 OPERATIONS = [
+    Operation(
+        "DescribeSecurityGroups", handle_describe_security_groups, {"GroupIds": None, **_PAGED}
+    ),
     Operation("DescribeSubnets", handle_describe_subnets, {"SubnetIds": None, **_PAGED}),
     Operation(
         "DescribeNetworkInterfaces",

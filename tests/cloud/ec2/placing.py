@@ -176,7 +176,11 @@ def _check_addresses(
             continue
         subnet = subnets[one["SubnetId"]]
         _check_inside(subnet, addresses)
-        wanted[subnet.id] = wanted.get(subnet.id, 0) + count * max(1, len(addresses))
+        if one.get("Ipv6AddressCount") and not subnet.ipv6_cidr_block_associations:
+            # the code was not seen on an account
+            raise refusal("InvalidParameterValue", f"{subnet.id} has no IPv6 CIDR block")
+        each = max(1, len(addresses)) + one.get("SecondaryPrivateIpAddressCount", 0)
+        wanted[subnet.id] = wanted.get(subnet.id, 0) + count * each
     for subnet_id, number in wanted.items():
         if network.free_addresses(subnets[subnet_id]) < number:
             raise refusal(

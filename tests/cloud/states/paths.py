@@ -109,6 +109,7 @@ TOKEN = re.compile(
     r"\s*(?:(?P<call>States\.\w+)\s*\(|(?P<text>'(?:[^'\\]|\\.)*')|(?P<path>\$[^,)\s]*)"
     r"|(?P<number>-?\d+(?:\.\d+)?)|(?P<word>true|false|null)|(?P<mark>[,)]))"
 )
+ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 HOLE = re.compile(r"\\(.)|(\{\})", re.DOTALL)
 
 
@@ -154,7 +155,8 @@ def expression(text: Any) -> Read:
     return read
 
 
-def _argument(text: str, at: int) -> tuple[Read, int]:
+def _argument(text: str, at: int, *, raw: bool = False) -> tuple[Read, int]:
+    """``raw``: a text keeps its escapes, as the template of States.Format does."""
     token = TOKEN.match(text, at)
     if token is None or token["mark"]:
         raise Malformed(f"{text!r} is not a valid intrinsic function")
@@ -163,8 +165,9 @@ def _argument(text: str, at: int) -> tuple[Read, int]:
     if token["path"]:
         return Path.parse(token["path"]).read, token.end()
     if token["text"] is not None:
-        # States.Format reads its own escapes.
         constant: Any = token["text"][1:-1]
+        if not raw:
+            constant = ESCAPE.sub(r"\1", constant)
     else:
         constant = json.loads(token["number"] or token["word"])
     return (lambda _data, _context: constant), token.end()
@@ -175,7 +178,8 @@ def _call(text: str, name: str, at: int) -> tuple[Read, int]:
         raise NotTaught(f"the intrinsic function {name}")
     arguments: list[Read] = []
     while True:
-        argument, at = _argument(text, at)
+        raw = name == "States.Format" and not arguments
+        argument, at = _argument(text, at, raw=raw)
         arguments.append(argument)
         mark = TOKEN.match(text, at)
         if mark is None or not mark["mark"]:

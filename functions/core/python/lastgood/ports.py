@@ -29,10 +29,10 @@ from lastgood.domain.model import (
 from lastgood.domain.notices import Notice
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, TagMatch
-from lastgood.domain.preflight import Group, Image, Subnet
+from lastgood.domain.preflight import Group, Image, InstanceType, Subnet
 from lastgood.domain.prune_plan import Applied, Part, PruneMessage, PrunePlan
 from lastgood.domain.requests import TakeRequest
-from lastgood.domain.restoring import CommandCheck, Restore
+from lastgood.domain.restoring import CommandCheck, Restore, RestoreRequest
 
 T = TypeVar("T")
 
@@ -255,14 +255,12 @@ class Compute(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootTask:
-    """A replacement of a root volume by EC2. ``old``: the volume that was replaced, ``new`` that
-    which took its place, once EC2 tells."""
+    """A replacement of a root volume by EC2, which does not tell the new volume."""
 
     id: str
     instance: str
     state: str
     tags: Mapping[str, str]
-    new: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,8 +323,8 @@ class Machines(Protocol):
         """The zones in which the type can be launched; empty for one that there is not."""
         ...
 
-    def architectures(self, type_: str) -> frozenset[str]:
-        """That instances of the type have."""
+    def instance_type(self, type_: str) -> InstanceType | None:
+        """None: there is no such type in the Region."""
         ...
 
     def has_key_pair(self, name: str) -> bool: ...
@@ -970,9 +968,14 @@ class Notices(Protocol):
 
 
 class News(Protocol):
+    """Raises Throttled, Unavailable."""
+
     def announce(self, restore: Restore, what: str) -> None:
-        """Tell subscribers how a restore goes: ``what`` is for people. Raises Throttled,
-        Unavailable."""
+        """Tell subscribers how a restore goes: ``what`` is for people, and follows its name."""
+        ...
+
+    def refuse(self, restore: str, request: RestoreRequest, what: str) -> None:
+        """Tell them that none is made; ``restore``: the id that it would have had."""
         ...
 
 

@@ -43,7 +43,7 @@ from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy
 from lastgood.domain.prune_plan import PruneMessage
 from lastgood.domain.requests import TakeRequest
-from lastgood.domain.restoring import Restore, RestoreStatus
+from lastgood.domain.restoring import Restore, RestoreRequest, RestoreStatus
 from lastgood.errors import (
     CallRefused,
     LastgoodError,
@@ -420,6 +420,9 @@ class MeasuredNews:
 
     def __init__(self, news: RestoreNews) -> None:
         self._news = news
+
+    def refuse(self, restore: str, request: RestoreRequest, what: str) -> None:
+        self._news.refuse(restore, request, what)
 
     def announce(self, restore: Restore, what: str) -> None:
         self._news.announce(restore, what)

@@ -12,9 +12,18 @@ from lastgood.domain.restoring import (
     began,
     deadline,
     ended,
+    failed,
     wait_after,
 )
-from lastgood.errors import DeadlinePassed, MalformedMessage, UnknownTarget
+from lastgood.errors import (
+    Cancelled,
+    Conflict,
+    DeadlinePassed,
+    LastgoodError,
+    MalformedMessage,
+    TryAgain,
+    UnknownTarget,
+)
 from lastgood.ports import Clock, Ledger
 
 
@@ -67,17 +76,25 @@ class Walk:
         name, now = STEPS[request.step], self.clock.now()
         restore = self.restore(request.restore)
         restore = self.save(restore, began(restore, name, now))
-        advanced = acts[request.step](restore, now)
-        after = advanced.restore
-        latest = after.step(name)
-        since = latest.began_at if latest else now
-        wait = ceil(advanced.wait.total_seconds()) if advanced.wait else wait_after(since, now)
-        late = not advanced.done and now + timedelta(seconds=wait) - since > deadline(name)
-        if advanced.done or late:
-            after = ended(after, name, self.clock.now(), failed=late)
-        self._write(restore, after)
-        if late:
-            raise DeadlinePassed(f"{name}: not done within {deadline(name)}")
+        try:
+            advanced = acts[request.step](restore, now)
+            after = advanced.restore
+            latest = after.step(name)
+            since = latest.began_at if latest else now
+            wait = ceil(advanced.wait.total_seconds()) if advanced.wait else wait_after(since, now)
+            late = not advanced.done and now + timedelta(seconds=wait) - since > deadline(name)
+            if advanced.done or late:
+                after = ended(after, name, self.clock.now(), failed=late)
+            self._write(restore, after)
+            if late:
+                raise DeadlinePassed(f"{name}: not done within {deadline(name)}")
+        except (TryAgain, Conflict):
+            raise
+        except LastgoodError:
+            # When it is redriven, or begun again by a sweep, its time begins anew.
+            record = self.restore(request.restore)
+            self.save(record, failed(record, now))
+            raise
         return {"done": advanced.done, "wait": wait, **advanced.more}
 
     def save(self, before: Restore, after: Restore) -> Restore:
@@ -90,6 +107,14 @@ class Walk:
         if after != before:
             self.ledger.change_restore(before, after)
 
-    def attempt(self, restore: Restore, now: datetime) -> Restore:
-        """Note that a call goes out that makes something."""
-        return self.save(restore, replace(restore, attempted_at=now))
+    def attempt(self, restore: Restore) -> Restore:
+        """Note that a call goes out now that makes or changes something."""
+        return self.save(restore, replace(restore, attempted_at=self.clock.now()))
+
+
+def heed(restore: Restore) -> None:
+    """Raises Cancelled: a person has stopped it, or it is past going forward."""
+    if restore.cancelled_by:
+        raise Cancelled(restore.cause or f"{restore.cancelled_by} cancelled it")
+    if not restore.status.forward:
+        raise Cancelled(f"it is {restore.status} already")

@@ -7,12 +7,12 @@ from typing import Any
 
 from lastgood.aws.faults import SOON, translated
 from lastgood.codec import unstructure
-from lastgood.domain.conversing import Progress
+from lastgood.domain.conversing import REFUSED, Progress
 from lastgood.domain.copying import CopyEnded, CopyLate
 from lastgood.domain.ended import Ended, SnapshotsEnded
 from lastgood.domain.model import MemberState, Point, PointStatus
 from lastgood.domain.names import instant
-from lastgood.domain.restoring import Restore
+from lastgood.domain.restoring import Restore, RestoreRequest
 from lastgood.errors import MalformedMessage, Unavailable
 
 SOURCE = "lastgood"
@@ -62,6 +62,19 @@ class RestoreNews:
 
     def announce(self, restore: Restore, what: str) -> None:
         self._bus.put(RESTORE_PROGRESS, progress(restore, what), [], f"tell how {restore.id} goes")
+
+    def refuse(self, restore: str, request: RestoreRequest, what: str) -> None:
+        told = {
+            "restore": restore,
+            "status": REFUSED,
+            "what": what,
+            "mode": request.mode.value,
+            "name": request.source,
+            "by": request.asker.by,
+            "via": request.asker.via,
+            "step": None,
+        }
+        self._bus.put(RESTORE_PROGRESS, told, [], f"tell that {restore} is refused")
 
 
 def progress(restore: Restore, what: str) -> dict[str, Any]:
@@ -196,9 +209,9 @@ def progress_event(envelope: Mapping[str, Any]) -> Progress:
         case {
             "id": str(id_),
             "time": str(time),
-            "detail-type": "Restore Progress",
+            "detail-type": str(kind),
             "detail": {"restore": str(restore), "status": str(status), "what": str(what)} as detail,
-        }:
+        } if kind == RESTORE_PROGRESS:
             try:
                 at = _time(time)
             except ValueError as error:
@@ -210,6 +223,7 @@ def progress_event(envelope: Mapping[str, Any]) -> Progress:
                 status=status,
                 what=what,
                 mode=str(detail.get("mode") or ""),
+                name=str(detail.get("name") or ""),
                 step=str(detail.get("step") or ""),
             )
         case _:

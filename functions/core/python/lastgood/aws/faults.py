@@ -444,9 +444,7 @@ MEANINGS: dict[Service, dict[str, Meaning]] = {
     | _table(
         (_UNAVAILABLE, "DependencyTimeoutException KMSInternalException"),
         (
-            Meaning(
-                errors.KeyDenied, advice="Create it in that Region, or correct the copy's kms_key."
-            ),
+            Meaning(errors.KeyDenied, advice="Create it in that Region, or correct kms_key."),
             "InvalidArnException NotFoundException",
         ),
     ),

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from lastgood import errors
-from lastgood.aws.faults import SOON, translated
+from lastgood.aws.faults import translated
 from lastgood.domain.names import instant
-from lastgood.errors import CallRefused, LastgoodError, Refused, Unavailable
+from lastgood.errors import CallRefused, LastgoodError, Refused
 
 
 class LambdaPlanners:
@@ -70,7 +70,8 @@ def _raised(what: str, answer: Any) -> LastgoodError:
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, Refused):
         return Refused(text) if kind in _OF_PROBLEMS else kind(text)
-    return Unavailable(f"{what}: it failed: {name} {text}", SOON)
+    # Not Unavailable: that would say that it may be at work still.
+    return CallRefused(f"{what}: it failed: {name} {text}")
 
 
 _OF_PROBLEMS = (errors.PolicyInvalid, errors.CannotRestore)

@@ -28,7 +28,7 @@ from lastgood.aws.faults import code_of, translated
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.launching import Card, Disk, Launch
 from lastgood.domain.manifest import Instance, Options
-from lastgood.domain.preflight import Group, Image, Subnet
+from lastgood.domain.preflight import Group, Image, InstanceType, Subnet
 from lastgood.errors import (
     AlreadyDone,
     CallRefused,
@@ -44,7 +44,6 @@ from lastgood.ports import Health, RootTask, Things
 
 CHANGING = timedelta(seconds=15)
 """An instance or a volume is on its way from one state to another."""
-GONE = ("shutting-down", "terminated")
 MOST_STATUS_IDS = 100
 """Named in one DescribeInstanceStatus (EC2 API)."""
 NOT_OURS = {
@@ -85,7 +84,14 @@ class Ec2Machines(Describing):
                 for one in page["Volumes"]
             ),
             images=tuple(self._images(of_restore, Owners=["self"], IncludeDisabled=True)),
-            snapshots=tuple(one for page in self._snapshots(*of_restore) for one in page.items),
+            # EC2, and what takes snapshots beside us, gives a snapshot the tags of its volume, of
+            # the restore that made it too. Only the restore's own copies say what of.
+            snapshots=tuple(
+                one
+                for page in self._snapshots(*of_restore)
+                for one in page.items
+                if tag_keys.COPY_OF in one.tags and tag_keys.POINT not in one.tags
+            ),
         )
 
     def images(self, ids: Iterable[str]) -> dict[str, Image]:
@@ -135,15 +141,18 @@ class Ec2Machines(Describing):
         )
         return frozenset(one["Location"] for page in pages for one in page["InstanceTypeOfferings"])
 
-    def architectures(self, type_: str) -> frozenset[str]:
+    def instance_type(self, type_: str) -> InstanceType | None:
         # By filter: a type that there is not is refused if it is named as such.
         of_type = [exactly("instance-type", [type_])]
-        return frozenset(
-            architecture
-            for page in self._pages("describe_instance_types", of_type, size=None)
-            for one in page["InstanceTypes"]
-            for architecture in one["ProcessorInfo"]["SupportedArchitectures"]
-        )
+        for page in self._pages("describe_instance_types", of_type, size=None):
+            for one in page["InstanceTypes"]:
+                processors = one.get("VCpuInfo", {})
+                return InstanceType(
+                    architectures=frozenset(one["ProcessorInfo"]["SupportedArchitectures"]),
+                    cores=processors.get("DefaultCores"),
+                    threads=processors.get("DefaultThreadsPerCore"),
+                )
+        return None
 
     def has_key_pair(self, name: str) -> bool:
         with translated("ec2", f"look for the key pair {name}"):
@@ -452,7 +461,7 @@ class Ec2Machines(Describing):
             )
 
     def unprotect(self, instance: str) -> None:
-        with suppress(SourceGone), self._towards(instance, *GONE):
+        with suppress(SourceGone), self._towards(instance, "shutting-down", "terminated"):
             # EC2 changes one attribute in a call.
             self._modify(instance, DisableApiTermination={"Value": False})
             self._modify(instance, DisableApiStop={"Value": False})
@@ -501,7 +510,7 @@ class Ec2Machines(Describing):
             found = self.instances_by_id([instance]).get(instance)
             if found and found.state in wanted:
                 return
-            if found is None or found.state in GONE:
+            if found is None or found.gone:
                 raise SourceGone(str(error)) from error
             if code_of(error) == "IncorrectInstanceState":
                 raise LimitReached(str(error), CHANGING) from error

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
+from ipaddress import AddressValueError, IPv4Address
 from typing import Any, TypeVar
 
 from lastgood.domain.policy import Mode, duration
@@ -23,6 +24,11 @@ LONGEST_TEXT = 1024
 """Characters of any one value: more than a list of ids needs."""
 LONGEST_NAME = 128
 LONGEST_CHECK = 4_000
+LONGEST_TAG = 256
+
+MOST_UNKNOWN = 10
+"""Keys that a complaint is about, each; a request with more is none of ours."""
+EXAMPLE = '{"source": "web-1"}'
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -56,7 +62,7 @@ OF_RESTORES = (
     "request_id",
     "dry_run",
 )
-OF_ALL = ("action", "by", "via", "channel", "reply_to", "answer", "allowed_sources")
+OF_ALL = ("action", "by", "via", "channel", "answer", "allowed_sources")
 VERBS: Mapping[str, tuple[str, ...]] = {
     "restore": OF_RESTORES,
     "points": ("source",),
@@ -85,7 +91,6 @@ class Asked:
     source: str = ""
     time_to_live: timedelta | None = None
     reason: str = ""
-    as_text: bool = False
     allowed: tuple[Mapping[str, tuple[str, ...]], ...] | None = None
 
 
@@ -97,7 +102,10 @@ class _Reader:
     problems: list[str] = field(default_factory=list)
 
     def wrong(self, key: str, text: str) -> None:
-        self.problems.append(f"{key}: {text}")
+        self.problems.append(f"{_shown(key)}: {text}")
+
+    def complained(self, key: str) -> bool:
+        return any(one.startswith(f"{key}:") for one in self.problems)
 
     def text(self, key: str, longest: int = LONGEST_TEXT) -> str | None:
         """None if it is not given; without what stands around it."""
@@ -107,13 +115,19 @@ class _Reader:
         if isinstance(value, bool | int | float):
             value = str(value).lower() if isinstance(value, bool) else str(value)
         if not isinstance(value, str):
-            self.wrong(key, f"must be a text, not {type(value).__name__}")
+            self.wrong(key, f"must be a text, not {_kind_of(value)}")
             return None
+        return self._plain(key, value, longest)
+
+    def _plain(self, key: str, value: str, longest: int) -> str | None:
         value = value.strip()
         if len(value) > longest:
             self.wrong(key, f"has {len(value)} characters; at most {longest} are taken")
             return None
-        if any(ord(one) < 32 and one not in "\n\t" for one in value):
+        # Half of a pair, which JSON can have, is no character, and cannot be written down.
+        if any(
+            (ord(one) < 32 and one not in "\n\t") or "\ud800" <= one <= "\udfff" for one in value
+        ):
             self.wrong(key, "has control characters")
             return None
         return value
@@ -144,25 +158,29 @@ class _Reader:
             if not all(isinstance(one, str) for one in value):
                 self.wrong(key, "must be a list of texts, or a text with commas")
                 return None
-            return tuple(one.strip() for one in value if one.strip())
+            plain = (self._plain(key, one, LONGEST_TEXT) for one in value)
+            return tuple(one for one in plain if one)
         text = self.text(key)
         return None if text is None else tuple(o.strip() for o in text.split(",") if o.strip())
 
     def tags(self, key: str) -> dict[str, str]:
         """Of a mapping, or of a text such as ``team=web,stage=test``."""
         value = self.given.get(key)
+        found: dict[str, str] = {}
         if isinstance(value, dict):
             if not all(isinstance(one, str) for one in value.values()):
                 self.wrong(key, "must have texts as values")
                 return {}
-            return {str(name): one for name, one in value.items()}
-        found = {}
-        for one in self.items(key) or ():
-            name, equals, text = one.partition("=")
-            if not equals or not name.strip():
-                self.wrong(key, f"{one!r} is not KEY=VALUE")
-            else:
-                found[name.strip()] = text.strip()
+            pairs = [(name, "=", one) for name, one in value.items()]
+        else:
+            pairs = [one.partition("=") for one in self.items(key) or ()]
+        for given, equals, text in pairs:
+            name = self._plain(key, given, LONGEST_NAME)
+            one = self._plain(key, text, LONGEST_TAG)
+            if not equals or name == "":
+                self.wrong(key, f"{given + equals + text!r} is not KEY=VALUE")
+            elif name is not None and one is not None:
+                found[name] = one
         return found
 
     def span(self, key: str) -> timedelta | None:
@@ -203,16 +221,22 @@ def read(given: Mapping[str, Any], request_id: str) -> Asked:
     Raises:
         MalformedMessage: with a line for everything that is wrong with it.
     """
+    if not isinstance(given, Mapping):
+        raise MalformedMessage(
+            f"the request must be a JSON object, such as {EXAMPLE}; it is {_kind_of(given)}"
+        )
     reader = _Reader(dict(given))
-    verb = reader.text("action") or "restore"
+    verb = (reader.text("action") or "restore").lower()
     if verb not in VERBS:
         raise MalformedMessage(f"action: is {verb!r}; it may be {', '.join(VERBS)}")
     known = (*OF_ALL, *VERBS[verb])
-    for key in sorted(given.keys() - set(known)):
-        close = get_close_matches(key, known, n=1)
-        meant = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-        reader.problems.append(f"{key}: is not known; {meant}")
+    unknown = sorted(given.keys() - set(known))
+    for key in unknown[:MOST_UNKNOWN]:
+        reader.wrong(key, f"is not known; {_meant(key, known, verb)}")
+    if len(unknown) > MOST_UNKNOWN:
+        reader.wrong("and", f"{len(unknown) - MOST_UNKNOWN} more keys that are not known")
     asker = _asker(reader)
+    reader.one_of("answer", {"json": False, "text": True}, default=False)
     asked = (
         _restore(reader, asker, request_id) if verb == "restore" else _other(reader, verb, asker)
     )
@@ -221,12 +245,38 @@ def read(given: Mapping[str, Any], request_id: str) -> Asked:
     return asked
 
 
+def wants_text(given: object) -> bool:
+    """Whether the answer is to be one plain text, whatever else is wrong with the request."""
+    how = given.get("answer") if isinstance(given, Mapping) else None
+    return isinstance(how, str) and how.strip().lower() == "text"
+
+
+def _meant(key: str, known: tuple[str, ...], verb: str) -> str:
+    others = [one for one, keys in VERBS.items() if key in keys]
+    if others:
+        return f"{verb} does not take it, but {', '.join(others)}"
+    close = get_close_matches(key, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(known)}"
+
+
+def _shown(key: str) -> str:
+    """In one line, whatever the key is."""
+    return key if re.fullmatch(r"[\w .-]{1,40}", key) else repr(key[:40])
+
+
+def _kind_of(value: object) -> str:
+    """As JSON calls it."""
+    kinds = {str: "a text", list: "a list", dict: "an object", bool: "true or false"}
+    return kinds.get(type(value), "a number" if isinstance(value, int | float) else "null")
+
+
 def _asker(reader: _Reader) -> Asker:
     return Asker(
         by=reader.text("by") or NOBODY,
         via=reader.text("via") or "cli",
         channel=reader.text("channel") or "",
-        reply_to=reader.text("reply_to") or "",
     )
 
 
@@ -235,11 +285,16 @@ def _allowed(reader: _Reader) -> tuple[Mapping[str, tuple[str, ...]], ...] | Non
     value = reader.given.get("allowed_sources")
     if value is None:
         return None
-    try:
-        return tuple({key: tuple(texts) for key, texts in match.items()} for match in value)
-    except (AttributeError, TypeError):
+    matches = value if isinstance(value, list) else []
+    read = [one for one in matches if isinstance(one, dict) and all(map(_is_texts, one.values()))]
+    if not isinstance(value, list) or len(read) < len(matches):
         reader.wrong("allowed_sources", "must be a list of mappings of a key to its values")
         return ()
+    return tuple({key: tuple(texts) for key, texts in match.items()} for match in read)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _other(reader: _Reader, verb: str, asker: Asker) -> Asked:
@@ -248,11 +303,11 @@ def _other(reader: _Reader, verb: str, asker: Asker) -> Asked:
     restore = ""
     if "restore" in keys:
         restore = reader.like("restore", r"rs-[0-9a-f]{20}", "rs-0123456789abcdef0123") or ""
-    if not source and not restore and "restore: is" not in " ".join(reader.problems):
-        reader.problems.append(
-            f"{' or '.join(k for k in keys if k in ('restore', 'source'))}: is "
-            f"missing; {verb} needs it"
-        )
+    named = [one for one in keys if one in ("restore", "source")]
+    if source and restore:
+        reader.wrong("source", "is given beside restore; give one of them")
+    elif not source and not restore and not any(map(reader.complained, named)):
+        reader.problems.append(f"{' or '.join(named)}: is missing; {verb} needs it")
     length = reader.span("time_to_live") if "time_to_live" in keys else None
     if verb == "extend" and length is None and not reader.problems:
         reader.wrong("time_to_live", "is missing; say how long it is to stay from now on, as 8h")
@@ -263,14 +318,13 @@ def _other(reader: _Reader, verb: str, asker: Asker) -> Asked:
         source=source,
         time_to_live=length,
         reason=reader.text("reason") or "" if "reason" in keys else "",
-        as_text=reader.one_of("answer", {"json": False, "text": True}, default=False),
         allowed=_allowed(reader),
     )
 
 
 def _restore(reader: _Reader, asker: Asker, request_id: str) -> Asked:
     source = reader.text("source", LONGEST_NAME * 2)
-    if not source and not any(one.startswith("source:") for one in reader.problems):
+    if not source and not reader.complained("source"):
         reader.wrong("source", "is missing; give an instance id, a volume id or a Name")
     mode = reader.one_of("mode", {one.value: one for one in Mode}, Mode.CLONE)
     lives = reader.text("time_to_live") or ""
@@ -302,7 +356,6 @@ def _restore(reader: _Reader, asker: Asker, request_id: str) -> Asked:
         verb="restore",
         asker=asker,
         restoring=request,
-        as_text=reader.one_of("answer", {"json": False, "text": True}, default=False),
         allowed=_allowed(reader),
     )
 
@@ -316,12 +369,23 @@ def _overrides(reader: _Reader) -> Overrides:
         groups=reader.items("security_groups") or None,
         instance_profile=reader.text("instance_profile"),
         key_name=reader.text("key_name"),
-        private_ip=reader.like("private_ip", r"\d{1,3}(\.\d{1,3}){3}", "10.0.0.12") or None,
+        private_ip=_address(reader),
         kms_key=reader.text("kms_key") or None,
         image=reader.like("image", r"ami-[0-9a-f]{8,17}", "ami-0123456789abcdef0") or None,
         user_data=reader.one_of("user_data", {"keep": True, "drop": False}, default=True),
         tags=reader.tags("tags"),
     )
+
+
+def _address(reader: _Reader) -> str | None:
+    text = reader.text("private_ip")
+    if not text:
+        return None
+    try:
+        return str(IPv4Address(text))
+    except AddressValueError:
+        reader.wrong("private_ip", f"is {text!r}; it must be like 10.0.0.12")
+        return None
 
 
 def _check(reader: _Reader) -> CommandCheck | None:
@@ -381,6 +445,6 @@ def _fits_mode(reader: _Reader, request: RestoreRequest) -> None:
         reader.wrong("private_ip", "one address cannot be that of several instances")
     reserved = sorted(key for key in overrides.tags if key.startswith(("aws:", "lastgood:")))
     if reserved:
-        reader.wrong("tags", f"{', '.join(reserved)}: keys that begin so are reserved")
+        reader.wrong("tags", f"{', '.join(map(_shown, reserved))}: keys that begin so are reserved")
     if "Name" in overrides.tags and overrides.name:
         reader.wrong("name", "is given twice, in tags too")

@@ -1,7 +1,7 @@
 """Which point of a source is meant: ``latest``, an id, ``before`` a time, or a date."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
@@ -25,7 +25,8 @@ class Wish:
 class Candidate:
     """A point, and the places in which it, or a copy of it, is available.
 
-    ``lacks``: why there is no such place.
+    ``lacks``: why there is no such place. ``safety_of``: the restore in place before which it was
+    taken: it has what somebody wanted to be rid of, so it is meant only by its id.
     """
 
     id: str
@@ -34,6 +35,12 @@ class Candidate:
     taken_at: datetime
     places: tuple[Place, ...]
     lacks: str = ""
+    safety_of: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """It may be chosen by time."""
+        return bool(self.places) and not self.safety_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +66,7 @@ def wish(text: str, zone: tzinfo) -> Wish:
             return Wish(day=date.fromisoformat(text))
         except ValueError as error:
             raise MalformedMessage(f"point: {text!r} is no date: {error}") from error
-    moment = text.removeprefix("before ").removeprefix("at ").strip()
+    moment = re.sub(r"^(before|at) ", "", text, flags=re.IGNORECASE).strip()
     try:
         until = datetime.fromisoformat(moment)
     except ValueError as error:
@@ -70,8 +77,11 @@ def wish(text: str, zone: tzinfo) -> Wish:
     return Wish(until=until if until.tzinfo else until.replace(tzinfo=zone))
 
 
-def candidates(points: Iterable[Point], copies: Iterable[PointCopy]) -> list[Candidate]:
-    """Newest first; a copy stands also for a point that is gone itself."""
+def candidates(
+    points: Iterable[Point], copies: Iterable[PointCopy], safety: Mapping[str, str]
+) -> list[Candidate]:
+    """Newest first; a copy stands also for a point that is gone itself. ``safety``: by safety
+    point, the restore before which it was taken."""
     found: dict[str, Candidate] = {}
     for point in points:
         ok = point.status is PointStatus.AVAILABLE
@@ -82,6 +92,7 @@ def candidates(points: Iterable[Point], copies: Iterable[PointCopy]) -> list[Can
             taken_at=point.taken_at or point.slot,
             places=(point.source.place,) if ok else (),
             lacks="" if ok else f"is {point.status}{f': {point.cause}' if point.cause else ''}",
+            safety_of=safety.get(point.id, ""),
         )
     for copy in copies:
         known = found.get(copy.point)
@@ -95,6 +106,7 @@ def candidates(points: Iterable[Point], copies: Iterable[PointCopy]) -> list[Can
             taken_at=copy.taken_at,
             places=places,
             lacks="" if places else (known.lacks if known else f"its copy is {copy.status}"),
+            safety_of=safety.get(copy.point, ""),
         )
     return sorted(found.values(), key=lambda one: (one.taken_at, one.id), reverse=True)
 
@@ -106,7 +118,9 @@ def choose(every: list[Candidate], wanted: Wish, zone: tzinfo, now: datetime) ->
         CannotRestore: there is none such; says which there are.
     """
     if not every:
-        raise CannotRestore(["point: there is no recovery point of it on record"])
+        raise CannotRestore(
+            ["point: the source has no recovery point on record; see that a policy selects it"]
+        )
     if wanted.point:
         one = next((one for one in every if one.id == wanted.point), None)
         if one is None:
@@ -115,16 +129,23 @@ def choose(every: list[Candidate], wanted: Wish, zone: tzinfo, now: datetime) ->
             raise CannotRestore([f"point: {one.id} {one.lacks}; {_offer(every)}"])
         return Chosen(candidate=one, why=f"{_taken(one, now)}: asked for by its id")
     meant, rule = [one for one in every if _fits(one, wanted, zone)], _rule(wanted, zone)
-    good = [one for one in meant if one.places]
+    good = [one for one in meant if one.counts]
     if not good:
-        bad = f" ({meant[0].id} {meant[0].lacks})" if meant else ""
-        raise CannotRestore([f"point: none that is available {rule}{bad}; {_offer(every)}"])
+        bad = f" ({meant[0].id} {_why_not(meant[0])})" if meant else ""
+        none = f"none that is available {rule}" if rule else "none is available"
+        raise CannotRestore([f"point: {none}{bad}; {_offer(every)}"])
     newer = tuple(
-        f"{one.id} of {instant(one.slot)} is newer and does not count: it {one.lacks}"
+        f"{one.id} of {instant(one.slot)} is newer and does not count: it {_why_not(one)}"
         for one in meant[: meant.index(good[0])]
     )
     why = f"{_taken(good[0], now)}: the newest of {len(good)} that are available {rule}".rstrip()
     return Chosen(candidate=good[0], why=why, notes=newer[:3])
+
+
+def _why_not(one: Candidate) -> str:
+    if one.lacks:
+        return one.lacks
+    return f"was taken before {one.safety_of} changed the source; name it by its id to restore it"
 
 
 def _fits(one: Candidate, wanted: Wish, zone: tzinfo) -> bool:

@@ -5,10 +5,6 @@ from datetime import datetime, timedelta
 
 from lastgood.domain.restoring import RestoreStatus
 
-OPENED = "asked"
-"""The ``step`` of the first announcement of a restore, which says that it was opened or refused:
-what chat answers itself, if that is known in time."""
-
 REFUSED = "refused"
 """The ``status`` of what clone_instance answers and announces when it makes nothing."""
 
@@ -39,7 +35,9 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One announcement of how a restore goes. ``status``: a RestoreStatus, or ``refused``."""
+    """One announcement of how a restore goes. ``status``: a RestoreStatus, or ``refused``.
+    ``what``: what it did or is, without its name; of a refusal, the whole reason. ``name``: by
+    which the source was asked for. ``step``: the latest that began; empty before the first."""
 
     id: str
     at: datetime
@@ -47,7 +45,24 @@ class Progress:
     status: str
     what: str
     mode: str = ""
+    name: str = ""
     step: str = ""
+
+    @property
+    def first(self) -> bool:
+        """It says that the restore was opened or refused: what chat answers itself, if that is
+        known in time."""
+        return not self.step and self.status in (
+            RestoreStatus.APPROVING,
+            RestoreStatus.RUNNING,
+            REFUSED,
+        )
+
+    @property
+    def text(self) -> str:
+        if self.status == REFUSED:
+            return self.what
+        return f"{self.restore} ({self.mode} of {self.name}) {self.what}"
 
     @property
     def goes_on(self) -> bool:
@@ -71,18 +86,14 @@ class ChatRefusal:
 
 def undecided(conversation: Conversation, progress: Progress, now: datetime) -> bool:
     """Chat may be about to say this itself."""
-    return (
-        progress.step == OPENED
-        and not conversation.answered
-        and now < conversation.since + ANSWERED_BY
-    )
+    return progress.first and not conversation.answered and now < conversation.since + ANSWERED_BY
 
 
 def left_out(conversation: Conversation, progress: Progress, now: datetime) -> str | None:
     """Why this is not told; None if it is to be."""
     if progress.id in conversation.said:
         return "it was told before"
-    if progress.step == OPENED and conversation.answered:
+    if progress.first and conversation.answered:
         return "chat said so itself"
     if conversation.said_at and progress.at < conversation.said_at:
         return "something later was told already"

@@ -4,8 +4,15 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from lastgood.domain import tags as tag_keys
-from lastgood.domain.launching import Launch
-from lastgood.domain.manifest import Instance, LaunchAttributes, Manifest, Options, Volume
+from lastgood.domain.launching import Card, Launch
+from lastgood.domain.manifest import (
+    Instance,
+    Interface,
+    LaunchAttributes,
+    Manifest,
+    Options,
+    Volume,
+)
 from lastgood.domain.policy import Mode
 from lastgood.domain.restoring import Compared, Overrides, RestoreRequest
 
@@ -13,8 +20,11 @@ ASKED = "it was asked for"
 NEVER = "no two instances have the same"
 UNEXPLAINED = "EC2 gave another than it was told"
 MOVED = "another subnet, zone or Region was asked for"
+TOO_MANY = "EC2 takes no more tags beside Lastgood's"
 DRILLED = "a drill reaches nothing and nobody"
 NONE = "none"
+OPTIONS = ("CPU",)
+"""Of which all settings differ for one reason."""
 
 
 def compare(
@@ -32,8 +42,9 @@ def compare(
     taken = {one.piece for one in launch.disks}
     ours = tuple(one for one in manifest.volumes if one.id in taken)
     before = _settings(original, manifest.launch, ours)
-    after = _settings(clone, attributes, tuple(volumes))
-    reasons = _reasons(request, launch, original)
+    # What is not known of the original cannot be compared.
+    after = _settings(clone, attributes if manifest.launch else None, tuple(volumes))
+    reasons = _reasons(request, launch, original, ours)
     return tuple(
         Compared(
             field=name,
@@ -48,8 +59,8 @@ def compare(
 def _why(name: str, original: str, clone: str, reasons: Mapping[str, str]) -> str:
     if original == clone:
         return ""
-    start = name.split(" ")[0]
-    return reasons.get(name) or reasons.get(start) or UNEXPLAINED
+    of_all = next((start for start in OPTIONS if name.startswith(f"{start} ")), "")
+    return reasons.get(name) or reasons.get(of_all) or UNEXPLAINED
 
 
 def _settings(
@@ -97,7 +108,7 @@ def _settings(
             "stop protection": _text(attributes.stop_protection),
         }
     for card in sorted(instance.interfaces, key=lambda one: (one.network_card, one.device_index)):
-        name = f"interface {card.device_index}"
+        name = _name_of(card)
         found |= {
             f"{name} type": card.type,
             f"{name} subnet": card.subnet,
@@ -108,6 +119,7 @@ def _settings(
             f"{name} public address": _text(card.public_ip),
             f"{name} source/destination check": _text(card.source_dest_check),
             f"{name} description": _text(card.description),
+            f"{name} deleted on termination": _text(card.delete_on_termination),
         }
     found |= _volumes(instance, volumes)
     own = tag_keys.copyable(instance.tags)
@@ -129,6 +141,7 @@ def _volumes(instance: Instance, volumes: tuple[Volume, ...]) -> dict[str, str]:
             f"{device} size": f"{one.size_gib} GiB",
             f"{device} IOPS": _text(one.iops),
             f"{device} throughput": _text(one.throughput),
+            f"{device} multi-attach": _text(one.multi_attach),
             f"{device} encrypted": _text(one.encrypted),
             f"{device} key": _text(one.kms_key),
             f"{device} deleted on termination": _text(
@@ -140,8 +153,10 @@ def _volumes(instance: Instance, volumes: tuple[Volume, ...]) -> dict[str, str]:
     return found
 
 
-def _reasons(request: RestoreRequest, launch: Launch, original: Instance) -> dict[str, str]:
-    """By field, or by its first word, why it may differ."""
+def _reasons(
+    request: RestoreRequest, launch: Launch, original: Instance, volumes: tuple[Volume, ...]
+) -> dict[str, str]:
+    """By field, or for all of some options, why it may differ."""
     found = {"instance": NEVER, "tag Name": "it tells the clone from the original"}
     if launch.image is None:
         found["image"] = "it was started from an image of the point's snapshots"
@@ -157,8 +172,18 @@ def _reasons(request: RestoreRequest, launch: Launch, original: Instance) -> dic
         found
         | _asked_for(request.overrides)
         | _of_cards(request, launch, original)
-        | _of_disks(request, launch)
+        | _of_disks(request, launch, volumes)
+        | _of_tags(launch, original, volumes)
     )
+
+
+def _of_tags(launch: Launch, original: Instance, volumes: tuple[Volume, ...]) -> dict[str, str]:
+    found = {f"tag {key}": TOO_MANY for key in original.tags if key not in launch.tags}
+    by_id = {one.id: one for one in volumes}
+    for disk in launch.disks:
+        left = by_id[disk.piece].tags.keys() - disk.tags.keys()
+        found |= {f"{disk.device} tag {key}": TOO_MANY for key in left}
+    return found
 
 
 def _asked_for(overrides: Overrides) -> dict[str, str]:
@@ -180,14 +205,20 @@ def _asked_for(overrides: Overrides) -> dict[str, str]:
     return found
 
 
+def _name_of(card: Interface | Card) -> str:
+    """A device index is one of its network card."""
+    on_card = f" of network card {card.network_card}" if card.network_card else ""
+    return f"interface {card.device_index}{on_card}"
+
+
 def _of_cards(request: RestoreRequest, launch: Launch, original: Instance) -> dict[str, str]:
     found = {}
-    made = {one.device_index: one for one in launch.cards}
+    made = {_name_of(one): one for one in launch.cards}
     for card in original.interfaces:
-        name = f"interface {card.device_index}"
+        name = _name_of(card)
         found[f"{name} public address"] = "EC2 gives each its own; no Elastic IP moves"
-        if card.device_index not in made:
-            gone = "it was left out: its subnet is in another zone"
+        if name not in made:
+            gone = "it was left out: its subnet is in another zone or VPC"
             parts = (
                 "type",
                 "subnet",
@@ -197,12 +228,17 @@ def _of_cards(request: RestoreRequest, launch: Launch, original: Instance) -> di
                 "IPv6 addresses",
                 "source/destination check",
                 "description",
+                "deleted on termination",
             )
             found |= {f"{name} {part}": gone for part in parts}
             continue
-        asked = request.overrides.private_ip
-        found[f"{name} address"] = ASKED if asked else "the original has it"
-        new = made[card.device_index]
+        new = made[name]
+        found[f"{name} address"] = ASKED if new.private_ip else "the original has it"
+        found[f"{name} deleted on termination"] = "what a restore makes goes with its clone"
+        if new.type != card.type:
+            found[f"{name} type"] = "EC2 makes none of that type with an instance"
+        if request.count > 1:
+            found[f"{name} further addresses"] = "several clones get one address each"
         if new.subnet != card.subnet:
             found[f"{name} subnet"] = MOVED
             found[f"{name} IPv6 addresses"] = "those belong to the original's subnet"
@@ -211,17 +247,22 @@ def _of_cards(request: RestoreRequest, launch: Launch, original: Instance) -> di
     return found
 
 
-def _of_disks(request: RestoreRequest, launch: Launch) -> dict[str, str]:
+def _of_disks(
+    request: RestoreRequest, launch: Launch, volumes: tuple[Volume, ...]
+) -> dict[str, str]:
     found = {}
+    plain = {one.id for one in volumes if not one.encrypted}
     for disk in launch.disks:
+        key, encrypted = f"{disk.device} key", f"{disk.device} encrypted"
         found[f"{disk.device} volume"] = "it is made of the snapshot"
+        if disk.multi_attach:
+            found[f"{disk.device} multi-attach"] = "EC2 makes none such with an instance"
         if request.overrides.kms_key:
-            found |= dict.fromkeys((f"{disk.device} key", f"{disk.device} encrypted"), ASKED)
+            found |= dict.fromkeys((key, encrypted), ASKED)
+        elif disk.encrypted and disk.piece in plain:
+            found |= dict.fromkeys((key, encrypted), "its policy encrypts what it takes or copies")
         elif disk.encrypted and not disk.kms_key:
-            found[f"{disk.device} key"] = "a key belongs to its Region: that of the copy"
-        if disk.encrypted:
-            found.setdefault(f"{disk.device} encrypted", "its policy encrypts what it takes")
-            found.setdefault(f"{disk.device} key", "its policy encrypts what it takes")
+            found[key] = "a key belongs to its Region: that of the copy"
     return found
 
 

@@ -103,6 +103,11 @@ class Instance:
     capacity_reservation: str | None = None
 
     @property
+    def gone(self) -> bool:
+        """It is terminated, or will be in a moment; nobody can bring it back."""
+        return self.state in ("shutting-down", "terminated")
+
+    @property
     def root_volume(self) -> str | None:
         return self.volumes.get(self.root_device or "")
 

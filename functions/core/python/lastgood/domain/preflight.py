@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from lastgood.domain import tags as tag_keys
 from lastgood.domain.launching import Card, Disk, Launch, NewImage
-from lastgood.domain.manifest import Instance, Manifest, Volume
+from lastgood.domain.manifest import Instance, Manifest, Options, Tags, Volume
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
 from lastgood.domain.restoring import Attach, InPlace, Overrides, Piece, RestoreRequest, Swap
@@ -55,12 +55,21 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceType:
+    """``cores`` and ``threads`` of each are what it has without a word; None: not known."""
+
+    architectures: frozenset[str]
+    cores: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchFacts:
     """What EC2 has in the place of a launch, of what it may need.
 
     ``subnets``: by id, those of the manifest's interfaces and the one that was asked for; those
     that are gone are missing. ``in_zone``: those of the original's VPC in the zone that was asked
-    for. ``groups``: by id and by name. ``zones``: that offer the type; ``architectures``: of it.
+    for. ``groups``: by id and by name. ``zones``: that offer the type, which is ``type``.
     ``key_pairs``, ``profiles``: which of those in question there are. ``images``: by id, the
     source's and the one that was asked for. ``bad_keys``: why keys cannot be used, by key.
     ``taken_by``: who has the private address that was asked for.
@@ -72,7 +81,7 @@ class LaunchFacts:
     in_zone: tuple[Subnet, ...] = ()
     groups: tuple[Group, ...] = ()
     zones: frozenset[str] = frozenset()
-    architectures: frozenset[str] = frozenset()
+    type: InstanceType | None = None
     key_pairs: frozenset[str] = frozenset()
     profiles: frozenset[str] = frozenset()
     images: Mapping[str, Image] = field(default_factory=dict)
@@ -108,12 +117,22 @@ def pieces(manifest: Manifest, snapshots: Mapping[str, tuple[str, bool]]) -> tup
 
 
 def disks(
-    manifest: Manifest, taken: Iterable[Piece], overrides: Overrides, *, same_region: bool
+    manifest: Manifest,
+    taken: Iterable[Piece],
+    overrides: Overrides,
+    findings: Findings,
+    *,
+    same_region: bool,
 ) -> tuple[Disk, ...]:
-    """In another Region a key has no meaning: there the copy's own key stays."""
+    """In another Region a key has no meaning: there the copy's own key stays. A volume bears
+    Lastgood's tags beside its own, and of these what fits."""
     by_id = {one.id: one for one in manifest.volumes}
     root = manifest.instance.root_volume if manifest.instance else None
-    return tuple(_disk(by_id[one.volume], one, root, overrides, same_region) for one in taken)
+    made = [_disk(by_id[one.volume], one, root, overrides, same_region) for one in taken]
+    room = tag_keys.MOST_TAGS - len(tag_keys.OF_RESTORE)
+    return tuple(
+        replace(one, tags=_fitting(one.tags, {}, room, one.piece, findings)) for one in made
+    )
 
 
 def _disk(
@@ -133,14 +152,8 @@ def _disk(
         multi_attach=volume.multi_attach,
         delete_on_termination=attachment.delete_on_termination if attachment else False,
         root=volume.id == root,
-        tags=_volume_own(volume),
+        tags=tag_keys.copyable(volume.tags),
     )
-
-
-def _volume_own(volume: Volume) -> dict[str, str]:
-    """As many of its tags as fit beside ours."""
-    most = tag_keys.MOST_TAGS - len(tag_keys.OF_RESTORE)
-    return dict(list(tag_keys.copyable(volume.tags).items())[:most])
 
 
 def _devices(manifest: Manifest) -> dict[str, str]:
@@ -160,7 +173,7 @@ def launch(
         findings.wrong("mode", "the source is a volume; use mode volumes")
         return None, findings
     overrides = request.overrides
-    made = disks(manifest, taken, overrides, same_region=facts.home)
+    made = disks(manifest, taken, overrides, findings, same_region=facts.home)
     _whole(original, taken, findings)
     subnet = _subnet(request, original, facts, findings)
     if subnet is None:
@@ -171,9 +184,10 @@ def launch(
     image, unmapped = _image(request, original, facts, findings)
     cards = _cards(request, original, subnet, groups, facts, findings)
     _addresses(request, cards, subnet, facts, findings)
-    _keys(made, facts.bad_keys, findings)
+    _keys(manifest, taken, made, facts.bad_keys, findings)
     launch = replace(
         _as_was(original, manifest, same_type=type_ == original.type, started=request.started),
+        cpu_options=_cpu_options(original, facts.type) if type_ == original.type else {},
         type=type_,
         zone=subnet.zone,
         vpc=subnet.vpc,
@@ -214,7 +228,9 @@ def _subnet(
     if overrides.subnet:
         subnet = facts.subnets.get(overrides.subnet)
         if subnet is None:
-            findings.wrong("subnet", f"{overrides.subnet} is not in {facts.place}")
+            findings.wrong(
+                "subnet", f"{overrides.subnet} is not in {facts.place}; name one that is"
+            )
         elif overrides.zone and subnet.zone != overrides.zone:
             findings.wrong(
                 "zone", f"{subnet.id} is in {subnet.zone}; leave out zone, or name another subnet"
@@ -224,8 +240,7 @@ def _subnet(
     if not facts.home:
         findings.wrong(
             "subnet",
-            f"is needed in another Region: the original's is in {original.zone[:-1]}; "
-            f"name a subnet and security_groups of {facts.place}",
+            f"is needed in another Region: name a subnet and security_groups of {facts.place}",
         )
         return None
     if overrides.zone:
@@ -263,7 +278,7 @@ def _groups(
             findings.wrong(
                 "security_groups",
                 f"are needed: {subnet.id} is in {subnet.vpc}, and the "
-                f"original's are of {original.vpc}",
+                f"original's are of {original.vpc}; name groups of {subnet.vpc}",
             )
             return ()
     found = tuple(
@@ -306,18 +321,19 @@ def _type(
     type_: str, original: Instance, subnet: Subnet, facts: LaunchFacts, findings: Findings
 ) -> None:
     if not facts.zones:
-        findings.wrong("type", f"{type_} is not offered in {facts.place}")
+        findings.wrong("type", f"{type_} is not offered in {facts.place}; name another")
     elif subnet.zone not in facts.zones:
         findings.wrong(
             "type",
             f"{type_} is not offered in {subnet.zone}, only in "
             f"{', '.join(sorted(facts.zones))}: name another type, or a subnet there",
         )
-    if facts.architectures and original.architecture not in facts.architectures:
+    known = facts.type.architectures if facts.type else frozenset({original.architecture})
+    if original.architecture not in known:
         findings.wrong(
             "type",
-            f"{type_} is {' or '.join(sorted(facts.architectures))}, and the volumes "
-            f"were made for {original.architecture}",
+            f"{type_} is {' or '.join(sorted(known))}, and the volumes were made for "
+            f"{original.architecture}; name a type of that",
         )
 
 
@@ -331,7 +347,9 @@ def _image(
     if not billed and not named:
         return None, ()
     if image is None and named:
-        findings.wrong("image", f"{named} is not in {facts.place}, or is not ours to launch")
+        findings.wrong(
+            "image", f"{named} is not in {facts.place}, or not ours to launch; name another"
+        )
         return None, ()
     if image is None:
         findings.wrong(
@@ -350,7 +368,8 @@ def _image(
     if image.root_device != original.root_device:
         findings.wrong(
             "image",
-            f"{image.id} starts from {image.root_device}, the original from {original.root_device}",
+            f"{image.id} starts from {image.root_device}, the original from "
+            f"{original.root_device}; name one with the same root device",
         )
     return image.id, tuple(one for one in image.devices if one != image.root_device)
 
@@ -363,27 +382,27 @@ def _cards(
     facts: LaunchFacts,
     findings: Findings,
 ) -> tuple[Card, ...]:
-    moved = subnet.id != original.subnet
     regrouped = request.overrides.groups is not None or request.mode is Mode.DRILL
     found = []
     for one in sorted(original.interfaces, key=lambda one: (one.network_card, one.device_index)):
         first = one.device_index == 0 and one.network_card == 0
         where = subnet if first else facts.subnets.get(one.subnet)
-        if not first and (where is None or where.zone != subnet.zone or not facts.home):
+        if where is None or (where.zone, where.vpc) != (subnet.zone, subnet.vpc):
             findings.notes.append(
                 f"left out: network interface {one.device_index} ({one.id}), whose subnet is not "
-                f"in {subnet.zone}"
+                f"in {subnet.zone} of {subnet.vpc}"
             )
             continue
         found.append(
             Card(
                 device_index=one.device_index,
                 network_card=one.network_card,
-                subnet=subnet.id if first or where is None else where.id,
-                groups=groups if first or regrouped or moved else one.groups,
+                subnet=where.id,
+                groups=groups if first or regrouped else one.groups,
                 private_ip=request.overrides.private_ip if first else None,
-                more_ips=max(len(one.private_ips) - 1, 0),
-                ipv6=0 if moved else len(one.ipv6),
+                # EC2 takes no further addresses in a launch of several.
+                more_ips=max(len(one.private_ips) - 1, 0) if request.count == 1 else 0,
+                ipv6=len(one.ipv6) if where.id == one.subnet else 0,
                 description=one.description,
                 type=one.type if one.type in ("interface", "efa", "efa-only") else "interface",
                 delete_on_termination=True,
@@ -456,18 +475,32 @@ def _key_name(
 
 def _tags(request: RestoreRequest, original: Instance, findings: Findings) -> dict[str, str]:
     """The original's, with what was asked for; its Name says that it is another."""
-    overrides = request.overrides
-    found = {**tag_keys.copyable(original.tags), **overrides.tags}
-    name = overrides.name or overrides.tags.get("Name")
+    asked, room = request.overrides, tag_keys.MOST_TAGS - len(tag_keys.OF_RESTORE)
     suffix = "drill" if request.mode is Mode.DRILL else "clone"
-    found["Name"] = name or f"{original.tags.get('Name') or original.id}-{suffix}"
-    if len(found) + len(tag_keys.OF_RESTORE) > tag_keys.MOST_TAGS:
+    name = asked.name or f"{original.tags.get(tag_keys.NAME) or original.id}-{suffix}"
+    own = {tag_keys.NAME: name, **asked.tags}
+    _few_enough(own, room, findings)
+    return _fitting(original.tags, own, room, original.id, findings)
+
+
+def _few_enough(own: Tags, room: int, findings: Findings) -> None:
+    if len(own) > room:
         findings.wrong(
             "tags",
-            f"there would be {len(found) + len(tag_keys.OF_RESTORE)} tags with Lastgood's "
-            f"own; EC2 takes {tag_keys.MOST_TAGS}",
+            f"are {len(own)} in all; EC2 takes {tag_keys.MOST_TAGS}, of which Lastgood "
+            f"needs {tag_keys.MOST_TAGS - room}",
         )
-    return found
+
+
+def _fitting(tags: Tags, own: Tags, room: int, of: str, findings: Findings) -> dict[str, str]:
+    """``own``, and of ``tags``, which are those ``of`` an original, as many as fit."""
+    more = [key for key in tag_keys.copyable(tags) if key not in own]
+    fits = max(room - len(own), 0)
+    if more[fits:]:
+        findings.notes.append(
+            f"left out, since EC2 takes {tag_keys.MOST_TAGS} tags: {', '.join(more[fits:])} of {of}"
+        )
+    return {**{key: tags[key] for key in more[:fits]}, **own}
 
 
 def _new_image(original: Instance) -> NewImage:
@@ -500,15 +533,24 @@ def _as_was(original: Instance, manifest: Manifest, *, same_type: bool, started:
         termination_protection=attributes.termination_protection if attributes else False,
         stop_protection=attributes.stop_protection if attributes else False,
         shutdown_behavior=attributes.shutdown_behavior if attributes else None,
-        # Another type may know neither these credits nor so many cores.
+        # Another type may not know these credits.
         credit_mode=attributes.credit_mode if attributes and same_type else None,
-        cpu_options=original.cpu_options if same_type else {},
         placement=original.placement,
         metadata_options=original.metadata_options,
         private_dns_options=original.private_dns_options,
         maintenance_options=original.maintenance_options,
         licenses=original.licenses,
     )
+
+
+def _cpu_options(original: Instance, type_: InstanceType | None) -> Options:
+    """Less what the type has without a word: some refuse even that."""
+    options = dict(original.cpu_options)
+    own = (options.get("CoreCount"), options.get("ThreadsPerCore"))
+    if type_ and own == (type_.cores, type_.threads):
+        for key in ("CoreCount", "ThreadsPerCore"):
+            options.pop(key, None)
+    return options
 
 
 def _notes(request: RestoreRequest, original: Instance, findings: Findings) -> None:
@@ -534,7 +576,7 @@ def _notes(request: RestoreRequest, original: Instance, findings: Findings) -> N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeFacts:
-    """``instance``: that the volumes are to be attached to. ``zones``: those of the place."""
+    """``instance``: that the volumes are to be attached to."""
 
     place: Place
     home: bool
@@ -551,7 +593,9 @@ def volumes(
     zone = request.overrides.zone
     if request.instance:
         if facts.instance is None:
-            findings.wrong("instance", f"{request.instance} is not in {facts.place}")
+            findings.wrong(
+                "instance", f"{request.instance} is not in {facts.place}; name one that is"
+            )
         elif facts.instance.state not in ("running", "stopped"):
             findings.wrong(
                 "instance",
@@ -569,27 +613,44 @@ def volumes(
     elif not zone and facts.home:
         zone = next((one.zone for one in manifest.volumes), None)
     if not zone and not findings.problems:
-        findings.wrong("zone", f"is needed in another Region: name one of {facts.place}")
+        where = "is not known of the original" if facts.home else "is needed in another Region"
+        findings.wrong("zone", f"{where}: name one of {facts.place}, or an instance")
+    if zone and not zone.startswith(facts.place.region):
+        findings.wrong("zone", f"{zone} is not in {facts.place}; name one that is, or the region")
+    room, own = tag_keys.MOST_TAGS - len(tag_keys.OF_RESTORE), dict(request.overrides.tags)
+    if request.overrides.name:
+        own[tag_keys.NAME] = request.overrides.name
+    _few_enough(own, room, findings)
     made = tuple(
-        replace(one, tags=_volume_tags(request, one))
-        for one in disks(manifest, meant, request.overrides, same_region=facts.home)
+        replace(one, tags=_fitting(one.tags, own, room, one.piece, findings))
+        for one in disks(manifest, meant, request.overrides, findings, same_region=facts.home)
     )
-    _keys(made, facts.bad_keys, findings)
+    _keys(manifest, meant, made, facts.bad_keys, findings)
     attach = _attach(request, made, facts, findings) if facts.instance else None
     return made, zone or "", attach, findings
 
 
-def _keys(made: Iterable[Disk], bad_keys: Mapping[str, str], findings: Findings) -> None:
-    for key in dict.fromkeys(one.kms_key for one in made if one.kms_key):
-        if why := bad_keys.get(key):
-            findings.wrong("kms_key", f"{key}: {why}")
-
-
-def _volume_tags(request: RestoreRequest, disk: Disk) -> dict[str, str]:
-    found = {**disk.tags, **request.overrides.tags}
-    if request.overrides.name:
-        found["Name"] = request.overrides.name
-    return found
+def _keys(
+    manifest: Manifest,
+    taken: Iterable[Piece],
+    made: Iterable[Disk],
+    bad_keys: Mapping[str, str],
+    findings: Findings,
+) -> None:
+    """The new volumes' own, and those without which a snapshot that is here cannot be read."""
+    of = {one.id: one.kms_key for one in manifest.volumes}
+    needed = dict.fromkeys(one.kms_key for one in made)
+    opening = dict.fromkeys(of[one.volume] for one in taken if one.snapshot and one.encrypted)
+    for key in {**needed, **opening}:
+        why = bad_keys.get(key or "")
+        if why and key in opening:
+            findings.wrong(
+                "kms_key",
+                f"{key} cannot be used, and the point's snapshots open with no other: enable it, "
+                "or allow its use",
+            )
+        elif why:
+            findings.wrong("kms_key", why)
 
 
 def _meant(
@@ -644,12 +705,13 @@ def _attach(
 class InPlaceFacts:
     """``current``: the instance as it is now. ``volumes``: by id, those that it has now.
     ``snapshot_of``: by snapshot, the volume that EC2 says it is of. ``protected``: it may not be
-    stopped."""
+    stopped. ``restored_by``: another restore that works at it."""
 
     current: Instance | None
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     snapshot_of: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
+    restored_by: str | None = None
     bad_keys: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -660,16 +722,21 @@ def in_place(
     if manifest.instance is None:
         findings.wrong("mode", "the source is a volume; use mode volumes")
         return (), None, findings
-    if current is None or current.state in ("terminated", "shutting-down"):
+    if current is None or current.gone:
         findings.wrong("mode", f"{manifest.instance.id} is gone; use mode clone")
         return (), None, findings
     if current.state not in ("running", "stopped"):
         findings.wrong(
             "source", f"{current.id} is {current.state}; wait until it is running or stopped"
         )
+    if facts.restored_by:
+        findings.wrong(
+            "source",
+            f"{facts.restored_by} works at {current.id}; wait until it is over, or cancel it",
+        )
     meant = _meant(request, taken, findings)
-    made = disks(manifest, meant, request.overrides, same_region=True)
-    swaps = tuple(_swap(one, current, facts, meant, made) for one in made if one.device)
+    made = disks(manifest, meant, request.overrides, findings, same_region=True)
+    swaps = tuple(_swap(request, one, current, facts, meant, made) for one in made if one.device)
     if not swaps and not findings.problems:
         findings.wrong("volumes", "the point has none that was attached to the instance")
     plan = InPlace(instance=current.id, was_running=current.state == "running", swaps=swaps)
@@ -688,11 +755,12 @@ def in_place(
             f"{current.id} is of Auto Scaling group {current.tags[AUTO_SCALING]}, which "
             "replaces what stops; detach it from the group, or use mode clone",
         )
-    _keys(made, facts.bad_keys, findings)
+    _keys(manifest, meant, made, facts.bad_keys, findings)
     return made, plan, findings
 
 
 def _swap(
+    request: RestoreRequest,
     disk: Disk,
     current: Instance,
     facts: InPlaceFacts,
@@ -705,6 +773,8 @@ def _swap(
     known = facts.volumes[old].attachments if old and old in facts.volumes else ()
     attachment = next((one for one in known if one.instance == current.id), None)
     root = disk.device == current.root_device
+    # A task gives the new volume no other key than its snapshot has.
+    recrypted = request.overrides.kms_key is not None
     snapshot = next(one.taken_from for one in meant if one.volume == disk.piece)
     return Swap(
         device=disk.device or "",
@@ -716,6 +786,7 @@ def _swap(
         root=root,
         by_task=root
         and len(made) == 1
+        and not recrypted
         and current.state == "running"
         and facts.snapshot_of.get(snapshot) == old,
     )
@@ -732,7 +803,7 @@ def _stoppable(
     if current.lifecycle == "spot":
         findings.wrong(
             "source",
-            f"{current.id} is a Spot instance, which cannot be stopped by us; use mode clone",
+            f"{current.id} is a Spot instance, which EC2 may not start again; use mode clone",
         )
     if facts.protected:
         findings.wrong(

@@ -82,13 +82,12 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Who asked and by which way: ``via`` is ``cli``, ``chat``, ``pipeline``. ``reply_to``: where
-    chat takes what there is to tell, and until when."""
+    """Who asked and by which way: ``via`` is ``cli``, ``chat`` or ``pipeline``; ``channel``: where
+    in that."""
 
     by: str
     via: str = "cli"
     channel: str = ""
-    reply_to: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +170,7 @@ class InPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attach:
-    """Where new volumes go: by the device of the point, the device on ``instance``."""
+    """Where new volumes go: by the original volume of each, the device on ``instance``."""
 
     instance: str
     devices: Mapping[str, str]
@@ -239,7 +238,7 @@ class Restore:
     the other modes, in ``zone``. ``attempted_at``: when a call that makes something last went out;
     until describes must show what it made, an absence proves nothing. ``token``: of the machine,
     which waits for approval. ``command``: the id of the SSM command that is under way.
-    ``version``: how often it was written. ``told``: how many messages went to ``reply_to``.
+    ``version``: how often it was written.
     """
 
     id: str
@@ -273,7 +272,6 @@ class Restore:
     evidence: Evidence | None = None
     cause: str | None = None
     settled_at: datetime | None = None
-    told: int = 0
     version: int = 0
 
     @property
@@ -349,10 +347,10 @@ def ended(restore: Restore, name: str, at: datetime, *, failed: bool = False) ->
     return _with_step(restore, replace(latest, ended_at=at, failed=failed))
 
 
-def failed(restore: Restore, at: datetime) -> Restore:
-    """With whatever step was under way as the one that failed."""
+def failed(restore: Restore, at: datetime, but: str = "") -> Restore:
+    """With whatever step was under way, but for one, as failed."""
     steps = tuple(
-        one if one.ended_at or one.name == STEPS["undo"] else replace(one, ended_at=at, failed=True)
+        one if one.ended_at or one.name == but else replace(one, ended_at=at, failed=True)
         for one in restore.steps
     )
     return replace(restore, steps=steps)
@@ -405,6 +403,9 @@ DEADLINES = {
     "Bring the snapshots here": timedelta(hours=48),
     "Stop the instance": timedelta(minutes=30),
     "Take a safety point": timedelta(minutes=30),
+    # A stop, a swap and a start.
+    "Swap the root": timedelta(hours=1),
+    "Undo": timedelta(hours=1),
 }
 DEADLINE = timedelta(minutes=20)
 """For what is done within minutes if it is done at all."""

@@ -11,7 +11,6 @@ from lastgood.domain.tags import RESTORED_FROM, TEMPORARY
 MOST_EXCLUDED = 40
 """Data volumes that one CreateSnapshots call can leave out (EC2 API, InstanceSpecification)."""
 
-GONE = ("shutting-down", "terminated")
 USABLE = ("available", "in-use")
 
 
@@ -46,7 +45,7 @@ def judge_instance(
     ``owners`` maps each shared volume to the instance that takes it (see ``owners_of_shared``).
     """
     if reason := refusal(select, instance):
-        kind = "gone" if instance.state in GONE else _kind(select, instance.tags)
+        kind = "gone" if instance.gone else _kind(select, instance.tags)
         return LeftOut(source=source, reason=reason, kind=kind)
     attached = [volumes[id_] for id_ in instance.volumes.values() if id_ in volumes]
     if not attached:
@@ -94,7 +93,7 @@ def judge_volume(select: Select, source: Source, volume: Volume) -> Selected | L
 
 def refusal(select: Select, instance: Instance) -> str | None:
     """Why the policy does not take this instance at all; None if it does."""
-    if instance.state in GONE:
+    if instance.gone:
         return f"it is {instance.state}"
     return refused_tags(select, instance.tags) or temporary(instance.tags)
 

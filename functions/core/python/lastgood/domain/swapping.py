@@ -23,12 +23,12 @@ class Move:
 class Moves:
     """``waiting``: something is under way, or nothing may be moved yet."""
 
-    now: tuple[Move, ...] = ()
+    next: tuple[Move, ...] = ()
     waiting: bool = False
 
     @property
     def done(self) -> bool:
-        return not self.now and not self.waiting
+        return not self.next and not self.waiting
 
 
 def moves(
@@ -48,4 +48,4 @@ def moves(
             found.append(Move(attach=True, volume=want, device=device))
         else:
             waiting = True
-    return Moves(now=tuple(found), waiting=waiting)
+    return Moves(next=tuple(found), waiting=waiting)
