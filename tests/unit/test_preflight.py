@@ -209,9 +209,10 @@ def test_a_licence_is_billed_through_the_image_and_its_other_devices_are_left_ou
         name="rhel",
         state="available",
         root_device="/dev/sda1",
-        devices=("/dev/sda1", "/dev/sdb"),
+        devices=("/dev/sda1", "/dev/sdb", "/dev/sdf"),
         usage_operation="RunInstances:0010",
     )
+    assert "/dev/sdf" in ORIGINAL.volumes, "the point has a volume of its own there"
 
     launch, findings = launched(
         manifest=replace(MANIFEST, instance=original), images={"ami-1": image}

@@ -181,7 +181,7 @@ def launch(
     groups = _groups(request, original, subnet, facts, findings)
     type_ = overrides.type or original.type
     _type(type_, original, subnet, facts, findings)
-    image, unmapped = _image(request, original, facts, findings)
+    image = _image(request, original, facts, findings)
     cards = _cards(request, original, subnet, groups, facts, findings)
     _addresses(request, cards, subnet, facts, findings)
     _keys(manifest, taken, made, facts.bad_keys, findings)
@@ -194,8 +194,8 @@ def launch(
         disks=made,
         cards=cards,
         count=request.count,
-        image=image,
-        unmapped=unmapped,
+        image=image.id if image else None,
+        unmapped=_unmapped(image, made),
         new_image=None if image else _new_image(original),
         instance_profile=_profile(overrides, original, facts, findings),
         key_name=_key_name(overrides, original, facts, findings),
@@ -339,18 +339,18 @@ def _type(
 
 def _image(
     request: RestoreRequest, original: Instance, facts: LaunchFacts, findings: Findings
-) -> tuple[str | None, tuple[str, ...]]:
-    """The image that must be launched, for its licence; and its devices that are left out."""
+) -> Image | None:
+    """That which must be launched, for its licence."""
     named = request.overrides.image
     image = facts.images.get(named or original.image)
     billed = original.usage_operation not in UNBILLED or (image and image.product_codes)
     if not billed and not named:
-        return None, ()
+        return None
     if image is None and named:
         findings.wrong(
             "image", f"{named} is not in {facts.place}, or not ours to launch; name another"
         )
-        return None, ()
+        return None
     if image is None:
         findings.wrong(
             "image",
@@ -358,7 +358,7 @@ def _image(
             f"the original was launched from, {original.image}, and that is not in {facts.place}; "
             "name an image with the same licence",
         )
-        return None, ()
+        return None
     if image.usage_operation != (original.usage_operation or "RunInstances"):
         findings.wrong(
             "image",
@@ -371,7 +371,16 @@ def _image(
             f"{image.id} starts from {image.root_device}, the original from "
             f"{original.root_device}; name one with the same root device",
         )
-    return image.id, tuple(one for one in image.devices if one != image.root_device)
+    return image
+
+
+def _unmapped(image: Image | None, made: Iterable[Disk]) -> tuple[str, ...]:
+    """Devices of the image that are left out. EC2 takes each device once, and what is said of one
+    takes the place of what the image has there."""
+    if image is None:
+        return ()
+    said = {image.root_device, *(one.device for one in made)}
+    return tuple(one for one in image.devices if one not in said)
 
 
 def _cards(
