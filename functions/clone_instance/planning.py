@@ -18,7 +18,7 @@ from lastgood.domain.restoring import (
     RestoreStatus,
 )
 from lastgood.domain.retention import matches
-from lastgood.errors import CannotRestore, NotPermitted
+from lastgood.errors import CannotRestore, NotPermitted, TryAgain
 from lastgood.ports import Ledger, Machines
 
 KEPT_FOR = timedelta(days=7)
@@ -344,8 +344,19 @@ def _launch_facts(
         zones=machines.zones_offering(type_),
         type=machines.instance_type(type_),
         key_pairs=frozenset({key} if key and machines.has_key_pair(key) else ()),
-        profiles=frozenset({profile} if profile and machines.has_profile(profile) else ()),
+        **_profiles(profile, machines),
         images=machines.images({one for one in (original.image, overrides.image) if one}),
         bad_keys=_bad_keys(machines, manifest.volumes, request, home=home),
         taken_by=taken_by,
     )
+
+
+def _profiles(profile: str | None, machines: Machines) -> dict[str, frozenset[str]]:
+    """IAM answers from one Region for all: what is restored in another must not wait for it."""
+    if not profile:
+        return {}
+    try:
+        there = machines.has_profile(profile)
+    except TryAgain:
+        return {"unseen": frozenset({profile})}
+    return {"profiles": frozenset({profile} if there else ())}

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 
 from lastgood.domain.names import instant, restore_id
 from lastgood.domain.policy import Mode, Restores
@@ -77,6 +78,16 @@ def endings(world):
 
 
 # -- asking -----------------------------------------------------------------------------------
+
+
+def test_where_iam_is_dark_a_clone_is_made_all_the_same(protected):
+    dark = ConnectTimeoutError(endpoint_url="https://iam.amazonaws.com/")
+    protected.cloud.faults.spoil("iam.*", dark, times=99)
+
+    answer = ask(protected, source="web-1", instance_profile="app")
+
+    assert answer["status"] == "running", answer["text"]
+    assert any("app could not be looked up" in one for one in answer["notes"])
 
 
 def test_an_answer_says_which_point_why_and_what_will_be_made(protected):

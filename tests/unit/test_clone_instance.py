@@ -127,6 +127,18 @@ def test_what_is_asked_for_comes_to_its_end(request_):
     assert record.cause is None
 
 
+def test_a_clone_does_not_wait_for_iam():
+    stage = RestoreStage()
+    dark = Unavailable("no answer", timedelta(minutes=1))
+    stage.steps.at("ec2.has_profile", raising(dark))
+
+    answer = stage.ask(source=SOURCE.id, instance_profile="app")
+
+    assert answer.status == "running"
+    assert stage.ledger.restore(answer.restore).launch.instance_profile == "app"
+    assert any("could not be looked up" in one for one in answer.notes)
+
+
 # ------------------------------------------------------------------------------------- approval
 
 

@@ -233,6 +233,18 @@ def test_a_product_of_the_marketplace_needs_its_image_too():
     assert launch.image == "ami-1"
 
 
+def test_a_profile_that_could_not_be_looked_up_is_taken_to_be_there():
+    asked_for = asked(overrides={"instance_profile": "app"})
+
+    launch, findings = launched(asked_for, unseen=frozenset({"app"}))
+
+    assert launch.instance_profile == "app"
+    assert findings.notes == [
+        "the instance profile app could not be looked up, since IAM does not answer; it is taken "
+        "to be there"
+    ]
+
+
 OVERRIDES = st.fixed_dictionaries(
     {},
     optional={

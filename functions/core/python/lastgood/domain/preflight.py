@@ -70,9 +70,10 @@ class LaunchFacts:
     ``subnets``: by id, those of the manifest's interfaces and the one that was asked for; those
     that are gone are missing. ``in_zone``: those of the original's VPC in the zone that was asked
     for. ``groups``: by id and by name. ``zones``: that offer the type, which is ``type``.
-    ``key_pairs``, ``profiles``: which of those in question there are. ``images``: by id, the
-    source's and the one that was asked for. ``bad_keys``: why keys cannot be used, by key.
-    ``taken_by``: who has the private address that was asked for.
+    ``key_pairs``, ``profiles``: which of those in question there are; ``unseen``: profiles that
+    could not be looked up. ``images``: by id, the source's and the one that was asked for.
+    ``bad_keys``: why keys cannot be used, by key. ``taken_by``: who has the private address that
+    was asked for.
     """
 
     place: Place
@@ -84,6 +85,7 @@ class LaunchFacts:
     type: InstanceType | None = None
     key_pairs: frozenset[str] = frozenset()
     profiles: frozenset[str] = frozenset()
+    unseen: frozenset[str] = frozenset()
     images: Mapping[str, Image] = field(default_factory=dict)
     bad_keys: Mapping[str, str] = field(default_factory=dict)
     taken_by: str | None = None
@@ -462,7 +464,12 @@ def _profile(
 ) -> str | None:
     wanted = overrides.instance_profile
     profile = original.instance_profile if wanted is None else wanted
-    if profile and profile not in facts.profiles:
+    if profile in facts.unseen:
+        findings.notes.append(
+            f"the instance profile {profile} could not be looked up, since IAM does not answer; it "
+            "is taken to be there"
+        )
+    elif profile and profile not in facts.profiles:
         findings.wrong(
             "instance_profile", f"{profile} is not there; name another, or an empty one for none"
         )
