@@ -75,7 +75,7 @@ def taken(manifest=MANIFEST, *, here=True, encrypted=False):
 
 def launched(request=None, manifest=MANIFEST, **facts):
     defaults = {"subnets": SUBNETS, "groups": GROUPS, "zones": frozenset({"eu-west-1a"})}
-    known = LaunchFacts(place=HOME, home=True, **defaults | facts)
+    known = LaunchFacts(place=HOME, **{"home": True} | defaults | facts)
     return preflight.launch(request or asked(), manifest, taken(manifest), known)
 
 
@@ -231,6 +231,61 @@ def test_a_product_of_the_marketplace_needs_its_image_too():
     launch, _ = launched(images={"ami-1": image})
 
     assert launch.image == "ami-1"
+
+
+PLACED = {
+    "Tenancy": "host",
+    "GroupName": "rack",
+    "GroupId": "pg-1",
+    "HostId": "h-1",
+    "HostResourceGroupArn": "arn:aws:resource-groups:eu-west-1:1:group/g",
+    "Affinity": "host",
+    "AvailabilityZoneId": "euw1-az1",
+}
+
+
+def placed(subnet, *, home=True, **placement):
+    original = replace(ORIGINAL, placement=placement, licenses=("lic-1",))
+    overrides = {"subnet": subnet, "groups": ("sg-web",)}
+    launch, findings = launched(
+        asked(overrides=overrides),
+        replace(MANIFEST, instance=original),
+        home=home,
+        zones=frozenset({"eu-west-1a", "eu-west-1b"}),
+    )
+    assert findings.problems == []
+    return launch, [one for one in findings.notes if "no meaning" in one]
+
+
+def test_in_its_zone_a_clone_is_placed_as_the_original_is():
+    launch, notes = placed("subnet-a", **PLACED)
+
+    assert (launch.placement, launch.licenses, notes) == (PLACED, ("lic-1",), [])
+
+
+def test_in_another_zone_hosts_and_groups_stay_behind_and_a_note_says_so():
+    launch, notes = placed("subnet-b", **PLACED)
+
+    assert launch.placement.keys() == {"Tenancy", "HostResourceGroupArn", "AvailabilityZoneId"}
+    assert launch.licenses == ("lic-1",)
+    assert notes[-1] == ("left out, since it has no meaning in eu-west-1b: HostId h-1 of i-0a")
+    assert len(notes) == 4
+
+
+def test_a_group_with_partitions_spans_the_zones():
+    launch, notes = placed("subnet-b", GroupName="rack", PartitionNumber=2)
+
+    assert (launch.placement, notes) == ({"GroupName": "rack", "PartitionNumber": 2}, [])
+
+
+@pytest.mark.parametrize(("tenancy", "kept"), [("host", {}), ("dedicated", {"Tenancy"})])
+def test_in_another_region_only_a_tenancy_that_needs_no_host_is_kept(tenancy, kept):
+    launch, notes = placed("subnet-a", home=False, **PLACED | {"Tenancy": tenancy})
+
+    assert launch.placement.keys() - {"AvailabilityZoneId"} == set(kept)
+    assert launch.licenses == ()
+    assert notes[-1].startswith("left out, since they have no meaning in eu-west-1 of ")
+    assert len(notes) == 7 - len(kept)
 
 
 def test_a_profile_that_could_not_be_looked_up_is_taken_to_be_there():

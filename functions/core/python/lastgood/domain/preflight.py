@@ -187,8 +187,11 @@ def launch(
     cards = _cards(request, original, subnet, groups, facts, findings)
     _addresses(request, cards, subnet, facts, findings)
     _keys(manifest, taken, made, facts.bad_keys, findings)
+    placement, licenses = _placement(original, subnet, facts, findings)
     launch = replace(
         _as_was(original, manifest, same_type=type_ == original.type, started=request.started),
+        placement=placement,
+        licenses=licenses,
         cpu_options=_cpu_options(original, facts.type) if type_ == original.type else {},
         type=type_,
         zone=subnet.zone,
@@ -551,12 +554,40 @@ def _as_was(original: Instance, manifest: Manifest, *, same_type: bool, started:
         shutdown_behavior=attributes.shutdown_behavior if attributes else None,
         # Another type may not know these credits.
         credit_mode=attributes.credit_mode if attributes and same_type else None,
-        placement=original.placement,
         metadata_options=original.metadata_options,
         private_dns_options=original.private_dns_options,
         maintenance_options=original.maintenance_options,
-        licenses=original.licenses,
     )
+
+
+def _placement(
+    original: Instance, subnet: Subnet, facts: LaunchFacts, findings: Findings
+) -> tuple[Options, tuple[str, ...]]:
+    """And the licence configurations. Those, groups and hosts are of a Region; a host is of a zone
+    too, and so is a group unless it has partitions: a group that spreads cannot be told from one
+    that keeps together."""
+    options = {key: one for key, one in original.placement.items() if one not in (None, "")}
+    licenses, left = original.licenses, set[str]()
+    if not facts.home:
+        left = options.keys() - {"Tenancy", "AvailabilityZone", "AvailabilityZoneId"}
+        if options.get("Tenancy") == "host":
+            left.add("Tenancy")
+        licenses = ()
+    elif subnet.zone != original.zone:
+        left = {"HostId", "Affinity"} & options.keys()
+        if "PartitionNumber" not in options:
+            left |= {"GroupName", "GroupId"} & options.keys()
+    where = subnet.zone if facts.home else facts.place
+    findings.notes += [
+        f"left out, since it has no meaning in {where}: {key} {options[key]} of {original.id}"
+        for key in sorted(left)
+    ]
+    if licenses != original.licenses:
+        findings.notes.append(
+            f"left out, since they have no meaning in {where}: the licence configurations "
+            f"{', '.join(original.licenses)} of {original.id}"
+        )
+    return {key: one for key, one in options.items() if key not in left}, licenses
 
 
 def _cpu_options(original: Instance, type_: InstanceType | None) -> Options:
