@@ -19,11 +19,13 @@ OFFERED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """``policy``: that of the newest point, if it is deployed still. ``every``: newest first."""
+    """``policy``: that of the newest point, if it is deployed still. ``every``: newest first.
+    ``notes``: what a person should know who did not name it by its id."""
 
     source: Source
     policy: Policy | None
     every: list[Candidate]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class Finder:
         Raises:
             CannotRestore: there is no such source, or several, or it is in another account.
         """
-        sources = self._sources(text)
+        sources, bearing = self._sources(text)
         found = [self.of_source(one, region) for one in sources]
         found = [one for one in found if one.every] or found
         live = [one for one in found if any(each.places for each in one.every)]
@@ -64,7 +66,7 @@ class Finder:
                     f"made in {self.here.account} only"
                 ]
             )
-        return one
+        return replace(one, notes=_of_now(text, one.source, bearing))
 
     def of_source(self, source: Source, region: str | None) -> Found:
         points = list(self.ledger.points(source.id))
@@ -94,19 +96,22 @@ class Finder:
         zone = ZoneInfo(found.policy.retention.timezone if found.policy else "UTC")
         return choosing.choose(found.every, choosing.wish(text, zone), zone, now)
 
-    def _sources(self, text: str) -> tuple[Source, ...]:
+    def _sources(self, text: str) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
+        """Those that are or were named so, and of them those that are now: a Name that a source
+        once had may be another's since."""
         # A Name may begin so too.
         if text.startswith(("i-", "vol-")) and (known := self._by_id(text)):
-            return (known,)
+            return (known,), ()
         named = self.ledger.named(text)
-        if named or self.alone:
-            return named
+        if self.alone:
+            return named, ()
         live = self.machines(self.here.region).instances_named(text)
-        return tuple(
+        bearing = tuple(
             Source(id=one.id, region=self.here.region, account=self.here.account)
             for one in live
             if not one.gone
         )
+        return tuple(dict.fromkeys((*named, *bearing))), bearing
 
     def _by_id(self, id_: str) -> Source | None:
         """By one of its points, or of its copies where points are gone."""
@@ -129,6 +134,16 @@ class Finder:
         places = tuple(place for place in one.places if place == self.here)
         lacks = "" if places else f"has no copy that is available in {self.here.region}"
         return replace(one, places=places, lacks=lacks)
+
+
+def _of_now(text: str, meant: Source, bearing: tuple[Source, ...]) -> tuple[str, ...]:
+    if not bearing or meant in bearing:
+        return ()
+    ids = ", ".join(one.id for one in bearing[:OFFERED])
+    return (
+        f"{text!r} is the Name of {ids} now, of which there is no recovery point: {meant.id} is "
+        "meant, whose points have it",
+    )
 
 
 def _which(text: str, found: list[Found]) -> str:

@@ -93,7 +93,7 @@ class RestorePlanner:
             )
         if findings.problems:
             raise CannotRestore(findings.problems)
-        return Prepared(restore=restore, notes=(*chosen.notes, *findings.notes))
+        return Prepared(restore=restore, notes=(*found.notes, *chosen.notes, *findings.notes))
 
     def _place(self, request: RestoreRequest) -> Place | None:
         """None: where the source was."""

@@ -127,6 +127,40 @@ def test_what_is_asked_for_comes_to_its_end(request_):
     assert record.cause is None
 
 
+def renamed():
+    """The source was web-1 when it was taken; now it is another Name, and web-1 another source."""
+    stage = RestoreStage()
+    ours = stage.ec2.now.instances[SOURCE.id]
+    stage.ledger.note_name("web-1", SOURCE, stage.clock.now())
+    stage.ec2.put(
+        replace(ours, tags={"Name": "web-1-old"}),
+        replace(ours, id="i-0c", tags={"Name": "web-1"}, volumes={}),
+    )
+    return stage
+
+
+def test_an_instance_that_had_the_name_once_is_not_restored_in_place_by_it():
+    stage = renamed()
+
+    by_name = stage.ask(source="web-1", mode="in_place", stop="true")
+    by_id = stage.ask(source=SOURCE.id, mode="in_place", stop="true")
+
+    assert by_name.problems == (
+        "source: i-0a had the Name 'web-1' once, and has web-1-old now; name it by its id",
+    )
+    assert by_id.status == "running"
+
+
+def test_a_clone_by_a_name_that_is_anothers_now_says_whose_it_is():
+    answer = renamed().ask(source="web-1")
+
+    assert answer.source == SOURCE.id
+    assert answer.notes[0] == (
+        "'web-1' is the Name of i-0c now, of which there is no recovery point: i-0a is meant, "
+        "whose points have it"
+    )
+
+
 def test_a_clone_does_not_wait_for_iam():
     stage = RestoreStage()
     dark = Unavailable("no answer", timedelta(minutes=1))
@@ -289,20 +323,48 @@ def test_a_clone_lives_as_long_as_was_said_last():
     assert stage.endings.set_for == {restore.id: ends}
 
 
-def test_a_clone_that_is_kept_can_neither_be_extended_nor_kept_nor_removed():
+def test_a_clone_that_is_kept_can_neither_be_extended_nor_removed():
     stage, restore = done()
     of(stage, restore, "keep")
     stage.clock.advance(9 * HOUR)
 
     answers = [
         of(stage, restore, action, **given)
-        for action, given in (("extend", {"time_to_live": "1h"}), ("keep", {}), ("remove", {}))
+        for action, given in (("extend", {"time_to_live": "1h"}), ("remove", {}))
     ]
 
-    assert [one.status for one in answers] == ["refused"] * 3
+    assert [one.status for one in answers] == ["refused"] * 2
     assert stage.finish("remove", restore)["done"]
     (clone,) = stage.record(restore).ids("instance")
     assert stage.ec2.now.instances[clone].state == "running"
+    assert TEMPORARY not in stage.ec2.now.instances[clone].tags
+    assert stage.endings.set_for == {}
+
+
+def test_what_has_begun_to_end_is_not_kept_and_loses_nothing_by_which_it_ends():
+    stage, restore = done()
+    stage.clock.advance(9 * HOUR)
+    stage.steps.at("ledger.change_restore", lambda: stage.call("remove", restore) and None)
+
+    answer = of(stage, restore, "keep")
+
+    assert answer.problems == (f"restore: {restore.id} was changed meanwhile; look at it again",)
+    stage.finish("remove", restore)
+    (clone,) = [one for one in stage.record(restore).made if one.kind == "instance"]
+    assert clone.removed_at
+
+
+def test_a_clone_that_is_kept_again_is_untagged_again_and_loses_its_schedule():
+    stage, restore = done()
+    stage.steps.at("ec2.untag", die)
+    with pytest.raises(Killed):
+        of(stage, restore, "keep")
+    (clone,) = stage.record(restore).ids("instance")
+    assert TEMPORARY in stage.ec2.now.instances[clone].tags
+
+    answer = of(stage, restore, "keep")
+
+    assert answer.status == "done"
     assert TEMPORARY not in stage.ec2.now.instances[clone].tags
     assert stage.endings.set_for == {}
 

@@ -461,6 +461,7 @@ def test_all_reasons_are_told_at_once():
 
     assert [one.partition(":")[0] for one in findings.problems] == [
         "source",
+        "source",
         "stop",
         "source",
         "stop",

@@ -772,15 +772,7 @@ def in_place(
     if current is None or current.gone:
         findings.wrong("mode", f"{manifest.instance.id} is gone; use mode clone")
         return (), None, findings
-    if current.state not in ("running", "stopped"):
-        findings.wrong(
-            "source", f"{current.id} is {current.state}; wait until it is running or stopped"
-        )
-    if facts.restored_by:
-        findings.wrong(
-            "source",
-            f"{facts.restored_by} works at {current.id}; wait until it is over, or cancel it",
-        )
+    _meant_now(request, current, facts, findings)
     meant = _meant(request, taken, findings)
     made = disks(manifest, meant, request.overrides, findings, same_region=True)
     swaps = tuple(_swap(request, one, current, facts, meant, made) for one in made if one.device)
@@ -804,6 +796,27 @@ def in_place(
         )
     _keys(manifest, meant, made, facts.bad_keys, findings)
     return made, plan, findings
+
+
+def _meant_now(
+    request: RestoreRequest, current: Instance, facts: InPlaceFacts, findings: Findings
+) -> None:
+    name = current.tags.get(tag_keys.NAME)
+    if request.source not in (current.id, name):
+        findings.wrong(
+            "source",
+            f"{current.id} had the Name {request.source!r} once, and has {name or 'none'} now; "
+            "name it by its id",
+        )
+    if current.state not in ("running", "stopped"):
+        findings.wrong(
+            "source", f"{current.id} is {current.state}; wait until it is running or stopped"
+        )
+    if facts.restored_by:
+        findings.wrong(
+            "source",
+            f"{facts.restored_by} works at {current.id}; wait until it is over, or cancel it",
+        )
 
 
 def _swap(
