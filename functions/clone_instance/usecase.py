@@ -180,21 +180,26 @@ class RestoreDesk:
         return answer_of(after, now)
 
     def _keep(self, restore: Restore, now: datetime) -> Answer:
-        """The tag by which it would be removed goes first; then nothing removes it any more."""
-        self._has_end(restore)
+        """The record decides between this and an end that begins at the same time: then nothing
+        removes it any more. Said again, it does again what one who died may have left undone."""
+        self._is_done(restore)
+        if restore.expires_at is not None:
+            restore = self.ledger.change_restore(restore, replace(restore, expires_at=None))
         machines = self.machines(restore.place.region)
         things = machines.things_of(restore.id)
         tagged = [(one.id, one.tags) for one in things.instances]
         tagged += [(one.id, one.tags) for one in things.volumes]
         ids = [id_ for id_, of in tagged if tags.TEMPORARY in of]
         machines.untag(ids, [tags.TEMPORARY])
-        after = self.ledger.change_restore(restore, replace(restore, expires_at=None))
         self.endings.clear(restore.id)
-        return answer_of(after, now)
+        return answer_of(restore, now)
 
-    def _has_end(self, restore: Restore) -> None:
+    def _is_done(self, restore: Restore) -> None:
         if restore.status is not RestoreStatus.DONE:
             raise CannotRestore([f"restore: {restore.id} is {restore.status}, not done"])
+
+    def _has_end(self, restore: Restore) -> None:
+        self._is_done(restore)
         if restore.expires_at is None:
             raise CannotRestore([f"restore: {restore.id} has no end already"])
 

@@ -350,8 +350,8 @@ def test_what_has_begun_to_end_is_not_kept_and_loses_nothing_by_which_it_ends():
 
     assert answer.problems == (f"restore: {restore.id} was changed meanwhile; look at it again",)
     stage.finish("remove", restore)
-    (clone,) = [one for one in stage.record(restore).made if one.kind == "instance"]
-    assert clone.removed_at
+    (clone,) = [one.id for one in stage.record(restore).made if one.kind == "instance"]
+    assert stage.ec2.now.instances[clone].state == "terminated"
 
 
 def test_a_clone_that_is_kept_again_is_untagged_again_and_loses_its_schedule():
