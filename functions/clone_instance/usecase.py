@@ -78,9 +78,12 @@ class RestoreDesk:
             return self._of_source(asked, now)
         restore = self._known(asked.restore)
         self.planner.permit(restore.source, asked.allowed)
+        if asked.verb == "status":
+            return status_of(restore, now)
+        if restore.region != self.finder.here.region:
+            # Its machine, its schedule and what waits for a person are there.
+            raise CannotRestore([f"restore: it is of {restore.region}; ask the function there"])
         match asked.verb:
-            case "status":
-                return status_of(restore, now)
             case "extend":
                 return self._extend(restore, asked, now)
             case "keep":
@@ -123,7 +126,7 @@ class RestoreDesk:
             raise CannotRestore(
                 [f"source: {error}; wait until it is over, or cancel it"]
             ) from error
-        if restore.request != request:
+        if (restore.request, restore.region) != (request, prepared.restore.region):
             return self._again(restore, request, now)
         return self._started(restore, now, prepared.notes)
 
@@ -137,6 +140,13 @@ class RestoreDesk:
 
     def _again(self, known: Restore, request: RestoreRequest, now: datetime) -> Answer:
         """A repeated request changes nothing; another one may not take its name."""
+        if known.region != self.finder.here.region:
+            raise CannotRestore(
+                [
+                    f"request_id: {request.request} was used in {known.region} ({known.id}); give "
+                    "a new one"
+                ]
+            )
         if replace(known.request, asker=request.asker, dry_run=request.dry_run) != request:
             raise CannotRestore(
                 [

@@ -13,7 +13,7 @@ from lastgood.errors import Throttled, Unavailable
 from tests.cloud.killed import Killed
 from tests.support.builders import SOURCE, minutes
 from tests.support.fakes import die, raising
-from tests.support.restore_stage import RestoreStage, a_clone, in_place
+from tests.support.restore_stage import AWAY, RestoreStage, a_clone, in_place
 
 DONE, ENDED, UNDONE = RestoreStatus.DONE, RestoreStatus.ENDED, RestoreStatus.UNDONE
 HOUR = timedelta(hours=1)
@@ -427,6 +427,33 @@ def test_a_word_that_is_cut_off_before_any_call_is_good_when_it_is_said_again(ac
             expected[0],
             {**expected[1], "endings": []},
         ), stage.steps.taken[before + nth - 1]
+
+
+@pytest.mark.parametrize("action", ["extend", "keep", "cancel", "remove", "approve", "decline"])
+def test_a_restore_of_another_region_is_told_of_and_left_to_the_function_there(action):
+    stage = RestoreStage()
+    restore = stage.open(a_clone(region=AWAY.region, place=AWAY))
+    given = {"time_to_live": "1h"} if action == "extend" else {}
+
+    answer = of(stage, restore, action, **given)
+
+    assert answer.problems == ("restore: it is of eu-central-1; ask the function there",)
+    assert stage.record(restore) == restore
+    assert of(stage, restore, "status").restore == restore.id
+
+
+def test_a_request_id_that_was_used_in_another_region_is_refused():
+    stage = RestoreStage()
+    begun = stage.ask(source=SOURCE.id)
+    stage.ledger.change_restore(
+        known := stage.ledger.restore(begun.restore), replace(known, region=AWAY.region)
+    )
+
+    answer = stage.ask(source=SOURCE.id)
+
+    assert answer.problems == (
+        f"request_id: request-1 was used in eu-central-1 ({begun.restore}); give a new one",
+    )
 
 
 def test_the_volumes_that_were_swapped_out_are_kept_if_somebody_says_so():
