@@ -10,7 +10,7 @@ from lastgood.domain.choosing import Candidate, Chosen
 from lastgood.domain.model import Source
 from lastgood.domain.names import instant
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Policy
+from lastgood.domain.policy import Mode, Policy
 from lastgood.errors import CannotRestore, UnknownPolicy
 from lastgood.ports import Ledger, Machines, Policies
 
@@ -91,6 +91,23 @@ class Finder:
             return self.policies.get(name)
         except UnknownPolicy:
             return None
+
+    def approving(self, found: Found, mode: Mode) -> tuple[bool, tuple[str, ...]]:
+        """Whether a second person must approve it: any policy that has points of the source may
+        want that, and what one wants that is not deployed any more is not known. With a note, in
+        that case."""
+        names = dict.fromkeys(one.policy for one in found.every)
+        known = {name: policy for name in names if (policy := self.policy_of(name))}
+        unknown = dict.fromkeys(
+            one.policy for one in found.every if one.places and one.policy not in known
+        )
+        if any(mode in policy.restores.approval for policy in known.values()):
+            return True, ()
+        return bool(unknown), tuple(
+            f"a second person must approve it: the policy {name} of some of its points is not "
+            "deployed any more, so what it says of that is not known"
+            for name in unknown
+        )
 
     def choose(self, found: Found, text: str, now: datetime) -> Chosen:
         zone = ZoneInfo(found.policy.retention.timezone if found.policy else "UTC")

@@ -67,6 +67,7 @@ class RestorePlanner:
         if origin == place:
             pieces = tuple(replace(one, snapshot=one.taken_from) for one in pieces)
         rules = found.policy.restores if found.policy else Restores()
+        approval, of_approval = self.finder.approving(found, request.mode)
         restore = Restore(
             id=names.restore_id(request.request),
             request=request,
@@ -80,7 +81,7 @@ class RestorePlanner:
             status=RestoreStatus.RUNNING,
             asked_at=now,
             pieces=pieces,
-            approval=request.mode in rules.approval,
+            approval=approval,
             time_to_live=_time_to_live(request, rules),
         )
         if restore.approval:
@@ -93,7 +94,8 @@ class RestorePlanner:
             )
         if findings.problems:
             raise CannotRestore(findings.problems)
-        return Prepared(restore=restore, notes=(*found.notes, *chosen.notes, *findings.notes))
+        notes = (*found.notes, *chosen.notes, *of_approval, *findings.notes)
+        return Prepared(restore=restore, notes=notes)
 
     def _place(self, request: RestoreRequest) -> Place | None:
         """None: where the source was."""

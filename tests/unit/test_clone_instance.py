@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from lastgood.domain.model import PointStatus
 from lastgood.domain.names import restore_id
 from lastgood.domain.policy import Mode, Restores
 from lastgood.domain.restoring import RestoreStatus
@@ -183,6 +184,41 @@ def test_an_approval_reaches_the_machine_that_waits():
 
     assert stage.machine.approved == ["token"]
     assert "is approved by bob" in answer.text
+
+
+def two_policies(others, **facts):
+    """Of the two points, the older one is of another policy."""
+    stage = RestoreStage(others=others)
+    older = {"policy": "other", "id": "pt-" + "0" * 20, "slot": stage.point.slot - HOUR}
+    stage.ledger.rebuild(replace(stage.point, **older | facts))
+    return stage
+
+
+def test_a_policy_of_any_point_may_want_a_second_person():
+    stage = two_policies({"other": APPROVING})
+
+    answer = stage.ask(source=SOURCE.id)
+
+    assert (answer.status, answer.approval) == ("approving", True)
+    assert "not deployed" not in " ".join(answer.notes)
+
+
+def test_what_a_policy_wants_that_is_not_deployed_any_more_is_not_known_so_a_second_person_counts():
+    stage = two_policies({})
+
+    answer = stage.ask(source=SOURCE.id, mode="drill")
+
+    assert (answer.status, answer.approval) == ("approving", True)
+    assert answer.notes[0] == (
+        "a second person must approve it: the policy other of some of its points is not deployed "
+        "any more, so what it says of that is not known"
+    )
+
+
+def test_a_point_that_is_gone_wants_nobody():
+    stage = two_policies({}, status=PointStatus.DELETED)
+
+    assert stage.ask(source=SOURCE.id).status == "running"
 
 
 def test_an_approval_may_come_before_the_machine_asks():
