@@ -10,7 +10,7 @@ from lastgood.domain.choosing import Candidate, Chosen
 from lastgood.domain.model import Source
 from lastgood.domain.names import instant
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Mode, Policy
+from lastgood.domain.policy import Mode, Policy, TagMatch
 from lastgood.errors import CannotRestore, UnknownPolicy
 from lastgood.ports import Ledger, Machines, Policies
 
@@ -91,6 +91,16 @@ class Finder:
             return self.policies.get(name)
         except UnknownPolicy:
             return None
+
+    def selects(self) -> tuple[TagMatch, ...]:
+        """By which tags policies select what is in this account."""
+        every = [one.policy.select for one in self.policies.all()]
+        ours = [
+            one.tags
+            for one in every
+            if any(place.account == self.here.account for place in one.places(self.here))
+        ]
+        return tuple(one for number, one in enumerate(ours) if one not in ours[:number])
 
     def approving(self, found: Found, mode: Mode) -> tuple[bool, tuple[str, ...]]:
         """Whether a second person must approve it: any policy that has points of the source may

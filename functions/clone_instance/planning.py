@@ -1,23 +1,23 @@
 """From a request to the restore that is to be made: the facts of EC2, and the judgement on them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
 from clone_instance.finding import Finder
 from lastgood.domain import names, preflight
+from lastgood.domain.chat_permissions import touches
 from lastgood.domain.manifest import Instance, Manifest, Volume
 from lastgood.domain.model import Point, Source
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Mode, ResourceKind, Restores, duration_text
+from lastgood.domain.policy import Mode, ResourceKind, Restores, TagMatch, duration_text, match_text
 from lastgood.domain.preflight import Findings, InPlaceFacts, LaunchFacts, Subnet, VolumeFacts
 from lastgood.domain.restoring import (
     Restore,
     RestoreRequest,
     RestoreStatus,
 )
-from lastgood.domain.retention import matches
 from lastgood.errors import CannotRestore, NotPermitted, TryAgain
 from lastgood.ports import Ledger, Machines
 
@@ -27,7 +27,7 @@ KEPT_FOR = timedelta(days=7)
 LOOKED_THROUGH = 20
 """Restores of a source among which one may be at work."""
 
-Allowed = tuple[Mapping[str, tuple[str, ...]], ...] | None
+Allowed = tuple[TagMatch, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +183,7 @@ class RestorePlanner:
             place=restore.place,
             home=home,
             instance=machines.instances_by_id([wanted]).get(wanted) if wanted else None,
+            selects=self.finder.selects() if wanted else (),
             bad_keys=_bad_keys(machines, manifest.volumes, request, home=home),
         )
         made, zone, attach, findings = preflight.volumes(request, manifest, restore.pieces, facts)
@@ -208,11 +209,12 @@ class RestorePlanner:
                     one.snapshot for one in restore.pieces if one.snapshot
                 ),
                 protected=attributes.stop_protection,
+                selects=self.finder.selects(),
                 restored_by=self._restored_by(restore),
                 bad_keys=_bad_keys(machines, manifest.volumes, request, home=True),
             )
         elif current is not None:
-            facts = InPlaceFacts(current=current)
+            facts = InPlaceFacts(current=current, selects=self.finder.selects())
         made, plan, findings = preflight.in_place(request, manifest, restore.pieces, facts)
         pieces = tuple(one for one in restore.pieces if one.volume in {disk.piece for disk in made})
         zone = current.zone if current else ""
@@ -226,27 +228,11 @@ class RestorePlanner:
 
 
 def _permit(source: Source, manifest: Manifest | None, allowed: Allowed) -> None:
-    if allowed is None:
-        return
-    tags = _source_tags(manifest)
-    if not any(matches(tags, match) for match in allowed):
+    if not touches(allowed, manifest.tags if manifest else {}):
         raise NotPermitted(
             f"source: you may not do that with {source.id}: your permissions are for sources "
-            f"tagged {' or '.join(_tags_text(match) for match in allowed) or 'nothing'}"
+            f"tagged {' or '.join(map(match_text, allowed or ())) or 'nothing'}"
         )
-
-
-def _source_tags(manifest: Manifest | None) -> Mapping[str, str]:
-    """Of the instance, or of the lone volume."""
-    if manifest is None:
-        return {}
-    if manifest.instance:
-        return manifest.instance.tags
-    return manifest.volumes[0].tags if manifest.volumes else {}
-
-
-def _tags_text(match: Mapping[str, tuple[str, ...]]) -> str:
-    return " and ".join(f"{key}={'|'.join(values)}" for key, values in match.items())
 
 
 def _no_manifest(point: str) -> str:

@@ -729,6 +729,16 @@ def test_subnets_are_read_with_their_free_addresses(machines, net):
     assert (list(found), found[first].vpc, found[first].zone) == ([first], net.vpc, ZONE)
 
 
+def test_a_subnet_that_gives_public_addresses_says_so(machines, net, ec2):
+    first, second = net.subnets
+    for subnet, gives in ((first, True), (second, False)):
+        ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": gives})
+
+    found = machines.subnets([first, second])
+
+    assert {id_: one.public for id_, one in found.items()} == {first: True, second: False}
+
+
 def test_a_group_is_isolated_if_nothing_goes_in_or_out(machines, net, ec2):
     group, other = net.groups
     assert not machines.groups([group])[group].isolated

@@ -134,7 +134,7 @@ def renamed():
     ours = stage.ec2.now.instances[SOURCE.id]
     stage.ledger.note_name("web-1", SOURCE, stage.clock.now())
     stage.ec2.put(
-        replace(ours, tags={"Name": "web-1-old"}),
+        replace(ours, tags={**ours.tags, "Name": "web-1-old"}),
         replace(ours, id="i-0c", tags={"Name": "web-1"}, volumes={}),
     )
     return stage

@@ -54,6 +54,7 @@ SUBNETS = {
     "subnet-b": Subnet(id="subnet-b", vpc="vpc-1", zone="eu-west-1b", free=20),
     "subnet-x": Subnet(id="subnet-x", vpc="vpc-2", zone="eu-west-1a", free=20),
 }
+SELECTS = ({"backup": ("daily",)}, {"Name": ("web", "db")})
 GROUPS = (
     Group(id="sg-web", name="web", vpc="vpc-1"),
     Group(id="sg-x", name="x", vpc="vpc-2"),
@@ -163,6 +164,25 @@ def test_in_a_zone_the_subnet_with_the_most_free_addresses_is_taken():
     )
 
     assert (launch.zone, launch.cards[0].subnet) == ("eu-west-1b", "subnet-b2")
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_in_a_zone_only_a_subnet_is_taken_that_is_as_open_as_the_originals(public):
+    was = replace(SUBNETS["subnet-a"], public=public)
+    alike = replace(SUBNETS["subnet-b"], public=public, free=5)
+    other = replace(SUBNETS["subnet-b"], id="subnet-b2", public=not public, free=200)
+    facts = {"subnets": {"subnet-a": was}, "zones": frozenset({"eu-west-1b"})}
+    request = asked(overrides={"zone": "eu-west-1b"})
+
+    launch, _ = launched(request, in_zone=(alike, other), **facts)
+    _, findings = launched(request, in_zone=(other,), **facts)
+
+    assert launch.cards[0].subnet == "subnet-b"
+    gives = "a public address" if public else "no public address"
+    assert findings.problems == [
+        f"zone: vpc-1 has no subnet in eu-west-1b that gives {gives}, as the original's; name a "
+        "subnet, or leave out zone"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -353,7 +373,7 @@ def test_a_launch_is_planned_whole_or_every_reason_begins_with_what_to_change(
 
 
 def volumes(request, manifest=MANIFEST, pieces=None, **facts):
-    known = VolumeFacts(**{"place": HOME, "home": True, **facts})
+    known = VolumeFacts(**{"place": HOME, "home": True, "selects": SELECTS, **facts})
     return preflight.volumes(request, manifest, pieces or taken(manifest), known)
 
 
@@ -401,6 +421,7 @@ def in_place(request, **facts):
             "current": ORIGINAL,
             "volumes": {one.id: one for one in VOLUMES},
             "snapshot_of": {f"snap-{one.id}": one.id for one in VOLUMES},
+            "selects": SELECTS,
             **facts,
         }
     )
@@ -462,11 +483,32 @@ def test_all_reasons_are_told_at_once():
     assert [one.partition(":")[0] for one in findings.problems] == [
         "source",
         "source",
+        "source",
         "stop",
         "source",
         "stop",
         "source",
     ]
+
+
+TOLD = (
+    "i-0a has none of the tags that policies select by (backup=daily or Name=web|db), so it is not "
+    "Lastgood's to change; give it those of one"
+)
+
+
+@pytest.mark.parametrize(
+    ("tags", "problems"), [({"Name": "app"}, [TOLD]), ({"lastgood:restore": "rs-1"}, [])]
+)
+def test_only_an_instance_that_iam_lets_us_change_is_changed(tags, problems):
+    other = replace(ORIGINAL, tags=tags, volumes={})
+
+    *_, attached = volumes(asked(Mode.VOLUMES, instance="i-0a"), instance=other)
+    by_id = replace(asked(Mode.IN_PLACE, stop=True), source="i-0a")
+    *_, swapped = in_place(by_id, current=other)
+
+    assert attached.problems == [f"instance: {one}" for one in problems]
+    assert swapped.problems == [f"source: {one}" for one in problems]
 
 
 # -- keys -------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from lastgood.domain import tags as tag_keys
 from lastgood.domain.launching import Card, Disk, Launch, NewImage
 from lastgood.domain.manifest import Instance, Manifest, Options, Tags, Volume
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Mode
+from lastgood.domain.policy import Mode, TagMatch, match_text
 from lastgood.domain.restoring import Attach, InPlace, Overrides, Piece, RestoreRequest, Swap
+from lastgood.domain.retention import matches
 
 UNBILLED = (None, "", "RunInstances")
 """Usage operations of which the image bills nothing: Linux (EC2 User Guide, "AMI billing")."""
@@ -36,12 +37,13 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
-    """``free``: addresses that are not taken."""
+    """``free``: addresses that are not taken. ``public``: it gives each interface a public one."""
 
     id: str
     vpc: str
     zone: str
     free: int
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,14 +251,7 @@ def _subnet(
         )
         return None
     if overrides.zone:
-        if not facts.in_zone:
-            findings.wrong(
-                "zone",
-                f"{original.vpc} has no subnet in {overrides.zone}; name a subnet, or "
-                "leave out zone",
-            )
-            return None
-        return max(facts.in_zone, key=lambda one: one.free)
+        return _in_zone(overrides.zone, original, facts, findings)
     subnet = facts.subnets.get(original.subnet or "")
     if subnet is None:
         findings.wrong(
@@ -265,6 +260,24 @@ def _subnet(
             "security_groups if it is in another VPC",
         )
     return subnet
+
+
+def _in_zone(
+    zone: str, original: Instance, facts: LaunchFacts, findings: Findings
+) -> Subnet | None:
+    """One that is as open to the world as the original's; not open, if that is gone."""
+    was = facts.subnets.get(original.subnet or "")
+    public = was.public if was else False
+    alike = [one for one in facts.in_zone if one.public == public]
+    if not alike:
+        gives = "a public address" if public else "no public address"
+        which = f" that gives {gives}, as the original's" if facts.in_zone else ""
+        findings.wrong(
+            "zone",
+            f"{original.vpc} has no subnet in {zone}{which}; name a subnet, or leave out zone",
+        )
+        return None
+    return max(alike, key=lambda one: one.free)
 
 
 def _groups(
@@ -623,11 +636,13 @@ def _notes(request: RestoreRequest, original: Instance, findings: Findings) -> N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeFacts:
-    """``instance``: that the volumes are to be attached to."""
+    """``instance``: that the volumes are to be attached to. ``selects``: by which tags policies
+    select: Lastgood may touch only what they select, and what it made."""
 
     place: Place
     home: bool
     instance: Instance | None = None
+    selects: tuple[TagMatch, ...] = ()
     bad_keys: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -657,6 +672,8 @@ def volumes(
             )
         else:
             zone = facts.instance.zone
+        if facts.instance:
+            _touchable("instance", facts.instance, facts.selects, findings)
     elif not zone and facts.home:
         zone = next((one.zone for one in manifest.volumes), None)
     if not zone and not findings.problems:
@@ -752,12 +769,13 @@ def _attach(
 class InPlaceFacts:
     """``current``: the instance as it is now. ``volumes``: by id, those that it has now.
     ``snapshot_of``: by snapshot, the volume that EC2 says it is of. ``protected``: it may not be
-    stopped. ``restored_by``: another restore that works at it."""
+    stopped. ``restored_by``: another restore that works at it. ``selects``: as of volumes."""
 
     current: Instance | None
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     snapshot_of: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
+    selects: tuple[TagMatch, ...] = ()
     restored_by: str | None = None
     bad_keys: Mapping[str, str] = field(default_factory=dict)
 
@@ -798,6 +816,20 @@ def in_place(
     return made, plan, findings
 
 
+def _touchable(
+    key: str, instance: Instance, selects: tuple[TagMatch, ...], findings: Findings
+) -> None:
+    """IAM lets the role of restores stop an instance, or change its volumes, only so."""
+    tags = instance.tags
+    if tag_keys.RESTORE not in tags and not any(matches(tags, one) for one in selects):
+        findings.wrong(
+            key,
+            f"{instance.id} has none of the tags that policies select by "
+            f"({' or '.join(map(match_text, selects)) or 'there are none'}), so it is not "
+            "Lastgood's to change; give it those of one",
+        )
+
+
 def _meant_now(
     request: RestoreRequest, current: Instance, facts: InPlaceFacts, findings: Findings
 ) -> None:
@@ -812,6 +844,7 @@ def _meant_now(
         findings.wrong(
             "source", f"{current.id} is {current.state}; wait until it is running or stopped"
         )
+    _touchable("source", current, facts.selects, findings)
     if facts.restored_by:
         findings.wrong(
             "source",
