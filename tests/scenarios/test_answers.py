@@ -1,17 +1,21 @@
 """What clone_instance answers: restores are asked for, told of, extended, kept, ended, approved."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
+from lastgood.domain import slash
 from lastgood.domain.names import instant, restore_id
 from lastgood.domain.policy import Mode, Restores
 from lastgood.domain.tags import RESTORE, TEMPORARY
 from tests.cloud.ec2.seed import seed_network
-from tests.support.world import HOME, MACHINE, a_policy
+from tests.support.world import ACCOUNT, HOME, MACHINE, a_policy
 
 HOUR = timedelta(hours=1)
+ABROAD = "eu-central-1"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -78,6 +82,25 @@ def endings(world):
 
 
 # -- asking -----------------------------------------------------------------------------------
+
+
+def test_the_line_for_another_region_that_chat_documents_ends_in_a_plan(protected):
+    rows = (ROOT / "docs/chat.md").read_text().splitlines()
+    (line,) = [row.split("`")[1] for row in rows if row.startswith("| `/lastgood clone web-1 in ")]
+    there = seed_network(ABROAD, name="there")
+    there_is = {
+        "eu-north-1": ABROAD,
+        "subnet-0123456789abcdef0": there.subnets[0],
+        "sg-0123456789abcdef0": there.groups[0],
+    }
+    for documented, real in there_is.items():
+        line = line.replace(documented, real)
+
+    command = slash.read(line.removeprefix("/lastgood "))
+    answer = ask(protected, **command.payload, dry_run="true")
+
+    assert answer["status"] == "planned", answer["text"]
+    assert answer["place"] == f"{ABROAD} of {ACCOUNT}"
 
 
 def test_where_iam_is_dark_a_clone_is_made_all_the_same(protected):
