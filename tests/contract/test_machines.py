@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 
 from lastgood.aws.clients import client
 from lastgood.aws.faults import CAPACITY
@@ -728,6 +729,16 @@ def test_subnets_are_read_with_their_free_addresses(machines, net):
     assert (list(found), found[first].vpc, found[first].zone) == ([first], net.vpc, ZONE)
 
 
+def test_a_subnet_that_gives_public_addresses_says_so(machines, net, ec2):
+    first, second = net.subnets
+    for subnet, gives in ((first, True), (second, False)):
+        ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": gives})
+
+    found = machines.subnets([first, second])
+
+    assert {id_: one.public for id_, one in found.items()} == {first: True, second: False}
+
+
 def test_a_group_is_isolated_if_nothing_goes_in_or_out(machines, net, ec2):
     group, other = net.groups
     assert not machines.groups([group])[group].isolated
@@ -759,6 +770,14 @@ def test_key_pairs_and_profiles_are_looked_for(machines, net):
     assert machines.has_profile(net.profile_arn)
     assert machines.has_profile(net.profile)
     assert not machines.has_profile("arn:aws:iam::123456789012:instance-profile/x/nobody")
+
+
+def test_a_profile_is_not_taken_to_be_gone_if_iam_does_not_answer(cloud, machines, net):
+    dark = ConnectTimeoutError(endpoint_url="https://iam.amazonaws.com/")
+    cloud.faults.spoil("iam.GetInstanceProfile", dark, times=9)
+
+    with pytest.raises(Unavailable):
+        machines.has_profile(net.profile)
 
 
 def test_an_address_is_taken_by_an_interface(machines, net, snapshots):
