@@ -12,7 +12,7 @@ from lastgood.aws.clients import client
 from lastgood.aws.faults import CAPACITY
 from lastgood.aws.machines import CHANGING, Ec2Machines
 from lastgood.domain.launching import Card, Disk, Launch, NewImage
-from lastgood.domain.tags import RESTORE
+from lastgood.domain.tags import COPY_OF, RESTORE
 from lastgood.errors import (
     CallRefused,
     CannotRestore,
@@ -705,15 +705,17 @@ def test_instances_are_found_by_their_name_to_the_letter(machines, ec2):
 
 def test_all_that_a_restore_made_is_found_by_its_tag(machines, net, snapshots, ec2):
     made = launched(machines, a_launch(net, snapshots), snapshots)
-    snapshot = next(iter(snapshots.values()))
-    fleet.tag(ec2, snapshot, **OURS)
+    # A volume's tags come to its snapshots, whoever takes them: only a copy says what of.
+    others, copy = snapshots.values()
+    fleet.tag(ec2, others, **OURS)
+    fleet.tag(ec2, copy, **OURS, **{COPY_OF: others})
 
     things = machines.things_of("rs-1")
 
     assert [one.id for one in things.instances] == [made]
     assert len(things.volumes) == 2
     assert len(things.images) == 1
-    assert [one.member.snapshot for one in things.snapshots] == [snapshot]
+    assert [one.member.snapshot for one in things.snapshots] == [copy]
     assert machines.things_of("rs-2") == type(things)()
 
 

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.catalog import CATALOG, RESTORING
+from infra.catalog import CATALOG
 from infra.stacks.state import TABLE
 from lastgood.domain import tags
 from lastgood.domain.copying import CopyStatus, PointCopy
@@ -33,6 +33,7 @@ from tests.cloud.faults import DROPPED, aws_error
 from tests.cloud.policy import like, listed
 from tests.e2e.conftest import (
     AWAY,
+    BURYING,
     FUNCTIONS,
     HOME,
     MEMBER,
@@ -95,7 +96,6 @@ WITHOUT_RESOURCES = {
 READS = ("Describe", "Get", "List", "Query")
 
 SCHEDULED = ("plan_snapshots", "sweep", "prune_snapshots")
-WITHOUT_DEAD_LETTERS = (*RESTORING, "chat")
 IN_VAULT = ("copy_snapshots", "sweep", "prune_snapshots", "delete_snapshots")
 """Who works where only copies are."""
 IN_MEMBER = tuple(row.name for row in CATALOG if row.works_abroad)
@@ -794,8 +794,7 @@ def test_dead_letters_are_those_of_the_stories(stories: Stories):
             or json.loads(one["body"])["responsePayload"]["errorType"]
             for one in stories.installation.dead_letters(function)
         ]
-        for function in FUNCTIONS
-        if function not in WITHOUT_DEAD_LETTERS
+        for function in BURYING
     }
 
     assert {function: sorted(errors) for function, errors in found.items()} == {
