@@ -14,7 +14,7 @@ from lastgood.domain.names import run_id
 from lastgood.domain.tags import POINT
 from tests.cloud.driver import CloudProcess
 from tests.cloud.faults import DELAYED, DOUBLED, DROPPED, LOST_REPLY, REORDERED, aws_error
-from tests.e2e.conftest import BURYING, SLOT, Installation, an_installation
+from tests.e2e.conftest import BURYING, FUNCTIONS, SLOT, Installation, an_installation
 from tests.support.fleet import disk, launch, tag, volumes_of
 
 pytestmark = pytest.mark.slow
