@@ -12,7 +12,15 @@ from lastgood.domain.model import Proof
 from lastgood.domain.names import instant
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
-from lastgood.domain.restoring import STEPS, Compared, Restore, RestoreStatus, ended, noted
+from lastgood.domain.restoring import (
+    STEPS,
+    Compared,
+    Restore,
+    RestoreStatus,
+    ended,
+    image_name,
+    noted,
+)
 from lastgood.domain.swapping import moves
 from lastgood.domain.tags import RESTORE, of_restore
 from lastgood.errors import AlreadyDone, CannotRestore, Conflict, MadeInVain
@@ -138,7 +146,7 @@ class Restorer:
             image = machines.register_image(
                 launch,
                 _snapshots(restore),
-                name=f"lastgood-{restore.id}",
+                name=image_name(restore.id),
                 tags=of_restore(restore.id, restore.point, temporary=True),
             )
             return Advanced(restore=noted(restore, "image", [image], now))

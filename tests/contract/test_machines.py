@@ -651,6 +651,16 @@ def test_those_that_are_gone_do_not_keep_others_from_being_terminated(machines, 
     machines.terminate([instance])
 
 
+def test_one_that_is_protected_does_not_keep_others_from_being_terminated(machines, ec2):
+    protected = fleet.launch(ec2, "web", DisableApiTermination=True)
+    instance = fleet.launch(ec2, "web")
+
+    with raised(InUse, "protection from termination"):
+        machines.terminate([protected, instance])
+
+    assert state(machines, instance) == "terminated"
+
+
 def test_what_is_protected_is_terminated_once_it_is_not(machines, ec2):
     instance = fleet.launch(ec2, "web", DisableApiTermination=True, DisableApiStop=True)
     with raised(InUse, "protection from termination"):

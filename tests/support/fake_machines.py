@@ -460,11 +460,13 @@ class FakeMachines:
         self.protected.discard(instance)
 
     def terminate(self, instances: Iterable[str]) -> None:
-        for id_ in instances:
+        there = [one for one in instances if one in self.now.instances]
+        for id_ in there:
+            if id_ not in self.protected:
+                self.change(lambda world, id_=id_: self._end(world, id_))
+        for id_ in there:
             if id_ in self.protected:
                 raise CallRefused(f"{id_} is protected")
-            if id_ in self.now.instances:
-                self.change(lambda world, id_=id_: self._end(world, id_))
 
     def _end(self, world: World, id_: str) -> None:
         world.into(id_, "shutting-down")

@@ -519,14 +519,20 @@ class Ec2Machines(Describing):
     # -- what is removed ----------------------------------------------------------------------
 
     def terminate(self, instances: Iterable[str]) -> None:
+        refused: list[Refused] = []
         for some in chunks(instances, MOST_IDS):
             try:
                 self._terminate(some)
-            except SourceGone:
-                # One is gone, and EC2 has refused them all.
+            except Refused:
+                # One is gone or protected, and EC2 has refused them all.
                 for one in some:
-                    with suppress(SourceGone):
-                        self._terminate([one])
+                    try:
+                        with suppress(SourceGone):
+                            self._terminate([one])
+                    except Refused as error:
+                        refused.append(error)
+        if refused:
+            raise refused[0]
 
     def _terminate(self, instances: list[str]) -> None:
         with translated("ec2", f"terminate {', '.join(instances)}"):

@@ -361,6 +361,12 @@ def _with_step(restore: Restore, step: Step) -> Restore:
     return replace(restore, steps=(*restore.steps[:index], step, *restore.steps[index + 1 :]))
 
 
+def image_name(restore: str) -> str:
+    """Of the image that a restore registers: by its tag alone, it is not told from those that DLM
+    or AWS Backup make of a clone, which bear the clone's tags."""
+    return f"lastgood-{restore}"
+
+
 SAFETY = "a restore in place"
 """Who holds a safety point."""
 
