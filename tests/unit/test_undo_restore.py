@@ -245,8 +245,13 @@ def test_a_source_that_is_gone_keeps_its_originals_and_nothing_that_was_made(ste
 
 def test_originals_that_were_marked_to_go_are_never_deleted():
     stage, restore = begun(in_place(), *SWAPPED, "check")
-    # The one who handed it over died before he wrote that down.
-    stage.steps.at("ledger.free_from_restore", raising(CallRefused("no")))
+
+    def cancel():
+        known = stage.record(restore)
+        stage.ledger.change_restore(known, replace(known, cancelled_by="bob"))
+
+    # Before the one who hands it over writes that down.
+    stage.steps.at("ledger.free_from_restore", cancel)
 
     record = stage.run(restore)
 

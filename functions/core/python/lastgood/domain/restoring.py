@@ -207,7 +207,7 @@ class Made:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """One setting of the clone beside the original's. ``why``: they differ, and the reason; empty
-    if they are the same."""
+    if they are the same, which no record has."""
 
     field: str
     original: str
@@ -238,7 +238,8 @@ class Restore:
     the other modes, in ``zone``. ``attempted_at``: when a call that makes something last went out;
     until describes must show what it made, an absence proves nothing. ``token``: of the machine,
     which waits for approval. ``command``: the id of the SSM command that is under way.
-    ``version``: how often it was written.
+    ``compared``: the settings of the clone that are not the original's; ``same``: the names of
+    those that are. ``version``: how often it was written.
     """
 
     id: str
@@ -269,6 +270,7 @@ class Restore:
     command: str | None = None
     expires_at: datetime | None = None
     compared: tuple[Compared, ...] = ()
+    same: tuple[str, ...] = ()
     evidence: Evidence | None = None
     cause: str | None = None
     settled_at: datetime | None = None
@@ -279,6 +281,13 @@ class Restore:
         """There is something to do still, now or once it expires."""
         done = self.status is RestoreStatus.DONE
         return self.status.at_work or (done and self.expires_at is not None)
+
+    @property
+    def free_to_go_at(self) -> datetime:
+        """When it was asked for or, if it had to be, approved: how long people take is no time to
+        recovery."""
+        asked = self.step(STEPS["ask"])
+        return (asked.ended_at if asked else None) or self.asked_at
 
     @property
     def locks(self) -> str | None:
