@@ -196,7 +196,8 @@ class Restorer:
 
     def _root(self, restore: Restore, now: datetime) -> Advanced:
         """Of a clone that had to start from its image for the licence."""
-        machines, disk = self._place(restore), _launch_of(restore).root
+        machines, launch = self._place(restore), _launch_of(restore)
+        disk = launch.root
         clones = self._clones(restore, machines)
         done = clones is not None
         for one in clones or []:
@@ -222,7 +223,10 @@ class Restorer:
             elif one.state == "stopped":
                 restore, _ = self._move(restore, machines, one, {one.root_device or "": volume})
                 if there:
-                    machines.delete_on_termination(one.id, {one.root_device or "": True})
+                    flags = {one.root_device or "": disk.delete_on_termination}
+                    machines.delete_on_termination(one.id, flags)
+                    if launch.user_data:
+                        machines.set_user_data(one.id, launch.user_data)
                     machines.start(one.id)
         return Advanced(restore=restore, done=done)
 
@@ -307,6 +311,9 @@ class Restorer:
         machines = self._place(restore)
         instance = _one(machines, restore.source.id)
         if instance.state == "running":
+            plan = restore.in_place
+            if not (plan and plan.was_running and restore.request.stop):
+                raise MadeInVain(f"{instance.id} was started meanwhile; ask again with stop=true")
             restore = self._walk.attempt(restore)
             machines.stop(instance.id)
         return Advanced(restore=restore, done=instance.state == "stopped")
@@ -409,6 +416,9 @@ class Restorer:
             clones = self._clones(restore, machines)
             if clones is None:
                 return Advanced(restore=restore)
+            for one in clones if restore.launch.protected_last else []:
+                with _told(untidy, f"{one.id} is not protected from being stopped"):
+                    machines.protect_from_stop(one.id)
             restore = self._compared(restore, machines, clones[0], now)
         restore = self._without_copies(restore, machines, now, untidy)
         plan = restore.in_place

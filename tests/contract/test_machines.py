@@ -674,6 +674,21 @@ def test_what_is_protected_is_terminated_once_it_is_not(machines, ec2):
     machines.unprotect("i-0badbadbad0000000")
 
 
+def test_user_data_and_protection_are_set_on_what_was_launched_without(machines, ec2):
+    script = b"#!/bin/sh\necho \xff\x00"
+    instance = fleet.launch(ec2, "web")
+    with raised(CallRefused, "not in the 'stopped' state"):
+        machines.set_user_data(instance, base64.b64encode(script).decode())
+    machines.stop(instance)
+
+    machines.set_user_data(instance, base64.b64encode(script).decode())
+    machines.protect_from_stop(instance)
+
+    read = machines.launch_attributes(machines.instances_by_id([instance])[instance], AT)
+    assert base64.b64decode(read.user_data or "") == script
+    assert read.stop_protection
+
+
 def test_instances_and_volumes_are_tagged_and_untagged(machines, pair):
     machines.tag(pair, {"a": "1", "b": "2"})
     machines.untag(pair, ["a", "never"])

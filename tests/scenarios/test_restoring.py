@@ -233,6 +233,24 @@ def test_a_source_with_a_licence_is_launched_from_its_image_and_gets_its_root_sw
     assert len(site.made(restore.id)["volume"]) == 2, "the root that the image came with is gone"
 
 
+@pytest.mark.parametrize("operation", ["RunInstances", "RunInstances:0002"])
+def test_a_source_that_may_not_be_stopped_is_cloned_stopped_or_not_and_protected_then(
+    world: World, operation: str
+) -> None:
+    image = world.cloud.ec2.image(IMAGE)
+    world.cloud.ec2.images[IMAGE] = replace(image, usage_operation=operation)
+    site = a_site(world, DisableApiStop=True)
+
+    for started, state in (("true", "running"), ("false", "stopped")):
+        restore = site.restore(start=started)
+
+        assert (restore.status, restore.cause) == (DONE, None)
+        assert [one for one in restore.compared if one.why == UNEXPLAINED] == []
+        assert {"stop protection", "user data"} <= set(restore.same)
+        (clone,) = restore.ids("instance")
+        assert site.instance(clone)["State"]["Name"] == state
+
+
 def test_a_clone_in_another_region_is_made_from_copies_that_go_afterwards(site: Site) -> None:
     world, frankfurt = site.world, "eu-central-1"
     there = seed_network(frankfurt, name="there")

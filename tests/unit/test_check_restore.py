@@ -16,6 +16,7 @@ from tests.support.restore_stage import (
     RestoreStage,
     a_clone,
     in_place,
+    root_by_task,
     volumes,
 )
 
@@ -132,6 +133,19 @@ def test_the_source_itself_is_checked_when_it_was_restored_in_place():
     stage.ec2.unhealthy = {SOURCE.id: IMPAIRED}
 
     assert failed_with(stage, restore) == "status checks: i-0a: instance impaired, system ok"
+
+
+def test_the_status_of_a_root_that_was_replaced_is_not_believed():
+    stage = RestoreStage()
+    restore = stage.open(root_by_task())
+    for step in ("hold", "volumes", "safety", "replace"):
+        stage.finish(step, restore)
+    replaced = stage.record(restore).step("Replace the root volume").ended_at
+
+    assert not stage.call("check", restore)["done"]
+    stage.finish("check", restore)
+
+    assert stage.record(restore).evidence.at >= replaced + minutes(3)
 
 
 def test_volumes_have_nothing_that_could_be_checked():

@@ -424,6 +424,49 @@ def test_a_protected_clone_is_undone_all_the_same():
     assert stage.scene() == RestoreStage().scene()
 
 
+@pytest.mark.parametrize(
+    ("kind", "started"), [("licensed clones", True), ("licensed clones", False), ("clone", False)]
+)
+def test_a_clone_that_has_to_stop_is_protected_from_being_stopped_last(kind, started):
+    stage, asked = RestoreStage(), KINDS[kind]()
+    launch = replace(asked.launch, stop_protection=True, started=started)
+    request = replace(asked.request, started=started)
+    restore = stage.open(replace(asked, launch=launch, request=request))
+
+    record = stage.run(restore)
+
+    assert (record.status, record.cause) == (DONE, None)
+    assert stage.ec2.unstoppable == set(record.ids("instance"))
+    assert "stop protection" not in [one.field for one in record.compared]
+
+
+def test_user_data_never_runs_on_the_root_that_an_image_came_with():
+    stage, asked = RestoreStage(), KINDS["licensed clones"]()
+    restore = stage.open(replace(asked, launch=replace(asked.launch, user_data="IyEvYmluL3No")))
+    stage.finish("hold", restore)
+    stage.finish("launch", restore)
+    assert stage.ec2.user_data == {}
+
+    record = stage.run(restore)
+
+    assert record.status is DONE
+    assert set(stage.ec2.user_data) == set(record.ids("instance"))
+
+
+def test_a_swapped_root_outlives_its_clone_if_the_original_would():
+    stage, asked = RestoreStage(), KINDS["licensed clones"]()
+    root, data = asked.launch.disks
+    disks = (replace(root, delete_on_termination=False), data)
+    restore = stage.open(replace(asked, launch=replace(asked.launch, disks=disks)))
+
+    record = stage.run(restore)
+
+    world = stage.ec2.now
+    roots = [world.instances[one].volumes[root.device] for one in record.ids("instance")]
+    flags = [world.volumes[one].attachments[0].delete_on_termination for one in roots]
+    assert flags == [False, False]
+
+
 # ------------------------------------------------------------------------------------- volumes
 
 
@@ -493,6 +536,27 @@ def test_an_instance_that_somebody_started_is_stopped_again_before_volumes_are_t
 
     assert stage.ec2.torn == []
     assert set(stage.ec2.now.instances[SOURCE.id].volumes.values()) == {"vol-new1", "vol-new2"}
+
+
+@pytest.mark.parametrize("step", ["stop", "swap"])
+def test_an_instance_that_nobody_allowed_to_stop_is_not_stopped(step):
+    stage = RestoreStage()
+    stage.ec2.put(an_instance(state="stopped"))
+    asked = in_place()
+    plan = replace(asked.in_place, was_running=False)
+    restore = stage.open(replace(asked, in_place=plan, request=replace(asked.request, stop=False)))
+    up_to(stage, restore, step)
+    stage.ec2.start(SOURCE.id)
+    stage.clock.advance(minutes(1))
+
+    with pytest.raises(MadeInVain, match="i-0a was started meanwhile; ask again with stop=true"):
+        stage.call(step, restore)
+    record = stage.undo(restore, MadeInVain("i-0a was started meanwhile"))
+
+    assert record.status is UNDONE
+    source = stage.ec2.now.instances[SOURCE.id]
+    assert (source.state, set(source.volumes.values())) == ("running", {"vol-1", "vol-2"})
+    assert "ec2.stop" not in stage.steps.taken
 
 
 def test_a_volume_that_somebody_put_in_meanwhile_is_not_taken_out():

@@ -337,7 +337,7 @@ class Ec2Machines(Describing):
         not told: some types refuse even the word."""
         flags = {
             "DisableApiTermination": launch.termination_protection,
-            "DisableApiStop": launch.stop_protection,
+            "DisableApiStop": launch.stop_protection and not launch.protected_last,
             "EbsOptimized": launch.ebs_optimized,
         }
         switches = {
@@ -350,7 +350,7 @@ class Ec2Machines(Describing):
             "IamInstanceProfile": _profile(launch.instance_profile),
             "InstanceInitiatedShutdownBehavior": launch.shutdown_behavior,
             # botocore encodes it, and takes bytes as well as text.
-            "UserData": base64.b64decode(launch.user_data) if launch.user_data else None,
+            "UserData": base64.b64decode(launch.user_data or "") if not launch.swaps_root else None,
             "CreditSpecification": {"CpuCredits": launch.credit_mode} if launch.credit_mode else {},
             "LicenseSpecifications": [{"LicenseConfigurationArn": one} for one in launch.licenses],
             "Placement": _placement(launch.placement),
@@ -465,6 +465,13 @@ class Ec2Machines(Describing):
             # EC2 changes one attribute in a call.
             self._modify(instance, DisableApiTermination={"Value": False})
             self._modify(instance, DisableApiStop={"Value": False})
+
+    def protect_from_stop(self, instance: str) -> None:
+        self._modify(instance, DisableApiStop={"Value": True})
+
+    def set_user_data(self, instance: str, user_data: str) -> None:
+        # botocore encodes it.
+        self._modify(instance, UserData={"Value": base64.b64decode(user_data)})
 
     def _modify(self, instance: str, **attribute: Any) -> None:
         with translated("ec2", f"set {', '.join(attribute)} of {instance}"):

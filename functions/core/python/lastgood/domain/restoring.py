@@ -420,6 +420,8 @@ DEADLINES = {
     "Take a safety point": timedelta(minutes=30),
     # A stop, a swap and a start.
     "Swap the root": timedelta(hours=1),
+    # Bare metal and Windows take long to be well, and a command may take its time after that.
+    "Check": timedelta(hours=1),
     "Undo": timedelta(hours=1),
 }
 DEADLINE = timedelta(minutes=20)
