@@ -17,6 +17,9 @@ AGENT_FOR = timedelta(minutes=5)
 """How long the SSM agent may take to report, from the beginning of the check: it starts as the
 instance does, well before the status is ok."""
 
+AGENT_BACK_FOR = timedelta(minutes=15)
+"""The same of an agent that reported before: that it does not any more is no small thing, and the
+status of some types is not ok for long."""
 STATUS_OF_OLD = timedelta(minutes=3)
 """For so long what status checks say may be of the root that was there before: EC2 looks once a
 minute, and the instance runs on while its root is replaced."""
@@ -89,8 +92,12 @@ class Checker:
         if restore.command is None:
             if not commands.managed(instance):
                 step = restore.step("Check")
-                if step and now - step.began_at < AGENT_FOR:
+                reached = restore.in_place is not None and restore.in_place.reached
+                patience = AGENT_BACK_FOR if reached else AGENT_FOR
+                if step and now - step.began_at < patience:
                     return Advanced(restore=restore)
+                if reached:
+                    raise CheckFailed(f"SSM reached {instance} before, and does not any more")
                 only = f"status only: SSM does not reach {instance}"
                 return self._passed(restore, now, status, only=only)
             sent = commands.send(instance, check, f"Lastgood: check of {restore.id}")

@@ -28,6 +28,7 @@ from lastgood.domain.tags import RESTORE, of_restore
 from lastgood.errors import AlreadyDone, CannotRestore, Conflict, MadeInVain, Refused
 from lastgood.ports import (
     Clock,
+    Commands,
     Compute,
     Endings,
     Ledger,
@@ -46,6 +47,7 @@ class Restorer:
     ledger: Ledger
     machines: Callable[[str], Machines]
     at: Callable[[Place], Compute]
+    commands: Callable[[str], Commands]
     machine: RestoreMachine
     endings: Endings
     news: News
@@ -132,6 +134,10 @@ class Restorer:
                     f"the snapshots of {restore.point} were replaced meanwhile by encrypted "
                     "copies: ask for it again"
                 )
+        plan = restore.in_place
+        if plan is not None and plan.was_running and restore.request.check is not None:
+            reached = self.commands(restore.place.region).managed(plan.instance)
+            restore = replace(restore, in_place=replace(plan, reached=reached))
         # Nobody calls the step that waited for a person once he has spoken.
         restore = ended(restore, STEPS["ask"], now)
         return Advanced(

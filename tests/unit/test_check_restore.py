@@ -225,6 +225,22 @@ def test_a_clone_that_ssm_never_reaches_is_checked_by_its_status_only_and_says_s
     assert stage.clock.now() - restore.asked_at >= minutes(5)
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_source_that_ssm_reached_before_must_be_reached_again(before):
+    stage, asked = RestoreStage(), in_place()
+    restore = stage.open(replace(asked, request=replace(asked.request, check=COMMAND)))
+    stage.commands.reaches = before
+    for step in ("hold", "volumes", "stop", "safety", "swap", "start"):
+        stage.finish(step, restore)
+    stage.commands.reaches = False
+
+    if before:
+        assert failed_with(stage, restore) == "SSM reached i-0a before, and does not any more"
+    else:
+        stage.finish("check", restore)
+        assert stage.record(restore).evidence.only_status.startswith("status only")
+
+
 # ------------------------------------------------------------------------- killed, called again
 
 

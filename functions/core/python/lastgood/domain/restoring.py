@@ -155,12 +155,14 @@ class Swap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InPlace:
-    """The source before anything was changed: what an undo drives it back to."""
+    """The source before anything was changed: what an undo drives it back to. ``reached``: SSM
+    reached it, if there is a command to be run."""
 
     instance: str
     was_running: bool
     swaps: tuple[Swap, ...]
     safety_point: str | None = None
+    reached: bool = False
 
     @property
     def must_stop(self) -> bool:
