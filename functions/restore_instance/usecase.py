@@ -24,7 +24,7 @@ from lastgood.domain.restoring import (
     noted,
 )
 from lastgood.domain.swapping import moves
-from lastgood.domain.tags import RESTORE, of_restore
+from lastgood.domain.tags import of_restore
 from lastgood.errors import AlreadyDone, CannotRestore, Conflict, MadeInVain, Refused
 from lastgood.ports import (
     Clock,
@@ -329,9 +329,7 @@ class Restorer:
         if plan is None:
             return Advanced(restore=restore, done=True)
         (swap,) = plan.swaps
-        tasks = [
-            one for one in machines.root_tasks(plan.instance) if one.tags.get(RESTORE) == restore.id
-        ]
+        tasks = machines.root_tasks(plan.instance, restore.id)
         if not tasks:
             restore = self._walk.attempt(restore)
             machines.replace_root(

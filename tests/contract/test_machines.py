@@ -599,7 +599,7 @@ def test_a_root_volume_is_replaced_once_and_the_old_one_kept(deployed, cloud, ec
     task = deployed.replace_root(instance, snapshot, token="t", tags=OURS)
 
     cloud.clock.advance(timedelta(minutes=30))
-    (found,) = deployed.root_tasks(instance)
+    (found,) = deployed.root_tasks(instance, OURS[RESTORE])
     assert (found.id, found.instance, found.state) == (task, instance, "succeeded")
     assert found.tags == OURS
     assert fleet.volumes_of(ec2, instance)[ROOT] != old

@@ -164,8 +164,12 @@ class FakeMachines:
     def images(self, ids: Iterable[str]) -> dict[str, Image]:
         return {one: self._shown.images[one][0] for one in ids if one in self._shown.images}
 
-    def root_tasks(self, instance: str) -> tuple[RootTask, ...]:
-        return tuple(one for one in self._shown.tasks.values() if one.instance == instance)
+    def root_tasks(self, instance: str, restore: str) -> tuple[RootTask, ...]:
+        return tuple(
+            one
+            for one in self._shown.tasks.values()
+            if one.instance == instance and one.tags.get(RESTORE) == restore
+        )
 
     def health(self, instances: Iterable[str]) -> dict[str, Health]:
         return {one: self.unhealthy.get(one, OK) for one in instances}

@@ -434,8 +434,8 @@ class Machines(Protocol):
         """Begin to, keeping the volume that is replaced; the task's id."""
         ...
 
-    def root_tasks(self, instance: str) -> tuple[RootTask, ...]:
-        """Oldest first."""
+    def root_tasks(self, instance: str, restore: str) -> tuple[RootTask, ...]:
+        """Those of the restore, oldest first."""
         ...
 
     def health(self, instances: Iterable[str]) -> dict[str, Health]:

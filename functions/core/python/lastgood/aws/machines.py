@@ -184,7 +184,7 @@ class Ec2Machines(Describing):
             for one in page.items
         }
 
-    def root_tasks(self, instance: str) -> tuple[RootTask, ...]:
+    def root_tasks(self, instance: str, restore: str) -> tuple[RootTask, ...]:
         pages = self._pages(
             "describe_replace_root_volume_tasks", [filter_of("instance-id", [instance])]
         )
@@ -197,6 +197,7 @@ class Ec2Machines(Describing):
                 tags=tags_of(one),
             )
             for one in sorted(found, key=lambda one: str(one.get("StartTime", "")))
+            if tags_of(one).get(tag_keys.RESTORE) == restore
         )
 
     def health(self, instances: Iterable[str]) -> dict[str, Health]:
