@@ -1016,8 +1016,8 @@ MARK_VOLUMES = Grant(
         Right(
             actions=("ec2:CreateTags",),
             on=_on_ec2("volume"),
-            when=_with_restore,
-            wide="any volume of a source may be swapped out; with the tag of a restore only",
+            when=lambda places: _all_of(_with_restore(places), _only_tags(*tags.OF_RESTORE)),
+            wide="any volume of a source may be swapped out; with the tags of a restore only",
         ),
     ),
 )

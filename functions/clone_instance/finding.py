@@ -10,7 +10,7 @@ from lastgood.domain.choosing import Candidate, Chosen
 from lastgood.domain.model import Source
 from lastgood.domain.names import instant
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Policy
+from lastgood.domain.policy import Mode, Policy, TagMatch
 from lastgood.errors import CannotRestore, UnknownPolicy
 from lastgood.ports import Ledger, Machines, Policies
 
@@ -19,11 +19,13 @@ OFFERED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """``policy``: that of the newest point, if it is deployed still. ``every``: newest first."""
+    """``policy``: that of the newest point, if it is deployed still. ``every``: newest first.
+    ``notes``: what a person should know who did not name it by its id."""
 
     source: Source
     policy: Policy | None
     every: list[Candidate]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class Finder:
         Raises:
             CannotRestore: there is no such source, or several, or it is in another account.
         """
-        sources = self._sources(text)
+        sources, bearing = self._sources(text)
         found = [self.of_source(one, region) for one in sources]
         found = [one for one in found if one.every] or found
         live = [one for one in found if any(each.places for each in one.every)]
@@ -64,7 +66,7 @@ class Finder:
                     f"made in {self.here.account} only"
                 ]
             )
-        return one
+        return replace(one, notes=_of_now(text, one.source, bearing))
 
     def of_source(self, source: Source, region: str | None) -> Found:
         points = list(self.ledger.points(source.id))
@@ -90,23 +92,53 @@ class Finder:
         except UnknownPolicy:
             return None
 
+    def selects(self) -> tuple[TagMatch, ...]:
+        """By which tags policies select what is in this account."""
+        every = [one.policy.select for one in self.policies.all()]
+        ours = [
+            one.tags
+            for one in every
+            if any(place.account == self.here.account for place in one.places(self.here))
+        ]
+        return tuple(one for number, one in enumerate(ours) if one not in ours[:number])
+
+    def approving(self, found: Found, mode: Mode) -> tuple[bool, tuple[str, ...]]:
+        """Whether a second person must approve it: any policy that has points of the source may
+        want that, and what one wants that is not deployed any more is not known. With a note, in
+        that case."""
+        names = dict.fromkeys(one.policy for one in found.every)
+        known = {name: policy for name in names if (policy := self.policy_of(name))}
+        unknown = dict.fromkeys(
+            one.policy for one in found.every if one.places and one.policy not in known
+        )
+        if any(mode in policy.restores.approval for policy in known.values()):
+            return True, ()
+        return bool(unknown), tuple(
+            f"a second person must approve it: the policy {name} of some of its points is not "
+            "deployed any more, so what it says of that is not known"
+            for name in unknown
+        )
+
     def choose(self, found: Found, text: str, now: datetime) -> Chosen:
         zone = ZoneInfo(found.policy.retention.timezone if found.policy else "UTC")
         return choosing.choose(found.every, choosing.wish(text, zone), zone, now)
 
-    def _sources(self, text: str) -> tuple[Source, ...]:
+    def _sources(self, text: str) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
+        """Those that are or were named so, and of them those that are now: a Name that a source
+        once had may be another's since."""
         # A Name may begin so too.
         if text.startswith(("i-", "vol-")) and (known := self._by_id(text)):
-            return (known,)
+            return (known,), ()
         named = self.ledger.named(text)
-        if named or self.alone:
-            return named
+        if self.alone:
+            return named, ()
         live = self.machines(self.here.region).instances_named(text)
-        return tuple(
+        bearing = tuple(
             Source(id=one.id, region=self.here.region, account=self.here.account)
             for one in live
             if not one.gone
         )
+        return tuple(dict.fromkeys((*named, *bearing))), bearing
 
     def _by_id(self, id_: str) -> Source | None:
         """By one of its points, or of its copies where points are gone."""
@@ -129,6 +161,16 @@ class Finder:
         places = tuple(place for place in one.places if place == self.here)
         lacks = "" if places else f"has no copy that is available in {self.here.region}"
         return replace(one, places=places, lacks=lacks)
+
+
+def _of_now(text: str, meant: Source, bearing: tuple[Source, ...]) -> tuple[str, ...]:
+    if not bearing or meant in bearing:
+        return ()
+    ids = ", ".join(one.id for one in bearing[:OFFERED])
+    return (
+        f"{text!r} is the Name of {ids} now, of which there is no recovery point: {meant.id} is "
+        "meant, whose points have it",
+    )
 
 
 def _which(text: str, found: list[Found]) -> str:

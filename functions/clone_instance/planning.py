@@ -1,24 +1,24 @@
 """From a request to the restore that is to be made: the facts of EC2, and the judgement on them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
 from clone_instance.finding import Finder
 from lastgood.domain import names, preflight
+from lastgood.domain.chat_permissions import touches
 from lastgood.domain.manifest import Instance, Manifest, Volume
 from lastgood.domain.model import Point, Source
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Mode, ResourceKind, Restores, duration_text
+from lastgood.domain.policy import Mode, ResourceKind, Restores, TagMatch, duration_text, match_text
 from lastgood.domain.preflight import Findings, InPlaceFacts, LaunchFacts, Subnet, VolumeFacts
 from lastgood.domain.restoring import (
     Restore,
     RestoreRequest,
     RestoreStatus,
 )
-from lastgood.domain.retention import matches
-from lastgood.errors import CannotRestore, NotPermitted
+from lastgood.errors import CannotRestore, NotPermitted, TryAgain
 from lastgood.ports import Ledger, Machines
 
 KEPT_FOR = timedelta(days=7)
@@ -27,7 +27,7 @@ KEPT_FOR = timedelta(days=7)
 LOOKED_THROUGH = 20
 """Restores of a source among which one may be at work."""
 
-Allowed = tuple[Mapping[str, tuple[str, ...]], ...] | None
+Allowed = tuple[TagMatch, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,7 @@ class RestorePlanner:
         if origin == place:
             pieces = tuple(replace(one, snapshot=one.taken_from) for one in pieces)
         rules = found.policy.restores if found.policy else Restores()
+        approval, of_approval = self.finder.approving(found, request.mode)
         restore = Restore(
             id=names.restore_id(request.request),
             request=request,
@@ -80,7 +81,7 @@ class RestorePlanner:
             status=RestoreStatus.RUNNING,
             asked_at=now,
             pieces=pieces,
-            approval=request.mode in rules.approval,
+            approval=approval,
             time_to_live=_time_to_live(request, rules),
         )
         if restore.approval:
@@ -93,7 +94,8 @@ class RestorePlanner:
             )
         if findings.problems:
             raise CannotRestore(findings.problems)
-        return Prepared(restore=restore, notes=(*chosen.notes, *findings.notes))
+        notes = (*found.notes, *chosen.notes, *of_approval, *findings.notes)
+        return Prepared(restore=restore, notes=notes)
 
     def _place(self, request: RestoreRequest) -> Place | None:
         """None: where the source was."""
@@ -181,6 +183,7 @@ class RestorePlanner:
             place=restore.place,
             home=home,
             instance=machines.instances_by_id([wanted]).get(wanted) if wanted else None,
+            selects=self.finder.selects() if wanted else (),
             bad_keys=_bad_keys(machines, manifest.volumes, request, home=home),
         )
         made, zone, attach, findings = preflight.volumes(request, manifest, restore.pieces, facts)
@@ -206,11 +209,12 @@ class RestorePlanner:
                     one.snapshot for one in restore.pieces if one.snapshot
                 ),
                 protected=attributes.stop_protection,
+                selects=self.finder.selects(),
                 restored_by=self._restored_by(restore),
                 bad_keys=_bad_keys(machines, manifest.volumes, request, home=True),
             )
         elif current is not None:
-            facts = InPlaceFacts(current=current)
+            facts = InPlaceFacts(current=current, selects=self.finder.selects())
         made, plan, findings = preflight.in_place(request, manifest, restore.pieces, facts)
         pieces = tuple(one for one in restore.pieces if one.volume in {disk.piece for disk in made})
         zone = current.zone if current else ""
@@ -224,27 +228,11 @@ class RestorePlanner:
 
 
 def _permit(source: Source, manifest: Manifest | None, allowed: Allowed) -> None:
-    if allowed is None:
-        return
-    tags = _source_tags(manifest)
-    if not any(matches(tags, match) for match in allowed):
+    if not touches(allowed, manifest.tags if manifest else {}):
         raise NotPermitted(
             f"source: you may not do that with {source.id}: your permissions are for sources "
-            f"tagged {' or '.join(_tags_text(match) for match in allowed) or 'nothing'}"
+            f"tagged {' or '.join(map(match_text, allowed or ())) or 'nothing'}"
         )
-
-
-def _source_tags(manifest: Manifest | None) -> Mapping[str, str]:
-    """Of the instance, or of the lone volume."""
-    if manifest is None:
-        return {}
-    if manifest.instance:
-        return manifest.instance.tags
-    return manifest.volumes[0].tags if manifest.volumes else {}
-
-
-def _tags_text(match: Mapping[str, tuple[str, ...]]) -> str:
-    return " and ".join(f"{key}={'|'.join(values)}" for key, values in match.items())
 
 
 def _no_manifest(point: str) -> str:
@@ -344,8 +332,19 @@ def _launch_facts(
         zones=machines.zones_offering(type_),
         type=machines.instance_type(type_),
         key_pairs=frozenset({key} if key and machines.has_key_pair(key) else ()),
-        profiles=frozenset({profile} if profile and machines.has_profile(profile) else ()),
+        **_profiles(profile, machines),
         images=machines.images({one for one in (original.image, overrides.image) if one}),
         bad_keys=_bad_keys(machines, manifest.volumes, request, home=home),
         taken_by=taken_by,
     )
+
+
+def _profiles(profile: str | None, machines: Machines) -> dict[str, frozenset[str]]:
+    """IAM answers from one Region for all: what is restored in another must not wait for it."""
+    if not profile:
+        return {}
+    try:
+        there = machines.has_profile(profile)
+    except TryAgain:
+        return {"unseen": frozenset({profile})}
+    return {"profiles": frozenset({profile} if there else ())}

@@ -78,9 +78,12 @@ class RestoreDesk:
             return self._of_source(asked, now)
         restore = self._known(asked.restore)
         self.planner.permit(restore.source, asked.allowed)
+        if asked.verb == "status":
+            return status_of(restore, now)
+        if restore.region != self.finder.here.region:
+            # Its machine, its schedule and what waits for a person are there.
+            raise CannotRestore([f"restore: it is of {restore.region}; ask the function there"])
         match asked.verb:
-            case "status":
-                return status_of(restore, now)
             case "extend":
                 return self._extend(restore, asked, now)
             case "keep":
@@ -123,7 +126,7 @@ class RestoreDesk:
             raise CannotRestore(
                 [f"source: {error}; wait until it is over, or cancel it"]
             ) from error
-        if restore.request != request:
+        if (restore.request, restore.region) != (request, prepared.restore.region):
             return self._again(restore, request, now)
         return self._started(restore, now, prepared.notes)
 
@@ -137,6 +140,13 @@ class RestoreDesk:
 
     def _again(self, known: Restore, request: RestoreRequest, now: datetime) -> Answer:
         """A repeated request changes nothing; another one may not take its name."""
+        if known.region != self.finder.here.region:
+            raise CannotRestore(
+                [
+                    f"request_id: {request.request} was used in {known.region} ({known.id}); give "
+                    "a new one"
+                ]
+            )
         if replace(known.request, asker=request.asker, dry_run=request.dry_run) != request:
             raise CannotRestore(
                 [
@@ -180,21 +190,26 @@ class RestoreDesk:
         return answer_of(after, now)
 
     def _keep(self, restore: Restore, now: datetime) -> Answer:
-        """The tag by which it would be removed goes first; then nothing removes it any more."""
-        self._has_end(restore)
+        """The record decides between this and an end that begins at the same time: then nothing
+        removes it any more. Said again, it does again what one who died may have left undone."""
+        self._is_done(restore)
+        if restore.expires_at is not None:
+            restore = self.ledger.change_restore(restore, replace(restore, expires_at=None))
         machines = self.machines(restore.place.region)
         things = machines.things_of(restore.id)
         tagged = [(one.id, one.tags) for one in things.instances]
         tagged += [(one.id, one.tags) for one in things.volumes]
         ids = [id_ for id_, of in tagged if tags.TEMPORARY in of]
         machines.untag(ids, [tags.TEMPORARY])
-        after = self.ledger.change_restore(restore, replace(restore, expires_at=None))
         self.endings.clear(restore.id)
-        return answer_of(after, now)
+        return answer_of(restore, now)
 
-    def _has_end(self, restore: Restore) -> None:
+    def _is_done(self, restore: Restore) -> None:
         if restore.status is not RestoreStatus.DONE:
             raise CannotRestore([f"restore: {restore.id} is {restore.status}, not done"])
+
+    def _has_end(self, restore: Restore) -> None:
+        self._is_done(restore)
         if restore.expires_at is None:
             raise CannotRestore([f"restore: {restore.id} has no end already"])
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from lastgood.domain import forecast
 from lastgood.domain.chat_permissions import touches
 from lastgood.domain.copying import as_point
-from lastgood.domain.manifest import Tags
 from lastgood.domain.model import Point, PointStatus, Tagged
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Policy, TagMatch, copy_places, source_places
@@ -51,7 +50,7 @@ class Explaining:
             NotPermitted: its source has other tags, or they are not on record any more.
         """
         point, place = self._find(target)
-        if not touches(allowed, _tags(point)):
+        if not touches(allowed, point.manifest.tags if point.manifest else {}):
             raise NotPermitted(f"{target} is of a source that you may not ask about")
         if point.status is PointStatus.DELETED:
             return _explanation(point, Fate.DELETE, _past(point), None, self._copies(point, place))
@@ -154,16 +153,6 @@ def _tag_of(found: Tagged, snapshot: str, region: str) -> str:
             "deletes it"
         )
     return found.tags[POINT]
-
-
-def _tags(point: Point) -> Tags:
-    """Of its source, when it was taken."""
-    manifest = point.manifest
-    if manifest is None:
-        return {}
-    if manifest.instance:
-        return manifest.instance.tags
-    return next((one.tags for one in manifest.volumes if one.id == point.source.id), {})
 
 
 def _now(planned: PointPlan, plan: SourcePlan, policy: Policy) -> list[str]:

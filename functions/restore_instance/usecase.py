@@ -347,7 +347,8 @@ class Restorer:
             return Advanced(restore=restore)
         # EC2 takes no tags for the volume that it makes here.
         (disk,) = restore.disks
-        machines.tag([str(volume)], {**disk.tags, **self._tags(restore)})
+        machines.tag([str(volume)], self._tags(restore))
+        machines.tag([str(volume)], disk.tags)
         machines.delete_on_termination(plan.instance, {swap.device: swap.delete_on_termination})
         return Advanced(
             restore=noted(restore, "volume", [str(volume)], now, of=swap.piece), done=True

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 
 from lastgood.aws.clients import client
 from lastgood.aws.faults import CAPACITY
 from lastgood.aws.machines import CHANGING, Ec2Machines
 from lastgood.domain.launching import Card, Disk, Launch, NewImage
-from lastgood.domain.tags import RESTORE
+from lastgood.domain.tags import COPY_OF, RESTORE
 from lastgood.errors import (
     CallRefused,
     CannotRestore,
@@ -729,15 +730,17 @@ def test_instances_are_found_by_their_name_to_the_letter(machines, ec2):
 
 def test_all_that_a_restore_made_is_found_by_its_tag(machines, net, snapshots, ec2):
     made = launched(machines, a_launch(net, snapshots), snapshots)
-    snapshot = next(iter(snapshots.values()))
-    fleet.tag(ec2, snapshot, **OURS)
+    # A volume's tags come to its snapshots, whoever takes them: only a copy says what of.
+    others, copy = snapshots.values()
+    fleet.tag(ec2, others, **OURS)
+    fleet.tag(ec2, copy, **OURS, **{COPY_OF: others})
 
     things = machines.things_of("rs-1")
 
     assert [one.id for one in things.instances] == [made]
     assert len(things.volumes) == 2
     assert len(things.images) == 1
-    assert [one.member.snapshot for one in things.snapshots] == [snapshot]
+    assert [one.member.snapshot for one in things.snapshots] == [copy]
     assert machines.things_of("rs-2") == type(things)()
 
 
@@ -751,6 +754,16 @@ def test_subnets_are_read_with_their_free_addresses(machines, net):
     assert [one.id for one in machines.subnets_in(net.vpc, ZONE)] == [first]
     found = machines.subnets([first, "subnet-0badbadbad0000000"])
     assert (list(found), found[first].vpc, found[first].zone) == ([first], net.vpc, ZONE)
+
+
+def test_a_subnet_that_gives_public_addresses_says_so(machines, net, ec2):
+    first, second = net.subnets
+    for subnet, gives in ((first, True), (second, False)):
+        ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": gives})
+
+    found = machines.subnets([first, second])
+
+    assert {id_: one.public for id_, one in found.items()} == {first: True, second: False}
 
 
 def test_a_group_is_isolated_if_nothing_goes_in_or_out(machines, net, ec2):
@@ -784,6 +797,14 @@ def test_key_pairs_and_profiles_are_looked_for(machines, net):
     assert machines.has_profile(net.profile_arn)
     assert machines.has_profile(net.profile)
     assert not machines.has_profile("arn:aws:iam::123456789012:instance-profile/x/nobody")
+
+
+def test_a_profile_is_not_taken_to_be_gone_if_iam_does_not_answer(cloud, machines, net):
+    dark = ConnectTimeoutError(endpoint_url="https://iam.amazonaws.com/")
+    cloud.faults.spoil("iam.GetInstanceProfile", dark, times=9)
+
+    with pytest.raises(Unavailable):
+        machines.has_profile(net.profile)
 
 
 def test_an_address_is_taken_by_an_interface(machines, net, snapshots):

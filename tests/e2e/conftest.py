@@ -39,6 +39,8 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 SLOT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 """When the schedule of web-daily is due for the first time."""
 FUNCTIONS = {row.name: row.physical_name for row in CATALOG}
+BURYING = [row.name for row in CATALOG if row.buries]
+"""Those that have dead letters: whoever asks the others gets their errors."""
 HEARD = "heard-by-a-subscriber"
 """The subscriber's queue."""
 APP = ("app.py", "cdk.json", "functions", "infra", "build")

@@ -259,10 +259,11 @@ def in_chat(stories: Stories, app: SlackApp) -> None:
     stories.lastgood.send("lastgood-tell-chat", "no JSON at all")
     app.command("help")
     app.command("clone shop", person=STRANGER)
-    app.command("list shop")
+    app.answered("list shop")
     point = next(stories.lastgood.ledger.points(stories.source)).id
     app.command(f"explain {point}")
-    app.command("clone shop for 2h")
+    app.answered("clone shop for 2h")
+    app.hooks.busy = 1
     stories.cloud.advance(by=HOUR)
     restore = next(stories.lastgood.ledger.restores_of(stories.source))
     assert restore.status is DONE

@@ -14,7 +14,7 @@ from lastgood.domain.names import run_id
 from lastgood.domain.tags import POINT
 from tests.cloud.driver import CloudProcess
 from tests.cloud.faults import DELAYED, DOUBLED, DROPPED, LOST_REPLY, REORDERED, aws_error
-from tests.e2e.conftest import FUNCTIONS, SLOT, Installation, an_installation
+from tests.e2e.conftest import BURYING, SLOT, Installation, an_installation
 from tests.support.fleet import disk, launch, tag, volumes_of
 
 pytestmark = pytest.mark.slow
@@ -152,5 +152,5 @@ def _of_snapshots(lastgood: Installation) -> Iterator[str]:
 def _of_the_rest(lastgood: Installation) -> Iterator[str]:
     yield from (f"in flight: {point.id}" for point in lastgood.ledger.in_flight())
     yield from (f"in doubt: {doubt.point}" for doubt in lastgood.ledger.doubts())
-    for function in FUNCTIONS:
+    for function in BURYING:
         yield from (f"dead letter of {function}: {one}" for one in lastgood.dead_letters(function))

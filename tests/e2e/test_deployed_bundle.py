@@ -16,7 +16,7 @@ import pytest
 from infra.stacks.state import TABLE
 from lastgood.domain.model import Method, PointStatus, RunStatus
 from tests.cloud.driver import ACCOUNT
-from tests.e2e.conftest import AWAY, FUNCTIONS, HOME, SLOT, Installation, an_installation
+from tests.e2e.conftest import AWAY, BURYING, FUNCTIONS, HOME, SLOT, Installation, an_installation
 from tests.support import table
 from tests.support.fleet import disk, launch, volume
 
@@ -155,14 +155,15 @@ def test_a_good_night_leaves_no_dead_letter_and_loses_nothing(night: Night):
 
     state = lastgood.cloud.state()
 
-    letters = {function: lastgood.dead_letters(function) for function in FUNCTIONS}
+    letters = {function: lastgood.dead_letters(function) for function in BURYING}
     assert {function: found for function, found in letters.items() if found} == {}
     assert state["lost"] == []
     assert [one for one in state["decisions"] if not one["allowed"]] == []
     assert [one for one in state["invocations"] if one["error"]] == []
 
 
-AT_NIGHT = [one for one in FUNCTIONS if one not in ("prune_snapshots", "delete_snapshots")]
+BY_DAY = ("prune_snapshots", "delete_snapshots", "tell_chat")
+AT_NIGHT = [one for one in BURYING if one not in BY_DAY]
 """Those that have run an hour after the slot."""
 
 
@@ -286,7 +287,8 @@ def test_an_unknown_policy_is_an_error_of_that_name(lastgood: Installation):
     assert answer.error == "UnknownPolicy"
     message = answer.payload["errorMessage"]
     assert (
-        "no policy 'web-dayly' is deployed; there are: data-volumes, members, web-daily." in message
+        "no policy 'web-dayly' is deployed; there are: data-volumes, members, shops, web-daily."
+        in message
     )
 
 

@@ -1,5 +1,6 @@
 """Every fault for every call of the functions of restores, and for every call of the machine."""
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,8 @@ LOOKS_AT_NOTHING = ("begin", "ask", "hold")
 """Steps for which it is all the same when describes show something."""
 BY_WAY = ("hand_over", "undo", "remove")
 WAYS = ("replace", "swap", "attach", "root", "copy", "launch")
+MAKES = ("Attach", "Copy", "CreateReplace", "CreateVolume", "Register", "Run")
+"""Of those that make what describes may not show yet."""
 READ = ("BatchGet", "Describe", "Get", "List", "Query")
 """Beginnings of operations that change nothing."""
 REFUSALS = {
@@ -90,6 +93,8 @@ class Branches:
 
     def _parts(self, case: RestoreCase) -> bool:
         """Whether this is the process in which it is told with the fault."""
+        # What is looked at by the garbage collection is copied.
+        gc.freeze()
         answer, self._answer = os.pipe()
         child = os.fork()
         if child == 0:
@@ -176,7 +181,7 @@ def _told(world: World, story: RestoreStory, branches: Branches) -> list[str]:
             _redrive(scene)
         else:
             world.sweep()
-        world.rest(NIGHT)
+        world.advance(NIGHT)
         broken = restore_promises.broken(scene, story.ends, bound)
     return broken
 
@@ -263,54 +268,51 @@ def _name(call: Call) -> str:
 def _ended(
     story: RestoreStory, run: Run, number: int, step: str, tried: Tried
 ) -> Iterator[RestoreCase]:
-    """The function dies after a call, or its reply is lost: the first is tried in each step, the
-    other, which the function sees, once."""
+    """The function dies after a call, which is tried in each step; or its reply is lost."""
     case, call = partial(_case, story, run), run.calls[number]
-    name = _name(call)
+    name, changes = _name(call), _changes(call)
     what = f"{name} (call {number + 1})"
     lost = CallsSpoilt(run.function, "*", LOST_REPLY, number)
-    if _changes(call):
-        nth = sum(_name(one) == name for one in run.calls[:number])
-        # What is on record is read again, whichever step wrote it.
-        where = "" if call.service == "dynamodb" else step
-        if tried.new(run.function, where, name, str(nth), "kill"):
-            yield case(KILLS, f"killed after {what}", replace(lost, effect=KILL))
-    if not story.late and tried.new(run.function, name, "lost"):
+    # What is on record is read again, whichever step wrote it.
+    where = "" if call.service == "dynamodb" else step
+    worth = changes and (not story.late or call.operation.startswith(MAKES))
+    if worth and tried.new(run.function, where, name, "killed"):
+        yield case(KILLS, f"killed after {what}", replace(lost, effect=KILL))
+    if story.late and not EVERY:
+        return
+    if tried.new(run.function, name if changes else call.service, "lost"):
         yield case(LOST, f"replies lost of {what}", lost)
-        if _changes(call):
-            yield case(LOST, f"reply lost of {what}", replace(lost, whole=False))
+    if call.operation.startswith(MAKES) and tried.new(run.function, name, "sent again"):
+        yield case(LOST, f"reply lost of {what}", replace(lost, whole=False))
 
 
 def _coded(
     story: RestoreStory, run: Run, number: int, step: str, tried: Tried
 ) -> Iterator[RestoreCase]:
-    """The call is answered with an error: with all meanings where a function first calls a service;
-    elsewhere with one for each verdict, but what may pass, which is as a lost reply, and what is
-    given up, which is as what a person must mend. What changes EC2 is tried in each step."""
+    """The call is answered with an error: with all meanings where a function first calls a service.
+    Elsewhere with one that a person must mend, and which lasts: what may pass is as a lost reply,
+    and what is given up is as this. What changes something is tried by itself, in each step."""
     case, call = partial(_case, story, run), run.calls[number]
-    name = _name(call)
-    where = step if _changes(call) and call.service != "dynamodb" else ""
-    if not tried.new(run.function, where, name, "codes"):
-        return
+    name, changes = _name(call), _changes(call) and call.service != "dynamodb"
+    known = (step, name) if changes else (call.service,)
     first = tried.new(run.function, call.service, "codes")
-    if run.step == ASKED and not first and not _changes(call) and not EVERY:
-        # Whoever asks gets the error, and nothing has happened.
+    if not first and not tried.new(run.function, *known, "denied"):
         return
     after = sum(one.name == call.name for one in run.calls[:number])
     for error in errors_of(call, by=meaning_of if first else verdict_of):
         verdict = verdict_of(call, error)
         answer = aws_error(error.code, status=error.status, done=verdict is Verdict.DONE)
         once = CallsSpoilt(run.function, call.name, answer, after)
-        if not first and verdict in (Verdict.AGAIN, Verdict.GIVE_UP) and not EVERY:
-            continue
-        what = f"{error.code} of {name}"
         bound = Bound.MENDS if verdict is Verdict.AGAIN else Bound.PERSON
-        lasts = verdict is Verdict.PERSON or (verdict is Verdict.AGAIN and first)
-        if first or not lasts or EVERY:
+        what = f"{error.code} of {name} (call {number + 1})"
+        if first:
             yield case(CODES, what, once, bound)
-        if lasts and tried.new(run.function, where, name, verdict, "lasts"):
+        if verdict is Verdict.PERSON and (not first or EVERY):
             for_good = replace(once, times=FOR_GOOD)
             yield case(CODES, f"{what} for good", for_good, Bound.PERSON)
+        if verdict is Verdict.AGAIN and tried.new(run.function, call.service, "goes on"):
+            for_good = replace(once, times=FOR_GOOD)
+            yield case(CODES, f"{what} for long", for_good, Bound.PERSON)
 
 
 def _invocations_spoilt(
@@ -321,10 +323,9 @@ def _invocations_spoilt(
         # The machine calls before the run begins.
         case = partial(_case, story, replace(run, function="machine", number=run.number - 1))
         spoilt = CallsSpoilt(MACHINE, "lambda.Invoke", LOST_REPLY)
-        made = {_name(one) for one in run.calls if _changes(one) and one.service != "dynamodb"}
-        if tried.new("machine", run.step, *sorted(made)):
+        if tried.new("machine", run.step, "twice"):
             yield case(INVOCATIONS, f"{run.step} is run twice", spoilt)
-        if not story.late and tried.new("machine", run.function, "refused"):
+        if not story.late and tried.new("machine", "refused"):
             for code, status in REFUSALS.items():
                 refused = replace(spoilt, effect=aws_error(code, status=status))
                 yield case(INVOCATIONS, f"{code} for {run.step}", refused)

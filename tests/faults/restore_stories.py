@@ -39,7 +39,7 @@ TRIES = 3
 DONE, UNDONE, ENDED = RestoreStatus.DONE, RestoreStatus.UNDONE, RestoreStatus.ENDED
 WEEKS = "20d"
 """Longer than any story is told."""
-CHECK: dict[str, str] = {"check": "systemctl is-active web"}
+CHECK: dict[str, Any] = {"check": "systemctl is-active web"}
 
 
 @dataclass
@@ -150,7 +150,7 @@ def a_scene(world: World, **policy: Any) -> Scene:
     """A source with a point; and what others have, or another restore."""
     network = seed_network(HOME)
     tags = {"backup": "daily", "ssm": "true"}
-    source = launch_there(world, network, "web-1", tags=tags)
+    source = launch_there(world.ec2, network, "web-1", tags=tags)
     interface = world.ec2.describe_instances(InstanceIds=[source])["Reservations"][0]["Instances"][
         0
     ]["NetworkInterfaces"][0]["NetworkInterfaceId"]

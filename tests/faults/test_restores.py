@@ -18,8 +18,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_a_restore_is_as_asked_or_leaves_nothing(
-    case: RestoreCase, judged: dict[str, Future[list[str]]]
+    case: RestoreCase, judged_restores: dict[str, Future[dict[str, list[str]]]]
 ) -> None:
-    broken = judged[case.id].result()
+    broken = judged_restores[case.id].result()[case.id]
 
     assert not broken, "\n".join(broken)

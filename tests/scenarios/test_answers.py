@@ -1,16 +1,21 @@
 """What clone_instance answers: restores are asked for, told of, extended, kept, ended, approved."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 
+from lastgood.domain import slash
 from lastgood.domain.names import instant, restore_id
 from lastgood.domain.policy import Mode, Restores
 from lastgood.domain.tags import RESTORE, TEMPORARY
 from tests.cloud.ec2.seed import seed_network
-from tests.support.world import HOME, MACHINE, a_policy
+from tests.support.world import ACCOUNT, HOME, MACHINE, a_policy
 
 HOUR = timedelta(hours=1)
+ABROAD = "eu-central-1"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -77,6 +82,35 @@ def endings(world):
 
 
 # -- asking -----------------------------------------------------------------------------------
+
+
+def test_the_line_for_another_region_that_chat_documents_ends_in_a_plan(protected):
+    rows = (ROOT / "docs/chat.md").read_text().splitlines()
+    (line,) = [row.split("`")[1] for row in rows if row.startswith("| `/lastgood clone web-1 in ")]
+    there = seed_network(ABROAD, name="there")
+    there_is = {
+        "eu-north-1": ABROAD,
+        "subnet-0123456789abcdef0": there.subnets[0],
+        "sg-0123456789abcdef0": there.groups[0],
+    }
+    for documented, real in there_is.items():
+        line = line.replace(documented, real)
+
+    command = slash.read(line.removeprefix("/lastgood "))
+    answer = ask(protected, **command.payload, dry_run="true")
+
+    assert answer["status"] == "planned", answer["text"]
+    assert answer["place"] == f"{ABROAD} of {ACCOUNT}"
+
+
+def test_where_iam_is_dark_a_clone_is_made_all_the_same(protected):
+    dark = ConnectTimeoutError(endpoint_url="https://iam.amazonaws.com/")
+    protected.cloud.faults.spoil("iam.*", dark, times=99)
+
+    answer = ask(protected, source="web-1", instance_profile="app")
+
+    assert answer["status"] == "running", answer["text"]
+    assert any("app could not be looked up" in one for one in answer["notes"])
 
 
 def test_an_answer_says_which_point_why_and_what_will_be_made(protected):
@@ -264,11 +298,9 @@ def test_what_is_kept_is_nobodys_to_remove_any_more(protected):
     (clone,) = clones(protected)
     assert TEMPORARY not in {tag["Key"] for tag in clone["Tags"]}
     assert endings(protected) == []
-    for verb in ("keep", "extend"):
-        more = {"time_to_live": "8h"} if verb == "extend" else {}
-        assert ask(protected, action=verb, restore=done["restore"], **more)["problems"] == [
-            f"restore: {done['restore']} has no end already"
-        ]
+    assert ask(protected, action="keep", restore=done["restore"]) == kept
+    extended = ask(protected, action="extend", restore=done["restore"], time_to_live="8h")
+    assert extended["problems"] == [f"restore: {done['restore']} has no end already"]
     removed = ask(protected, action="remove", restore=done["restore"])
     assert removed["problems"] == [
         f"restore: {done['restore']} is to be kept, and not Lastgood's to remove any more"

@@ -676,6 +676,14 @@ ROWS = (
         instance="{gone}",
     ),
     row(
+        "volumes for an instance that no policy selects",
+        "instance: {bare} has none of the tags that policies select by (backup=volume or "
+        "backup=daily|gold), so it is not Lastgood's to change; give it those of one",
+        mode="volumes",
+        volumes="/dev/sdf",
+        instance="{bare}",
+    ),
+    row(
         "a device that is in use",
         "device: /dev/sdf of {safe} has {safe_data}; name a free one, or leave out instance",
         mode="volumes",

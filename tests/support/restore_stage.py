@@ -191,12 +191,14 @@ class TakingQueue(FakeQueue):
 
 @dataclass
 class RestoreStage:
-    """The source, ``i-0a``, and ``i-0b`` run; the point of the source is there."""
+    """The source, ``i-0a``, and ``i-0b`` run; the point of the source is there. ``rules``: of its
+    policy; ``others``: of further policies."""
 
     lag: timedelta = timedelta(0)
     clock: FakeClock = field(default_factory=FakeClock)
     steps: Steps = field(default_factory=Steps)
     rules: Restores = field(default_factory=Restores)
+    others: dict[str, Restores] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ledger = MemoryLedger()
@@ -263,7 +265,12 @@ class RestoreStage:
         ec2 = self.watched("ec2")
         finder = Finder(
             ledger=self.ledger,
-            policies=FakePolicies({POLICY: a_policy(restores=self.rules)}),
+            policies=FakePolicies(
+                {
+                    name: a_policy(name=name, restores=rules)
+                    for name, rules in {POLICY: self.rules, **self.others}.items()
+                }
+            ),
             machines=lambda _: ec2,
             here=SOURCE.place,
             alone=False,

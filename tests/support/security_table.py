@@ -108,7 +108,7 @@ profile of the account, and a command run on it**: a clone has the role of its o
 is asked for, and IAM cannot tell them apart. Give that right as you would give the rights of \
 those roles, or deploy with the context `lastgood:clone_roles`, the names of the roles that \
 clones may have. Who asks, and who approves, is what the caller writes; CloudTrail tells who \
-invoked, if it logs data events of Lambda. In chat, nobody can ask for a profile, a key pair or a \
+invoked, if it logs data events of Lambda. In chat, nobody can ask for a profile or a \
 command, and Slack says who asks.
 - A restore in place may change every instance that bears the tags of a policy: who may tag an \
 instance can make it one of these. Volumes that are attached to it or taken from it need no tags.

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from lastgood.domain.model import PointStatus
 from lastgood.domain.names import restore_id
 from lastgood.domain.policy import Mode, Restores
 from lastgood.domain.restoring import RestoreStatus
@@ -13,7 +14,7 @@ from lastgood.errors import Throttled, Unavailable
 from tests.cloud.killed import Killed
 from tests.support.builders import SOURCE, minutes
 from tests.support.fakes import die, raising
-from tests.support.restore_stage import RestoreStage, a_clone, in_place
+from tests.support.restore_stage import AWAY, RestoreStage, a_clone, in_place
 
 DONE, ENDED, UNDONE = RestoreStatus.DONE, RestoreStatus.ENDED, RestoreStatus.UNDONE
 HOUR = timedelta(hours=1)
@@ -127,6 +128,52 @@ def test_what_is_asked_for_comes_to_its_end(request_):
     assert record.cause is None
 
 
+def renamed():
+    """The source was web-1 when it was taken; now it is another Name, and web-1 another source."""
+    stage = RestoreStage()
+    ours = stage.ec2.now.instances[SOURCE.id]
+    stage.ledger.note_name("web-1", SOURCE, stage.clock.now())
+    stage.ec2.put(
+        replace(ours, tags={**ours.tags, "Name": "web-1-old"}),
+        replace(ours, id="i-0c", tags={"Name": "web-1"}, volumes={}),
+    )
+    return stage
+
+
+def test_an_instance_that_had_the_name_once_is_not_restored_in_place_by_it():
+    stage = renamed()
+
+    by_name = stage.ask(source="web-1", mode="in_place", stop="true")
+    by_id = stage.ask(source=SOURCE.id, mode="in_place", stop="true")
+
+    assert by_name.problems == (
+        "source: i-0a had the Name 'web-1' once, and has web-1-old now; name it by its id",
+    )
+    assert by_id.status == "running"
+
+
+def test_a_clone_by_a_name_that_is_anothers_now_says_whose_it_is():
+    answer = renamed().ask(source="web-1")
+
+    assert answer.source == SOURCE.id
+    assert answer.notes[0] == (
+        "'web-1' is the Name of i-0c now, of which there is no recovery point: i-0a is meant, "
+        "whose points have it"
+    )
+
+
+def test_a_clone_does_not_wait_for_iam():
+    stage = RestoreStage()
+    dark = Unavailable("no answer", timedelta(minutes=1))
+    stage.steps.at("ec2.has_profile", raising(dark))
+
+    answer = stage.ask(source=SOURCE.id, instance_profile="app")
+
+    assert answer.status == "running"
+    assert stage.ledger.restore(answer.restore).launch.instance_profile == "app"
+    assert any("could not be looked up" in one for one in answer.notes)
+
+
 # ------------------------------------------------------------------------------------- approval
 
 
@@ -137,6 +184,41 @@ def test_an_approval_reaches_the_machine_that_waits():
 
     assert stage.machine.approved == ["token"]
     assert "is approved by bob" in answer.text
+
+
+def two_policies(others, **facts):
+    """Of the two points, the older one is of another policy."""
+    stage = RestoreStage(others=others)
+    older = {"policy": "other", "id": "pt-" + "0" * 20, "slot": stage.point.slot - HOUR}
+    stage.ledger.rebuild(replace(stage.point, **older | facts))
+    return stage
+
+
+def test_a_policy_of_any_point_may_want_a_second_person():
+    stage = two_policies({"other": APPROVING})
+
+    answer = stage.ask(source=SOURCE.id)
+
+    assert (answer.status, answer.approval) == ("approving", True)
+    assert "not deployed" not in " ".join(answer.notes)
+
+
+def test_what_a_policy_wants_that_is_not_deployed_any_more_is_not_known_so_a_second_person_counts():
+    stage = two_policies({})
+
+    answer = stage.ask(source=SOURCE.id, mode="drill")
+
+    assert (answer.status, answer.approval) == ("approving", True)
+    assert answer.notes[0] == (
+        "a second person must approve it: the policy other of some of its points is not deployed "
+        "any more, so what it says of that is not known"
+    )
+
+
+def test_a_point_that_is_gone_wants_nobody():
+    stage = two_policies({}, status=PointStatus.DELETED)
+
+    assert stage.ask(source=SOURCE.id).status == "running"
 
 
 def test_an_approval_may_come_before_the_machine_asks():
@@ -277,20 +359,48 @@ def test_a_clone_lives_as_long_as_was_said_last():
     assert stage.endings.set_for == {restore.id: ends}
 
 
-def test_a_clone_that_is_kept_can_neither_be_extended_nor_kept_nor_removed():
+def test_a_clone_that_is_kept_can_neither_be_extended_nor_removed():
     stage, restore = done()
     of(stage, restore, "keep")
     stage.clock.advance(9 * HOUR)
 
     answers = [
         of(stage, restore, action, **given)
-        for action, given in (("extend", {"time_to_live": "1h"}), ("keep", {}), ("remove", {}))
+        for action, given in (("extend", {"time_to_live": "1h"}), ("remove", {}))
     ]
 
-    assert [one.status for one in answers] == ["refused"] * 3
+    assert [one.status for one in answers] == ["refused"] * 2
     assert stage.finish("remove", restore)["done"]
     (clone,) = stage.record(restore).ids("instance")
     assert stage.ec2.now.instances[clone].state == "running"
+    assert TEMPORARY not in stage.ec2.now.instances[clone].tags
+    assert stage.endings.set_for == {}
+
+
+def test_what_has_begun_to_end_is_not_kept_and_loses_nothing_by_which_it_ends():
+    stage, restore = done()
+    stage.clock.advance(9 * HOUR)
+    stage.steps.at("ledger.change_restore", lambda: stage.call("remove", restore) and None)
+
+    answer = of(stage, restore, "keep")
+
+    assert answer.problems == (f"restore: {restore.id} was changed meanwhile; look at it again",)
+    stage.finish("remove", restore)
+    (clone,) = [one.id for one in stage.record(restore).made if one.kind == "instance"]
+    assert stage.ec2.now.instances[clone].state == "terminated"
+
+
+def test_a_clone_that_is_kept_again_is_untagged_again_and_loses_its_schedule():
+    stage, restore = done()
+    stage.steps.at("ec2.untag", die)
+    with pytest.raises(Killed):
+        of(stage, restore, "keep")
+    (clone,) = stage.record(restore).ids("instance")
+    assert TEMPORARY in stage.ec2.now.instances[clone].tags
+
+    answer = of(stage, restore, "keep")
+
+    assert answer.status == "done"
     assert TEMPORARY not in stage.ec2.now.instances[clone].tags
     assert stage.endings.set_for == {}
 
@@ -353,6 +463,33 @@ def test_a_word_that_is_cut_off_before_any_call_is_good_when_it_is_said_again(ac
             expected[0],
             {**expected[1], "endings": []},
         ), stage.steps.taken[before + nth - 1]
+
+
+@pytest.mark.parametrize("action", ["extend", "keep", "cancel", "remove", "approve", "decline"])
+def test_a_restore_of_another_region_is_told_of_and_left_to_the_function_there(action):
+    stage = RestoreStage()
+    restore = stage.open(a_clone(region=AWAY.region, place=AWAY))
+    given = {"time_to_live": "1h"} if action == "extend" else {}
+
+    answer = of(stage, restore, action, **given)
+
+    assert answer.problems == ("restore: it is of eu-central-1; ask the function there",)
+    assert stage.record(restore) == restore
+    assert of(stage, restore, "status").restore == restore.id
+
+
+def test_a_request_id_that_was_used_in_another_region_is_refused():
+    stage = RestoreStage()
+    begun = stage.ask(source=SOURCE.id)
+    stage.ledger.change_restore(
+        known := stage.ledger.restore(begun.restore), replace(known, region=AWAY.region)
+    )
+
+    answer = stage.ask(source=SOURCE.id)
+
+    assert answer.problems == (
+        f"request_id: request-1 was used in eu-central-1 ({begun.restore}); give a new one",
+    )
 
 
 def test_the_volumes_that_were_swapped_out_are_kept_if_somebody_says_so():

@@ -192,6 +192,8 @@ def launched(request, manifest=MANIFEST, facts=None):
         lifecycle=None,
         capacity_reservation=None,
         cpu_options=launch.cpu_options,
+        placement={"Tenancy": "default", **launch.placement},
+        licenses=launch.licenses,
         boot_mode=new.boot_mode if new else original.boot_mode,
         monitoring="pending" if launch.monitoring else "disabled",
         ebs_optimized=launch.ebs_optimized,
@@ -321,6 +323,21 @@ def test_in_another_region_keys_subnets_and_groups_differ_and_say_why():
 
     assert found["/dev/sdf key"].why == "a key belongs to its Region: that of the copy"
     assert found["VPC"].clone == "vpc-9"
+    assert found["placement GroupName"].why == "it belongs to the zone or Region of the original"
+    assert found["licences"].why == "it belongs to the zone or Region of the original"
+    assert unexplained(found.values()) == ()
+
+
+@pytest.mark.parametrize(("place", "subnet"), [(ABROAD, "subnet-far"), (HOME, "subnet-b")])
+def test_a_host_is_left_behind_with_its_reason(place, subnet):
+    own = {"Tenancy": "host", "HostId": "h-1", "Affinity": "host"}
+    manifest = replace(MANIFEST, instance=replace(ORIGINAL, placement=own))
+    overrides = {"key_name": "", "instance_profile": "", "groups": ("sg-far",)}
+    request = asked(subnet=subnet, **overrides if place == ABROAD else {})
+
+    found = compared(request, manifest, the_facts(place))
+
+    assert found["placement HostId"].why == "it belongs to the zone or Region of the original"
     assert unexplained(found.values()) == ()
 
 

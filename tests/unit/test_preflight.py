@@ -54,6 +54,7 @@ SUBNETS = {
     "subnet-b": Subnet(id="subnet-b", vpc="vpc-1", zone="eu-west-1b", free=20),
     "subnet-x": Subnet(id="subnet-x", vpc="vpc-2", zone="eu-west-1a", free=20),
 }
+SELECTS = ({"backup": ("daily",)}, {"Name": ("web", "db")})
 GROUPS = (
     Group(id="sg-web", name="web", vpc="vpc-1"),
     Group(id="sg-x", name="x", vpc="vpc-2"),
@@ -75,7 +76,7 @@ def taken(manifest=MANIFEST, *, here=True, encrypted=False):
 
 def launched(request=None, manifest=MANIFEST, **facts):
     defaults = {"subnets": SUBNETS, "groups": GROUPS, "zones": frozenset({"eu-west-1a"})}
-    known = LaunchFacts(place=HOME, home=True, **defaults | facts)
+    known = LaunchFacts(place=HOME, **{"home": True} | defaults | facts)
     return preflight.launch(request or asked(), manifest, taken(manifest), known)
 
 
@@ -165,6 +166,25 @@ def test_in_a_zone_the_subnet_with_the_most_free_addresses_is_taken():
     assert (launch.zone, launch.cards[0].subnet) == ("eu-west-1b", "subnet-b2")
 
 
+@pytest.mark.parametrize("public", [False, True])
+def test_in_a_zone_only_a_subnet_is_taken_that_is_as_open_as_the_originals(public):
+    was = replace(SUBNETS["subnet-a"], public=public)
+    alike = replace(SUBNETS["subnet-b"], public=public, free=5)
+    other = replace(SUBNETS["subnet-b"], id="subnet-b2", public=not public, free=200)
+    facts = {"subnets": {"subnet-a": was}, "zones": frozenset({"eu-west-1b"})}
+    request = asked(overrides={"zone": "eu-west-1b"})
+
+    launch, _ = launched(request, in_zone=(alike, other), **facts)
+    _, findings = launched(request, in_zone=(other,), **facts)
+
+    assert launch.cards[0].subnet == "subnet-b"
+    gives = "a public address" if public else "no public address"
+    assert findings.problems == [
+        f"zone: vpc-1 has no subnet in eu-west-1b that gives {gives}, as the original's; name a "
+        "subnet, or leave out zone"
+    ]
+
+
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [({}, "web-clone"), ({"name": "a"}, "a"), ({"tags": {"Name": "b"}}, "b")],
@@ -209,9 +229,10 @@ def test_a_licence_is_billed_through_the_image_and_its_other_devices_are_left_ou
         name="rhel",
         state="available",
         root_device="/dev/sda1",
-        devices=("/dev/sda1", "/dev/sdb"),
+        devices=("/dev/sda1", "/dev/sdb", "/dev/sdf"),
         usage_operation="RunInstances:0010",
     )
+    assert "/dev/sdf" in ORIGINAL.volumes, "the point has a volume of its own there"
 
     launch, findings = launched(
         manifest=replace(MANIFEST, instance=original), images={"ami-1": image}
@@ -230,6 +251,73 @@ def test_a_product_of_the_marketplace_needs_its_image_too():
     launch, _ = launched(images={"ami-1": image})
 
     assert launch.image == "ami-1"
+
+
+PLACED = {
+    "Tenancy": "host",
+    "GroupName": "rack",
+    "GroupId": "pg-1",
+    "HostId": "h-1",
+    "HostResourceGroupArn": "arn:aws:resource-groups:eu-west-1:1:group/g",
+    "Affinity": "host",
+    "AvailabilityZoneId": "euw1-az1",
+}
+
+
+def placed(subnet, *, home=True, **placement):
+    original = replace(ORIGINAL, placement=placement, licenses=("lic-1",))
+    overrides = {"subnet": subnet, "groups": ("sg-web",)}
+    launch, findings = launched(
+        asked(overrides=overrides),
+        replace(MANIFEST, instance=original),
+        home=home,
+        zones=frozenset({"eu-west-1a", "eu-west-1b"}),
+    )
+    assert findings.problems == []
+    return launch, [one for one in findings.notes if "no meaning" in one]
+
+
+def test_in_its_zone_a_clone_is_placed_as_the_original_is():
+    launch, notes = placed("subnet-a", **PLACED)
+
+    assert (launch.placement, launch.licenses, notes) == (PLACED, ("lic-1",), [])
+
+
+def test_in_another_zone_hosts_and_groups_stay_behind_and_a_note_says_so():
+    launch, notes = placed("subnet-b", **PLACED)
+
+    assert launch.placement.keys() == {"Tenancy", "HostResourceGroupArn", "AvailabilityZoneId"}
+    assert launch.licenses == ("lic-1",)
+    assert notes[-1] == ("left out, since it has no meaning in eu-west-1b: HostId h-1 of i-0a")
+    assert len(notes) == 4
+
+
+def test_a_group_with_partitions_spans_the_zones():
+    launch, notes = placed("subnet-b", GroupName="rack", PartitionNumber=2)
+
+    assert (launch.placement, notes) == ({"GroupName": "rack", "PartitionNumber": 2}, [])
+
+
+@pytest.mark.parametrize(("tenancy", "kept"), [("host", {}), ("dedicated", {"Tenancy"})])
+def test_in_another_region_only_a_tenancy_that_needs_no_host_is_kept(tenancy, kept):
+    launch, notes = placed("subnet-a", home=False, **PLACED | {"Tenancy": tenancy})
+
+    assert launch.placement.keys() - {"AvailabilityZoneId"} == set(kept)
+    assert launch.licenses == ()
+    assert notes[-1].startswith("left out, since they have no meaning in eu-west-1 of ")
+    assert len(notes) == 7 - len(kept)
+
+
+def test_a_profile_that_could_not_be_looked_up_is_taken_to_be_there():
+    asked_for = asked(overrides={"instance_profile": "app"})
+
+    launch, findings = launched(asked_for, unseen=frozenset({"app"}))
+
+    assert launch.instance_profile == "app"
+    assert findings.notes == [
+        "the instance profile app could not be looked up, since IAM does not answer; it is taken "
+        "to be there"
+    ]
 
 
 OVERRIDES = st.fixed_dictionaries(
@@ -285,7 +373,7 @@ def test_a_launch_is_planned_whole_or_every_reason_begins_with_what_to_change(
 
 
 def volumes(request, manifest=MANIFEST, pieces=None, **facts):
-    known = VolumeFacts(**{"place": HOME, "home": True, **facts})
+    known = VolumeFacts(**{"place": HOME, "home": True, "selects": SELECTS, **facts})
     return preflight.volumes(request, manifest, pieces or taken(manifest), known)
 
 
@@ -333,6 +421,7 @@ def in_place(request, **facts):
             "current": ORIGINAL,
             "volumes": {one.id: one for one in VOLUMES},
             "snapshot_of": {f"snap-{one.id}": one.id for one in VOLUMES},
+            "selects": SELECTS,
             **facts,
         }
     )
@@ -393,11 +482,33 @@ def test_all_reasons_are_told_at_once():
 
     assert [one.partition(":")[0] for one in findings.problems] == [
         "source",
+        "source",
+        "source",
         "stop",
         "source",
         "stop",
         "source",
     ]
+
+
+TOLD = (
+    "i-0a has none of the tags that policies select by (backup=daily or Name=web|db), so it is not "
+    "Lastgood's to change; give it those of one"
+)
+
+
+@pytest.mark.parametrize(
+    ("tags", "problems"), [({"Name": "app"}, [TOLD]), ({"lastgood:restore": "rs-1"}, [])]
+)
+def test_only_an_instance_that_iam_lets_us_change_is_changed(tags, problems):
+    other = replace(ORIGINAL, tags=tags, volumes={})
+
+    *_, attached = volumes(asked(Mode.VOLUMES, instance="i-0a"), instance=other)
+    by_id = replace(asked(Mode.IN_PLACE, stop=True), source="i-0a")
+    *_, swapped = in_place(by_id, current=other)
+
+    assert attached.problems == [f"instance: {one}" for one in problems]
+    assert swapped.problems == [f"source: {one}" for one in problems]
 
 
 # -- keys -------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ SECRET_RENEWED_AFTER = timedelta(minutes=1)
 """If a signature does not fit, it may be of a newer secret; but strangers must not be able to have
 it read all the time."""
 SHORTEST_SECRET = 16
+IAM_SECONDS = 2.0
 REPLY_SECONDS = 5.0
 CHAT_REPLY_SECONDS = 0.5
 """Who pushed a button waits for it."""
@@ -365,7 +366,8 @@ def news() -> "MeasuredNews":
 
 @cache
 def machines(region: str) -> Ec2Machines:
-    iam, keys = (partial(client, service, region) for service in ("iam", "kms"))
+    # IAM is asked only whether something is there, and may be dark where EC2 is not.
+    iam, keys = partial(client, "iam", region, hasty(IAM_SECONDS)), partial(client, "kms", region)
     return Ec2Machines(client("ec2", region), iam, keys)
 
 

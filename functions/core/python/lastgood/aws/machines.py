@@ -241,6 +241,7 @@ class Ec2Machines(Describing):
                     vpc=one["VpcId"],
                     zone=one["AvailabilityZone"],
                     free=one["AvailableIpAddressCount"],
+                    public=one.get("MapPublicIpOnLaunch", False),
                 )
 
     def _groups(self, *filters: Dict) -> Iterator[Group]:

@@ -12,7 +12,9 @@ from difflib import get_close_matches
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any, TypeVar
 
+from lastgood.domain.names import RESTORE_PATTERN
 from lastgood.domain.policy import Mode, duration
+from lastgood.domain.policy_checks import REGION_PATTERN
 from lastgood.domain.restoring import Asker, CommandCheck, Overrides, RestoreRequest
 from lastgood.errors import MalformedMessage
 
@@ -302,7 +304,7 @@ def _other(reader: _Reader, verb: str, asker: Asker) -> Asked:
     source = reader.text("source") or "" if "source" in keys else ""
     restore = ""
     if "restore" in keys:
-        restore = reader.like("restore", r"rs-[0-9a-f]{20}", "rs-0123456789abcdef0123") or ""
+        restore = reader.like("restore", RESTORE_PATTERN, "rs-0123456789abcdef0123") or ""
     named = [one for one in keys if one in ("restore", "source")]
     if source and restore:
         reader.wrong("source", "is given beside restore; give one of them")
@@ -335,7 +337,7 @@ def _restore(reader: _Reader, asker: Asker, request_id: str) -> Asked:
         source=source or "",
         mode=mode,
         point=reader.text("point") or "latest",
-        region=reader.like("region", r"[a-z]{2}(-[a-z]+)+-\d", "eu-west-1") or None,
+        region=reader.like("region", REGION_PATTERN, "eu-west-1") or None,
         overrides=_overrides(reader),
         count=reader.number("count", 1, 1, MOST_CLONES),
         started=reader.flag("start", default=True),
@@ -363,7 +365,7 @@ def _restore(reader: _Reader, asker: Asker, request_id: str) -> Asked:
 def _overrides(reader: _Reader) -> Overrides:
     return Overrides(
         name=reader.text("name", LONGEST_NAME * 2) or None,
-        zone=reader.like("zone", r"[a-z]{2}(-[a-z]+)+-\d[a-z0-9-]*", "eu-west-1a") or None,
+        zone=reader.like("zone", rf"{REGION_PATTERN}[a-z0-9-]*", "eu-west-1a") or None,
         subnet=reader.like("subnet", r"subnet-[0-9a-f]{8,17}", "subnet-0123456789abcdef0") or None,
         type=reader.like("type", r"[a-z0-9-]+\.[a-z0-9-]+", "m7g.large") or None,
         groups=reader.items("security_groups") or None,

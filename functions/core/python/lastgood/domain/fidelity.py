@@ -21,6 +21,7 @@ ASKED = "it was asked for"
 NEVER = "no two instances have the same"
 UNEXPLAINED = "EC2 gave another than it was told"
 MOVED = "another subnet, zone or Region was asked for"
+ELSEWHERE = "it belongs to the zone or Region of the original"
 TOO_MANY = "EC2 takes no more tags beside Lastgood's"
 DRILLED = "a drill reaches nothing and nobody"
 NONE = "none"
@@ -170,6 +171,10 @@ def _reasons(
         found["capacity reservation"] = "a clone takes no place in it"
     if launch.cards and launch.cards[0].subnet != original.subnet:
         found |= dict.fromkeys(("zone", "VPC", "subnet"), MOVED)
+    moved = (key for key in original.placement if key not in launch.placement)
+    found |= {f"placement {key}": ELSEWHERE for key in moved}
+    if launch.licenses != original.licenses:
+        found["licences"] = ELSEWHERE
     if request.mode is Mode.DRILL:
         found["security groups"] = DRILLED
     return (

@@ -140,10 +140,15 @@ class Manifest:
     taken_elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def tags(self) -> Tags:
+        """Those of the source: the instance, or the lone volume."""
+        lone = self.volumes[0].tags if self.volumes else {}
+        return self.instance.tags if self.instance else lone
+
+    @property
     def name(self) -> str:
         """That of the source; empty if it has none."""
-        lone = self.volumes[0].tags if self.volumes else {}
-        return (self.instance.tags if self.instance else lone).get(NAME, "")
+        return self.tags.get(NAME, "")
 
 
 MOST_TAG_BYTES = 200_000

@@ -38,6 +38,9 @@ def plan_id(policy: str, slot: datetime) -> str:
     return f"plan-{_digest(policy, instant(slot))}"
 
 
+RESTORE_PATTERN = r"rs-[0-9a-f]{20}"
+
+
 def restore_id(request: str) -> str:
     """The one restore of a request, by the name that who asked gave it."""
     return f"rs-{_digest(request)}"

@@ -21,6 +21,10 @@ TagMatch = Mapping[str, tuple[str, ...]]
 """Tags to look for: every key must be there, with any one of its values, compared exactly."""
 
 
+def match_text(match: TagMatch) -> str:
+    return " and ".join(f"{key}={'|'.join(values)}" for key, values in match.items())
+
+
 def source_places(policies: "Iterable[Policy]", home: Place) -> tuple[Place, ...]:
     """Every place in which a policy has sources, each once, in order; home, if there are no
     policies."""

@@ -11,8 +11,9 @@ from lastgood.domain import tags as tag_keys
 from lastgood.domain.launching import Card, Disk, Launch, NewImage
 from lastgood.domain.manifest import Instance, Manifest, Options, Tags, Volume
 from lastgood.domain.place import Place
-from lastgood.domain.policy import Mode
+from lastgood.domain.policy import Mode, TagMatch, match_text
 from lastgood.domain.restoring import Attach, InPlace, Overrides, Piece, RestoreRequest, Swap
+from lastgood.domain.retention import matches
 
 UNBILLED = (None, "", "RunInstances")
 """Usage operations of which the image bills nothing: Linux (EC2 User Guide, "AMI billing")."""
@@ -36,12 +37,13 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
-    """``free``: addresses that are not taken."""
+    """``free``: addresses that are not taken. ``public``: it gives each interface a public one."""
 
     id: str
     vpc: str
     zone: str
     free: int
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +72,10 @@ class LaunchFacts:
     ``subnets``: by id, those of the manifest's interfaces and the one that was asked for; those
     that are gone are missing. ``in_zone``: those of the original's VPC in the zone that was asked
     for. ``groups``: by id and by name. ``zones``: that offer the type, which is ``type``.
-    ``key_pairs``, ``profiles``: which of those in question there are. ``images``: by id, the
-    source's and the one that was asked for. ``bad_keys``: why keys cannot be used, by key.
-    ``taken_by``: who has the private address that was asked for.
+    ``key_pairs``, ``profiles``: which of those in question there are; ``unseen``: profiles that
+    could not be looked up. ``images``: by id, the source's and the one that was asked for.
+    ``bad_keys``: why keys cannot be used, by key. ``taken_by``: who has the private address that
+    was asked for.
     """
 
     place: Place
@@ -84,6 +87,7 @@ class LaunchFacts:
     type: InstanceType | None = None
     key_pairs: frozenset[str] = frozenset()
     profiles: frozenset[str] = frozenset()
+    unseen: frozenset[str] = frozenset()
     images: Mapping[str, Image] = field(default_factory=dict)
     bad_keys: Mapping[str, str] = field(default_factory=dict)
     taken_by: str | None = None
@@ -181,12 +185,15 @@ def launch(
     groups = _groups(request, original, subnet, facts, findings)
     type_ = overrides.type or original.type
     _type(type_, original, subnet, facts, findings)
-    image, unmapped = _image(request, original, facts, findings)
+    image = _image(request, original, facts, findings)
     cards = _cards(request, original, subnet, groups, facts, findings)
     _addresses(request, cards, subnet, facts, findings)
     _keys(manifest, taken, made, facts.bad_keys, findings)
+    placement, licenses = _placement(original, subnet, facts, findings)
     launch = replace(
         _as_was(original, manifest, same_type=type_ == original.type, started=request.started),
+        placement=placement,
+        licenses=licenses,
         cpu_options=_cpu_options(original, facts.type) if type_ == original.type else {},
         type=type_,
         zone=subnet.zone,
@@ -194,8 +201,8 @@ def launch(
         disks=made,
         cards=cards,
         count=request.count,
-        image=image,
-        unmapped=unmapped,
+        image=image.id if image else None,
+        unmapped=_unmapped(image, made),
         new_image=None if image else _new_image(original),
         instance_profile=_profile(overrides, original, facts, findings),
         key_name=_key_name(overrides, original, facts, findings),
@@ -244,14 +251,7 @@ def _subnet(
         )
         return None
     if overrides.zone:
-        if not facts.in_zone:
-            findings.wrong(
-                "zone",
-                f"{original.vpc} has no subnet in {overrides.zone}; name a subnet, or "
-                "leave out zone",
-            )
-            return None
-        return max(facts.in_zone, key=lambda one: one.free)
+        return _in_zone(overrides.zone, original, facts, findings)
     subnet = facts.subnets.get(original.subnet or "")
     if subnet is None:
         findings.wrong(
@@ -260,6 +260,24 @@ def _subnet(
             "security_groups if it is in another VPC",
         )
     return subnet
+
+
+def _in_zone(
+    zone: str, original: Instance, facts: LaunchFacts, findings: Findings
+) -> Subnet | None:
+    """One that is as open to the world as the original's; not open, if that is gone."""
+    was = facts.subnets.get(original.subnet or "")
+    public = was.public if was else False
+    alike = [one for one in facts.in_zone if one.public == public]
+    if not alike:
+        gives = "a public address" if public else "no public address"
+        which = f" that gives {gives}, as the original's" if facts.in_zone else ""
+        findings.wrong(
+            "zone",
+            f"{original.vpc} has no subnet in {zone}{which}; name a subnet, or leave out zone",
+        )
+        return None
+    return max(alike, key=lambda one: one.free)
 
 
 def _groups(
@@ -339,18 +357,18 @@ def _type(
 
 def _image(
     request: RestoreRequest, original: Instance, facts: LaunchFacts, findings: Findings
-) -> tuple[str | None, tuple[str, ...]]:
-    """The image that must be launched, for its licence; and its devices that are left out."""
+) -> Image | None:
+    """That which must be launched, for its licence."""
     named = request.overrides.image
     image = facts.images.get(named or original.image)
     billed = original.usage_operation not in UNBILLED or (image and image.product_codes)
     if not billed and not named:
-        return None, ()
+        return None
     if image is None and named:
         findings.wrong(
             "image", f"{named} is not in {facts.place}, or not ours to launch; name another"
         )
-        return None, ()
+        return None
     if image is None:
         findings.wrong(
             "image",
@@ -358,7 +376,7 @@ def _image(
             f"the original was launched from, {original.image}, and that is not in {facts.place}; "
             "name an image with the same licence",
         )
-        return None, ()
+        return None
     if image.usage_operation != (original.usage_operation or "RunInstances"):
         findings.wrong(
             "image",
@@ -371,7 +389,16 @@ def _image(
             f"{image.id} starts from {image.root_device}, the original from "
             f"{original.root_device}; name one with the same root device",
         )
-    return image.id, tuple(one for one in image.devices if one != image.root_device)
+    return image
+
+
+def _unmapped(image: Image | None, made: Iterable[Disk]) -> tuple[str, ...]:
+    """Devices of the image that are left out. EC2 takes each device once, and what is said of one
+    takes the place of what the image has there."""
+    if image is None:
+        return ()
+    said = {image.root_device, *(one.device for one in made)}
+    return tuple(one for one in image.devices if one not in said)
 
 
 def _cards(
@@ -453,7 +480,12 @@ def _profile(
 ) -> str | None:
     wanted = overrides.instance_profile
     profile = original.instance_profile if wanted is None else wanted
-    if profile and profile not in facts.profiles:
+    if profile in facts.unseen:
+        findings.notes.append(
+            f"the instance profile {profile} could not be looked up, since IAM does not answer; it "
+            "is taken to be there"
+        )
+    elif profile and profile not in facts.profiles:
         findings.wrong(
             "instance_profile", f"{profile} is not there; name another, or an empty one for none"
         )
@@ -535,12 +567,40 @@ def _as_was(original: Instance, manifest: Manifest, *, same_type: bool, started:
         shutdown_behavior=attributes.shutdown_behavior if attributes else None,
         # Another type may not know these credits.
         credit_mode=attributes.credit_mode if attributes and same_type else None,
-        placement=original.placement,
         metadata_options=original.metadata_options,
         private_dns_options=original.private_dns_options,
         maintenance_options=original.maintenance_options,
-        licenses=original.licenses,
     )
+
+
+def _placement(
+    original: Instance, subnet: Subnet, facts: LaunchFacts, findings: Findings
+) -> tuple[Options, tuple[str, ...]]:
+    """And the licence configurations. Those, groups and hosts are of a Region; a host is of a zone
+    too, and so is a group unless it has partitions: a group that spreads cannot be told from one
+    that keeps together."""
+    options = {key: one for key, one in original.placement.items() if one not in (None, "")}
+    licenses, left = original.licenses, set[str]()
+    if not facts.home:
+        left = options.keys() - {"Tenancy", "AvailabilityZone", "AvailabilityZoneId"}
+        if options.get("Tenancy") == "host":
+            left.add("Tenancy")
+        licenses = ()
+    elif subnet.zone != original.zone:
+        left = {"HostId", "Affinity"} & options.keys()
+        if "PartitionNumber" not in options:
+            left |= {"GroupName", "GroupId"} & options.keys()
+    where = subnet.zone if facts.home else facts.place
+    findings.notes += [
+        f"left out, since it has no meaning in {where}: {key} {options[key]} of {original.id}"
+        for key in sorted(left)
+    ]
+    if licenses != original.licenses:
+        findings.notes.append(
+            f"left out, since they have no meaning in {where}: the licence configurations "
+            f"{', '.join(original.licenses)} of {original.id}"
+        )
+    return {key: one for key, one in options.items() if key not in left}, licenses
 
 
 def _cpu_options(original: Instance, type_: InstanceType | None) -> Options:
@@ -576,11 +636,13 @@ def _notes(request: RestoreRequest, original: Instance, findings: Findings) -> N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeFacts:
-    """``instance``: that the volumes are to be attached to."""
+    """``instance``: that the volumes are to be attached to. ``selects``: by which tags policies
+    select: Lastgood may touch only what they select, and what it made."""
 
     place: Place
     home: bool
     instance: Instance | None = None
+    selects: tuple[TagMatch, ...] = ()
     bad_keys: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -610,6 +672,8 @@ def volumes(
             )
         else:
             zone = facts.instance.zone
+        if facts.instance:
+            _touchable("instance", facts.instance, facts.selects, findings)
     elif not zone and facts.home:
         zone = next((one.zone for one in manifest.volumes), None)
     if not zone and not findings.problems:
@@ -705,12 +769,13 @@ def _attach(
 class InPlaceFacts:
     """``current``: the instance as it is now. ``volumes``: by id, those that it has now.
     ``snapshot_of``: by snapshot, the volume that EC2 says it is of. ``protected``: it may not be
-    stopped. ``restored_by``: another restore that works at it."""
+    stopped. ``restored_by``: another restore that works at it. ``selects``: as of volumes."""
 
     current: Instance | None
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     snapshot_of: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
+    selects: tuple[TagMatch, ...] = ()
     restored_by: str | None = None
     bad_keys: Mapping[str, str] = field(default_factory=dict)
 
@@ -725,15 +790,7 @@ def in_place(
     if current is None or current.gone:
         findings.wrong("mode", f"{manifest.instance.id} is gone; use mode clone")
         return (), None, findings
-    if current.state not in ("running", "stopped"):
-        findings.wrong(
-            "source", f"{current.id} is {current.state}; wait until it is running or stopped"
-        )
-    if facts.restored_by:
-        findings.wrong(
-            "source",
-            f"{facts.restored_by} works at {current.id}; wait until it is over, or cancel it",
-        )
+    _meant_now(request, current, facts, findings)
     meant = _meant(request, taken, findings)
     made = disks(manifest, meant, request.overrides, findings, same_region=True)
     swaps = tuple(_swap(request, one, current, facts, meant, made) for one in made if one.device)
@@ -757,6 +814,42 @@ def in_place(
         )
     _keys(manifest, meant, made, facts.bad_keys, findings)
     return made, plan, findings
+
+
+def _touchable(
+    key: str, instance: Instance, selects: tuple[TagMatch, ...], findings: Findings
+) -> None:
+    """IAM lets the role of restores stop an instance, or change its volumes, only so."""
+    tags = instance.tags
+    if tag_keys.RESTORE not in tags and not any(matches(tags, one) for one in selects):
+        findings.wrong(
+            key,
+            f"{instance.id} has none of the tags that policies select by "
+            f"({' or '.join(map(match_text, selects)) or 'there are none'}), so it is not "
+            "Lastgood's to change; give it those of one",
+        )
+
+
+def _meant_now(
+    request: RestoreRequest, current: Instance, facts: InPlaceFacts, findings: Findings
+) -> None:
+    name = current.tags.get(tag_keys.NAME)
+    if request.source not in (current.id, name):
+        findings.wrong(
+            "source",
+            f"{current.id} had the Name {request.source!r} once, and has {name or 'none'} now; "
+            "name it by its id",
+        )
+    if current.state not in ("running", "stopped"):
+        findings.wrong(
+            "source", f"{current.id} is {current.state}; wait until it is running or stopped"
+        )
+    _touchable("source", current, facts.selects, findings)
+    if facts.restored_by:
+        findings.wrong(
+            "source",
+            f"{facts.restored_by} works at {current.id}; wait until it is over, or cancel it",
+        )
 
 
 def _swap(

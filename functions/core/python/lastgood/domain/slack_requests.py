@@ -13,6 +13,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from lastgood.domain.names import RESTORE_PATTERN
+
 MOST_BYTES = 16_384
 """Of a body. Slack's own are a few thousand: a text of 4,000 characters, or a message of ours that
 a button is on."""
@@ -25,7 +27,6 @@ FORM = "application/x-www-form-urlencoded"
 
 ID_PATTERN = r"[A-Z][A-Z0-9]{1,31}"
 TRIGGER_PATTERN = r"[\w.-]{1,120}"
-RESTORE_PATTERN = r"rs-[0-9a-f]{20}"
 
 
 @dataclass(frozen=True, slots=True)

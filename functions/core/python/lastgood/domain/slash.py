@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from lastgood.domain.chat_permissions import Verb
-from lastgood.domain.names import instant
+from lastgood.domain.names import RESTORE_PATTERN, instant
 from lastgood.domain.policy import Mode, duration
+from lastgood.domain.policy_checks import REGION_PATTERN
 
 MOST_CHARACTERS = 1_000
 LONGEST_NAME = 256
@@ -19,7 +20,10 @@ FORMS = {
     Verb.LIST: "list SOURCE",
     Verb.EXPLAIN: "explain POINT",
     Verb.STATUS: "status RESTORE or SOURCE",
-    Verb.CLONE: "clone SOURCE [as NAME] [at TIME] [for 8h] [in REGION] [subnet SUBNET] [type TYPE]",
+    Verb.CLONE: (
+        "clone SOURCE [as NAME] [at TIME] [for 8h] [in REGION] [subnet SUBNET] "
+        "[groups sg-1,sg-2] [key NAME or none] [type TYPE]"
+    ),
     Verb.RESTORE: "restore SOURCE [at TIME] [volumes /dev/sdf,/dev/sdg] [stop] [because REASON]",
     Verb.EXTEND: "extend RESTORE for 8h",
     Verb.KEEP: "keep RESTORE",
@@ -37,6 +41,7 @@ HELP = "\n".join(
         '  clone "web 1" as "web 1, tried out"',
         "TIME is latest, a point (pt-...), a day (2026-11-20), or a day and a time in UTC or with",
         "its zone (2026-11-20 09:00, 2026-11-20T09:00+01:00): then it is the last point before.",
+        "clone in another Region needs a subnet and groups of there, and a key pair or none.",
         "clone makes a new instance. restore puts the data of the point into the instance itself.",
         "You may do what chat.yaml allows you, and only there.",
     ]
@@ -176,7 +181,7 @@ def _explain(verb: Verb, words: _Words) -> Command:
 def _status(verb: Verb, words: _Words) -> Command:
     target = _name(words, "a restore or a source")
     words.end()
-    kind = "restore" if re.fullmatch(_RESTORE, target, re.ASCII) else "source"
+    kind = "restore" if re.fullmatch(RESTORE_PATTERN, target, re.ASCII) else "source"
     return Command(verb=verb, target=target, payload={"action": verb.value, kind: target})
 
 
@@ -230,12 +235,9 @@ def _reason(words: _Words) -> str:
     return _name(words, "a reason after 'because' (in quotes)")
 
 
-_RESTORE = r"rs-[0-9a-f]{20}"
-
-
 def _restore(words: _Words) -> str:
     restore = words.next("a restore (rs-...)").text
-    if not re.fullmatch(_RESTORE, restore, re.ASCII):
+    if not re.fullmatch(RESTORE_PATTERN, restore, re.ASCII):
         raise _Unclear(f"'{_short(restore)}' is no restore: it is rs- and 20 digits")
     return restore
 
@@ -263,6 +265,14 @@ def _plain_word(pattern: str, wanted: str) -> Callable[[_Words], str]:
 
 def _yes(words: _Words) -> str:  # noqa: ARG001
     return "true"
+
+
+def _key(words: _Words) -> str:
+    """An empty text stands for none; a key pair of that name has quotes."""
+    word = words.next("a key pair, or none,")
+    if not 1 <= len(word.text) <= LONGEST_NAME:
+        raise _Unclear(f"a key pair's name has 1 to {LONGEST_NAME} characters")
+    return "" if word.text.lower() == "none" and not word.quoted else word.text
 
 
 def _point(words: _Words) -> str:
@@ -306,12 +316,20 @@ _OPTIONS: dict[Verb, dict[str, _Option]] = {
         "for": ("time_to_live", _length),
         "in": (
             "region",
-            _plain_word(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", "a Region, such as eu-west-1"),
+            _plain_word(REGION_PATTERN, "a Region, such as eu-west-1"),
         ),
         "subnet": (
             "subnet",
             _plain_word(r"subnet-[0-9a-f]{8,40}", "a subnet, such as subnet-0123456789abcdef0"),
         ),
+        "groups": (
+            "security_groups",
+            _plain_word(
+                r"sg-[0-9a-f]{8,40}(,sg-[0-9a-f]{8,40}){0,15}",
+                "security groups with commas, such as sg-0123456789abcdef0",
+            ),
+        ),
+        "key": ("key_name", _key),
         "type": (
             "type",
             _plain_word(r"[a-z0-9-]{1,20}\.[a-z0-9-]{1,20}", "a type, such as t3.large"),
