@@ -384,6 +384,7 @@ CATALOG = (
             grants.CLEAR_UP,
             grants.RECORD_RESTORES,
             grants.KEEP_POINTS,
+            grants.SEE_AGENTS,
             grants.TAKE_SAFETY_POINTS,
             grants.APPROVE_RESTORES,
             grants.END_RESTORES,

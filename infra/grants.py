@@ -1091,6 +1091,19 @@ UNDO_RESTORES = Grant(
     ),
 )
 
+SEE_AGENTS = Grant(
+    name="SEE_AGENTS",
+    reason="Sees whether SSM reaches an instance before it is restored in place",
+    rights=(
+        Right(
+            actions=("ssm:DescribeInstanceInformation",),
+            on=_all,
+            when=_in_all_regions,
+            wide="it knows no resources; the condition keeps it to the policies' Regions",
+        ),
+    ),
+)
+
 RUN_CHECKS = Grant(
     name="RUN_CHECKS",
     reason="Runs the command on what was restored that a person gave, and reads what it wrote",

@@ -78,9 +78,9 @@ class Restores:
         self.show.step(f"The settings of the clone, {clone}, beside those of {restore.source.id}:")
         for one in restore.compared:
             self._beside(one)
-        other = sum(1 for one in restore.compared if one.why)
+        self.show.line(f"The same are: {', '.join(restore.same)}.")
         self.show.line(
-            f"{len(restore.compared) - other} are the same, {other} are not, each for a reason."
+            f"{len(restore.same)} are the same, {len(restore.compared)} are not, each for a reason."
         )
         for one in restore.compared:
             if one.why == UNEXPLAINED:
@@ -145,12 +145,12 @@ class Restores:
         restore = self._watch(None, source, NORTH)
         yield from self._is(restore, RestoreStatus.DONE)
         for one in restore.compared:
-            if one.why:
-                self._beside(one)
-                if one.why == UNEXPLAINED:
-                    yield f"{one.field} of the clone is {one.clone}, not {one.original}"
-        same = sum(1 for one in restore.compared if not one.why)
-        self.show.line(f"{same} settings are the same; {_took(restore)} s of virtual time in all.")
+            self._beside(one)
+            if one.why == UNEXPLAINED:
+                yield f"{one.field} of the clone is {one.clone}, not {one.original}"
+        self.show.line(
+            f"{len(restore.same)} settings are the same; {_took(restore)} s of virtual time in all."
+        )
         if tried := self.cloud.state()["unanswered"]:
             yield f"calls to {HOME}, which is dark: {tried}"
 
@@ -169,9 +169,8 @@ class Restores:
                 return whole or restore
 
     def _beside(self, one: Compared) -> None:
-        mark, why = ("!", f"  ({one.why})") if one.why else (" ", "")
         values = f"{_short(one.original):{WIDTH}} {_short(one.clone):{WIDTH}}"
-        self.show.line(f"{mark} {one.field:32} {values}{why}".rstrip())
+        self.show.line(f"! {one.field:32} {values}  ({one.why})")
 
     def _said(self, app: SlackApp, told: Told, text: str) -> None:
         self.show.line(f"  anna: {text}")

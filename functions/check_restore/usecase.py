@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lastgood.domain.policy import Mode
-from lastgood.domain.restoring import CommandCheck, Evidence, Restore
+from lastgood.domain.restoring import STEPS, CommandCheck, Evidence, Restore
 from lastgood.errors import CheckFailed
 from lastgood.ports import Clock, CommandResult, Commands, Health, Ledger, Machines
 from lastgood.stepping import Advanced, StepRequest, Walk, heed
@@ -16,6 +16,13 @@ IMPAIRED_FOR = timedelta(minutes=5)
 AGENT_FOR = timedelta(minutes=5)
 """How long the SSM agent may take to report, from the beginning of the check: it starts as the
 instance does, well before the status is ok."""
+
+AGENT_BACK_FOR = timedelta(minutes=15)
+"""The same of an agent that reported before: that it does not any more is no small thing, and the
+status of some types is not ok for long."""
+STATUS_OF_OLD = timedelta(minutes=3)
+"""For so long what status checks say may be of the root that was there before: EC2 looks once a
+minute, and the instance runs on while its root is replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +50,9 @@ class Checker:
         plan = restore.in_place
         if plan is not None and not plan.was_running:
             return self._passed(restore, now, "stopped, as it was: its volumes are in their places")
+        replaced = restore.step(STEPS["replace"])
+        if replaced and replaced.ended_at and now - replaced.ended_at < STATUS_OF_OLD:
+            return Advanced(restore=restore, wait=replaced.ended_at + STATUS_OF_OLD - now)
         ids = restore.ids("instance") or (restore.source.id,)
         machines = self.machines(restore.place.region)
         there = machines.instances_by_id(ids).values()
@@ -82,8 +92,12 @@ class Checker:
         if restore.command is None:
             if not commands.managed(instance):
                 step = restore.step("Check")
-                if step and now - step.began_at < AGENT_FOR:
+                reached = restore.in_place is not None and restore.in_place.reached
+                patience = AGENT_BACK_FOR if reached else AGENT_FOR
+                if step and now - step.began_at < patience:
                     return Advanced(restore=restore)
+                if reached:
+                    raise CheckFailed(f"SSM reached {instance} before, and does not any more")
                 only = f"status only: SSM does not reach {instance}"
                 return self._passed(restore, now, status, only=only)
             sent = commands.send(instance, check, f"Lastgood: check of {restore.id}")

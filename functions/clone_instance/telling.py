@@ -23,7 +23,7 @@ MOST_LISTED = 15
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What the ledger has of a restore: who asked for it and from where, what became of it, how
-    long each step took, and each setting of the clone beside the original's."""
+    long each step took, what of the clone is not as the original's, and the names of what is."""
 
     by: str
     via: str
@@ -37,6 +37,7 @@ class Record:
     steps: tuple[Step, ...]
     made: tuple[Made, ...]
     compared: tuple[Compared, ...]
+    same: tuple[str, ...]
     evidence: Evidence | None
 
 
@@ -113,6 +114,7 @@ def status_of(restore: Restore, now: datetime) -> Answer:
         steps=restore.steps,
         made=restore.made,
         compared=restore.compared,
+        same=restore.same,
         evidence=restore.evidence,
     )
     return replace(answer, record=record, text="\n".join((answer.text, *_details(restore))))
@@ -134,12 +136,8 @@ def _details(restore: Restore) -> Iterator[str]:
         only = f"; {proof.only_status}" if proof.only_status else ""
         yield f"checked: {proof.status}{only}"
     if restore.compared:
-        other = [one for one in restore.compared if one.why]
-        yield (
-            f"{len(restore.compared) - len(other)} settings are the original's, {len(other)} are "
-            "not:"
-        )
-        for one in other:
+        yield (f"{len(restore.same)} settings are the original's, {len(restore.compared)} are not:")
+        for one in restore.compared:
             yield f"- {one.field}: {one.original} -> {one.clone} ({one.why})"
 
 

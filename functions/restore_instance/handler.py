@@ -16,6 +16,7 @@ def restorer() -> Restorer:
         ledger=ledger,
         machines=runtime.machines,
         at=runtime.at,
+        commands=runtime.commands,
         machine=runtime.restore_machine(),
         endings=runtime.endings(),
         news=runtime.news(),

@@ -1,23 +1,34 @@
 """The steps of a restore that lead forward: each makes one change, or waits for one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from lastgood.domain.fidelity import compare
+from lastgood.domain.fidelity import compare, for_record, not_compared
 from lastgood.domain.launching import Launch
 from lastgood.domain.manifest import Instance, Volume
 from lastgood.domain.model import Proof
 from lastgood.domain.names import instant
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
-from lastgood.domain.restoring import STEPS, Compared, Restore, RestoreStatus, ended, noted
+from lastgood.domain.restoring import (
+    STEPS,
+    Compared,
+    Restore,
+    RestoreStatus,
+    ended,
+    gone,
+    image_name,
+    noted,
+)
 from lastgood.domain.swapping import moves
-from lastgood.domain.tags import RESTORE, of_restore
-from lastgood.errors import AlreadyDone, CannotRestore, Conflict, MadeInVain
+from lastgood.domain.tags import of_restore
+from lastgood.errors import AlreadyDone, CannotRestore, Conflict, MadeInVain, Refused
 from lastgood.ports import (
     Clock,
+    Commands,
     Compute,
     Endings,
     Ledger,
@@ -36,6 +47,7 @@ class Restorer:
     ledger: Ledger
     machines: Callable[[str], Machines]
     at: Callable[[Place], Compute]
+    commands: Callable[[str], Commands]
     machine: RestoreMachine
     endings: Endings
     news: News
@@ -122,6 +134,10 @@ class Restorer:
                     f"the snapshots of {restore.point} were replaced meanwhile by encrypted "
                     "copies: ask for it again"
                 )
+        plan = restore.in_place
+        if plan is not None and plan.was_running and restore.request.check is not None:
+            reached = self.commands(restore.place.region).managed(plan.instance)
+            restore = replace(restore, in_place=replace(plan, reached=reached))
         # Nobody calls the step that waited for a person once he has spoken.
         restore = ended(restore, STEPS["ask"], now)
         return Advanced(
@@ -138,7 +154,7 @@ class Restorer:
             image = machines.register_image(
                 launch,
                 _snapshots(restore),
-                name=f"lastgood-{restore.id}",
+                name=image_name(restore.id),
                 tags=of_restore(restore.id, restore.point, temporary=True),
             )
             return Advanced(restore=noted(restore, "image", [image], now))
@@ -186,7 +202,8 @@ class Restorer:
 
     def _root(self, restore: Restore, now: datetime) -> Advanced:
         """Of a clone that had to start from its image for the licence."""
-        machines, disk = self._place(restore), _launch_of(restore).root
+        machines, launch = self._place(restore), _launch_of(restore)
+        disk = launch.root
         clones = self._clones(restore, machines)
         done = clones is not None
         for one in clones or []:
@@ -212,7 +229,10 @@ class Restorer:
             elif one.state == "stopped":
                 restore, _ = self._move(restore, machines, one, {one.root_device or "": volume})
                 if there:
-                    machines.delete_on_termination(one.id, {one.root_device or "": True})
+                    flags = {one.root_device or "": disk.delete_on_termination}
+                    machines.delete_on_termination(one.id, flags)
+                    if launch.user_data:
+                        machines.set_user_data(one.id, launch.user_data)
                     machines.start(one.id)
         return Advanced(restore=restore, done=done)
 
@@ -297,6 +317,9 @@ class Restorer:
         machines = self._place(restore)
         instance = _one(machines, restore.source.id)
         if instance.state == "running":
+            plan = restore.in_place
+            if not (plan and plan.was_running and restore.request.stop):
+                raise MadeInVain(f"{instance.id} was started meanwhile; ask again with stop=true")
             restore = self._walk.attempt(restore)
             machines.stop(instance.id)
         return Advanced(restore=restore, done=instance.state == "stopped")
@@ -306,9 +329,7 @@ class Restorer:
         if plan is None:
             return Advanced(restore=restore, done=True)
         (swap,) = plan.swaps
-        tasks = [
-            one for one in machines.root_tasks(plan.instance) if one.tags.get(RESTORE) == restore.id
-        ]
+        tasks = machines.root_tasks(plan.instance, restore.id)
         if not tasks:
             restore = self._walk.attempt(restore)
             machines.replace_root(
@@ -386,37 +407,59 @@ class Restorer:
     # ------------------------------------------------------------------------- the end
 
     def _hand_over(self, restore: Restore, now: datetime) -> Advanced:
+        """What was checked is not undone because of what cannot be tidied: that is told."""
         if restore.status in (RestoreStatus.DONE, RestoreStatus.ENDING):
+            # Whoever wrote that may have died before he told it.
+            self.news.announce(restore, _done(restore))
             return Advanced(restore=restore, done=True)
         heed(restore)
         machines = self._place(restore)
         if not restore.request.started and not self._stopped(restore, machines):
             return Advanced(restore=restore)
+        untidy: list[str] = []
         if restore.launch is not None and not restore.compared:
             clones = self._clones(restore, machines)
             if clones is None:
                 return Advanced(restore=restore)
-            restore = replace(restore, compared=self._compared(restore, machines, clones[0], now))
-        compute = self.at(restore.place)
-        for copied in machines.things_of(restore.id).snapshots:
-            compute.delete_snapshot(copied.member.snapshot)
-        if restore.in_place is not None:
-            old = machines.volumes_by_id(one.old for one in restore.in_place.swaps if one.old)
+            for one in clones if restore.launch.protected_last else []:
+                with _told(untidy, f"{one.id} is not protected from being stopped"):
+                    machines.protect_from_stop(one.id)
+            restore = self._compared(restore, machines, clones[0], now)
+        restore = self._without_copies(restore, machines, now, untidy)
+        plan = restore.in_place
+        if plan is not None:
             restore = self._walk.attempt(restore)
-            machines.tag(old, of_restore(restore.id, restore.point, temporary=True))
+            with _told(untidy, "the volumes that were replaced are not marked, and stay"):
+                old = machines.volumes_by_id(one.old for one in plan.swaps if one.old)
+                machines.tag(old, of_restore(restore.id, restore.point, temporary=True))
         if restore.time_to_live is not None:
             if restore.expires_at is None:
                 ends = now + restore.time_to_live
                 restore = self._walk.save(restore, replace(restore, expires_at=ends))
-            self.endings.set(restore.id, restore.expires_at or now)
-        self.ledger.free_from_restore(restore)
+            with _told(untidy, "nothing is scheduled for its end, which only a sweep sees to"):
+                self.endings.set(restore.id, restore.expires_at or now)
+        with _told(untidy, f"{restore.point} is still kept for it"):
+            self.ledger.free_from_restore(restore)
         drill = restore.request.mode is Mode.DRILL
         if drill:
-            self._prove(restore)
+            with _told(untidy, f"that it proves {restore.point} is not written there"):
+                self._prove(restore)
         status = RestoreStatus.ENDING if drill else RestoreStatus.DONE
-        after = _removed(replace(restore, status=status, settled_at=now), "snapshot", now)
-        self.news.announce(after, _done(after))
-        return Advanced(restore=after, done=True)
+        restore = self._walk.save(restore, replace(restore, status=status, settled_at=now))
+        self.news.announce(restore, "; ".join((_done(restore), *untidy)))
+        return Advanced(restore=restore, done=True)
+
+    def _without_copies(
+        self, restore: Restore, machines: Machines, now: datetime, untidy: list[str]
+    ) -> Restore:
+        compute, there = self.at(restore.place), set(restore.ids("snapshot"))
+        with _told(untidy, "the copies of its snapshots stay"):
+            there = {one.member.snapshot for one in machines.things_of(restore.id).snapshots}
+        for snapshot in sorted(there):
+            with _told(untidy, f"the copy {snapshot} stays"):
+                compute.delete_snapshot(snapshot)
+                there.remove(snapshot)
+        return _removed(restore, "snapshot", now, but=there)
 
     def _stopped(self, restore: Restore, machines: Machines) -> bool:
         clones = self._clones(restore, machines)
@@ -427,8 +470,18 @@ class Restorer:
 
     def _compared(
         self, restore: Restore, machines: Machines, clone: Instance, now: datetime
-    ) -> tuple[Compared, ...]:
+    ) -> Restore:
         """Of one clone: all are launched alike."""
+        try:
+            found = self._beside(restore, machines, clone, now)
+            compared, same = for_record(found)
+            return self._walk.save(restore, replace(restore, compared=compared, same=same))
+        except Refused as error:
+            return replace(restore, compared=not_compared(str(error)))
+
+    def _beside(
+        self, restore: Restore, machines: Machines, clone: Instance, now: datetime
+    ) -> tuple[Compared, ...]:
         point = self.ledger.point(restore.point)
         if point is None or point.manifest is None:
             raise CannotRestore([f"point: {restore.point} is gone meanwhile"])
@@ -442,14 +495,14 @@ class Restorer:
         )
 
     def _prove(self, restore: Restore) -> None:
-        evidence, began = restore.evidence, restore.steps[0].began_at
+        evidence = restore.evidence
         if evidence is None or not evidence.passed:
             return
         proof = Proof(
             restore=restore.id,
             at=evidence.at,
-            seconds=int((evidence.at - began).total_seconds()),
-            how=evidence.status,
+            seconds=int((evidence.at - restore.free_to_go_at).total_seconds()),
+            how="; ".join(one for one in (evidence.status, evidence.only_status) if one),
         )
         self.ledger.prove(restore.point, proof)
 
@@ -470,6 +523,15 @@ def _done(restore: Restore) -> str:
     if restore.in_place is not None:
         return f"is done: {made}; the volumes that were replaced are kept until {ends}"
     return f"is done: {made}; it is removed at {ends}"
+
+
+@contextmanager
+def _told(untidy: list[str], what: str) -> Iterator[None]:
+    """``what``: of a call that is refused."""
+    try:
+        yield
+    except Refused as error:
+        untidy.append(f"{what}: {error}")
 
 
 def _heeding(act: Act) -> Act:
@@ -518,9 +580,6 @@ def _see_free(instance: Instance, device: str, *known: str | None) -> None:
         )
 
 
-def _removed(restore: Restore, kind: str, now: datetime) -> Restore:
-    made = tuple(
-        replace(one, removed_at=now) if one.kind == kind and one.removed_at is None else one
-        for one in restore.made
-    )
-    return replace(restore, made=made)
+def _removed(restore: Restore, kind: str, now: datetime, but: Collection[str] = ()) -> Restore:
+    made = (one.id for one in restore.made if one.kind != kind or one.id in but)
+    return gone(restore, made, now)

@@ -78,8 +78,7 @@ class PutBack:
     def _tasks(self, restore: Restore, plan: InPlace) -> tuple[RootTask, ...]:
         if plan.must_stop:
             return ()
-        tasks = self.machines.root_tasks(plan.instance)
-        return tuple(one for one in tasks if one.tags.get(RESTORE) == restore.id)
+        return self.machines.root_tasks(plan.instance, restore.id)
 
     def _move(self, restore: Restore, instance: Instance, move: Move) -> None:
         if move.attach:
@@ -100,9 +99,7 @@ class PutBack:
         if plan.was_running and instance.state == "stopped":
             self.machines.start(instance.id)
             return False
-        if not plan.was_running and instance.state == "running":
-            self.machines.stop(instance.id)
-            return False
+        # One that runs although it did not was started by somebody else, with the originals.
         return True
 
 

@@ -1,12 +1,13 @@
 """What a restore made is removed, by its tag."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 from lastgood.domain.manifest import Volume
-from lastgood.domain.restoring import Restore
-from lastgood.errors import InUse
+from lastgood.domain.preflight import Image
+from lastgood.domain.restoring import Restore, image_name
+from lastgood.errors import InUse, Refused
 from lastgood.ports import Compute, Machines, Things
 
 Mine = Callable[[str, Mapping[str, str]], bool]
@@ -39,16 +40,23 @@ class Remover:
     machines: Machines
     compute: Compute
     users: frozenset[str]
+    _refused: list[Refused] = field(default_factory=list)
 
     def remove(self, restore: Restore, mine: Mine) -> Left:
         """Begin to remove what can be removed now. What describes show too late to be free, or in
-        use, is left for the next time."""
+        use, is left for the next time.
+
+        Raises Refused, the first, once all the rest was begun.
+        """
+        self._refused.clear()
         things = self.machines.things_of(restore.id)
         left = self._instances(restore, things, mine)
-        for image in things.images:
-            self.machines.deregister_image(image.id)
-            left.append(image.id)
-        if not things.images:
+        images = [one.id for one in things.images if _registered(one, restore)]
+        for image in images:
+            with self._trying():
+                self.machines.deregister_image(image)
+        left += images
+        if not images:
             # An image keeps the snapshots that it is of.
             left += self._snapshots(things, mine)
         kept = {
@@ -57,7 +65,17 @@ class Remover:
             if mine(one.id, one.tags) and (by := self._by(things, one))
         }
         left += self._volumes(things, lambda id_, tags: mine(id_, tags) and id_ not in kept)
+        if self._refused:
+            raise self._refused[0]
         return Left(going=tuple(left), kept=kept)
+
+    @contextmanager
+    def _trying(self) -> Iterator[None]:
+        """What is refused does not keep the rest."""
+        try:
+            yield
+        except Refused as error:
+            self._refused.append(error)
 
     def _instances(self, restore: Restore, things: Things, mine: Mine) -> list[str]:
         there = [
@@ -67,9 +85,11 @@ class Remover:
         launch = restore.launch
         if launch and (launch.termination_protection or launch.stop_protection):
             for one in going:
-                self.machines.unprotect(one)
+                with self._trying():
+                    self.machines.unprotect(one)
         if going:
-            self.machines.terminate(going)
+            with self._trying():
+                self.machines.terminate(going)
         return [one.id for one in there]
 
     def _snapshots(self, things: Things, mine: Mine) -> list[str]:
@@ -77,7 +97,7 @@ class Remover:
             one.member.snapshot for one in things.snapshots if mine(one.member.snapshot, one.tags)
         ]
         for one in going:
-            with suppress(InUse):
+            with self._trying(), suppress(InUse):
                 self.compute.delete_snapshot(one)
         return going
 
@@ -89,11 +109,12 @@ class Remover:
         ]
         for one in going:
             if one.state in ("available", "error"):
-                with suppress(InUse):
+                with self._trying(), suppress(InUse):
                     self.machines.delete_volume(one.id)
             for attachment in one.attachments:
                 if attachment.instance in self.users:
-                    self.machines.detach(one.id, attachment.instance)
+                    with self._trying():
+                        self.machines.detach(one.id, attachment.instance)
         return [one.id for one in going]
 
     def _by(self, things: Things, volume: Volume) -> str | None:
@@ -101,3 +122,8 @@ class Remover:
         ours = {*self.users, *(one.id for one in things.instances)}
         users = (one.instance for one in volume.attachments if one.instance not in ours)
         return next(users, None)
+
+
+def _registered(image: Image, restore: Restore) -> bool:
+    """Whether the restore has registered it, on record or not."""
+    return image.id in restore.ids("image") or image.name == image_name(restore.id)

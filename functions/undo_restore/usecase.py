@@ -13,7 +13,7 @@ from lastgood.errors import NotApproved
 from lastgood.ports import Clock, Compute, Endings, Ledger, Machines, News, Patience
 from lastgood.stepping import Act, Advanced, StepRequest, Walk
 from undo_restore.putting_back import PutBack
-from undo_restore.removing import Remover
+from undo_restore.removing import Left, Remover
 
 NOBODY = (NotApproved.__name__, "nobody approved it within a day")
 AFTER = timedelta(seconds=1)
@@ -70,6 +70,7 @@ class Undoer:
         restore = gone(restore, left.there, now)
         if left.going or unseen:
             return Advanced(restore=restore, wait=None if left.going else unseen, more=more)
+        self._release(restore, left)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.UNDONE, settled_at=now)
         what = "; ".join((*left.told(), *source.told(restore))) or "nothing is left of it"
@@ -100,6 +101,7 @@ class Undoer:
         unseen = self._unseen(restore, now)
         if left.going or unseen:
             return Advanced(restore=restore, wait=None if left.going else unseen)
+        self._release(restore, left)
         self._let_go(restore)
         after = replace(restore, status=RestoreStatus.ENDED)
         told = ("has ended: what was to go is removed", *left.told())
@@ -120,6 +122,10 @@ class Undoer:
             return None
         left = restore.attempted_at + self.patience.describes - now
         return left + AFTER if left >= timedelta(0) else None
+
+    def _release(self, restore: Restore, left: Left) -> None:
+        """What stays is not to be removed any more: policies take it from now on."""
+        self.machines(restore.place.region).untag(left.kept, (TEMPORARY,))
 
     def _let_go(self, restore: Restore) -> None:
         self.endings.clear(restore.id)

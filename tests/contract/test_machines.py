@@ -600,7 +600,7 @@ def test_a_root_volume_is_replaced_once_and_the_old_one_kept(deployed, cloud, ec
     task = deployed.replace_root(instance, snapshot, token="t", tags=OURS)
 
     cloud.clock.advance(timedelta(minutes=30))
-    (found,) = deployed.root_tasks(instance)
+    (found,) = deployed.root_tasks(instance, OURS[RESTORE])
     assert (found.id, found.instance, found.state) == (task, instance, "succeeded")
     assert found.tags == OURS
     assert fleet.volumes_of(ec2, instance)[ROOT] != old
@@ -652,6 +652,16 @@ def test_those_that_are_gone_do_not_keep_others_from_being_terminated(machines, 
     machines.terminate([instance])
 
 
+def test_one_that_is_protected_does_not_keep_others_from_being_terminated(machines, ec2):
+    protected = fleet.launch(ec2, "web", DisableApiTermination=True)
+    instance = fleet.launch(ec2, "web")
+
+    with raised(InUse, "protection from termination"):
+        machines.terminate([protected, instance])
+
+    assert state(machines, instance) == "terminated"
+
+
 def test_what_is_protected_is_terminated_once_it_is_not(machines, ec2):
     instance = fleet.launch(ec2, "web", DisableApiTermination=True, DisableApiStop=True)
     with raised(InUse, "protection from termination"):
@@ -663,6 +673,21 @@ def test_what_is_protected_is_terminated_once_it_is_not(machines, ec2):
     assert state(machines, instance) == "terminated"
     machines.unprotect(instance)
     machines.unprotect("i-0badbadbad0000000")
+
+
+def test_user_data_and_protection_are_set_on_what_was_launched_without(machines, ec2):
+    script = b"#!/bin/sh\necho \xff\x00"
+    instance = fleet.launch(ec2, "web")
+    with raised(CallRefused, "not in the 'stopped' state"):
+        machines.set_user_data(instance, base64.b64encode(script).decode())
+    machines.stop(instance)
+
+    machines.set_user_data(instance, base64.b64encode(script).decode())
+    machines.protect_from_stop(instance)
+
+    read = machines.launch_attributes(machines.instances_by_id([instance])[instance], AT)
+    assert base64.b64decode(read.user_data or "") == script
+    assert read.stop_protection
 
 
 def test_instances_and_volumes_are_tagged_and_untagged(machines, pair):

@@ -56,10 +56,9 @@ def test_a_clone_equals_its_original_but_for_what_cannot_be_or_was_asked_for(sit
 
     assert (restore.status, restore.cause) == (DONE, None)
     assert [one for one in restore.compared if one.why == UNEXPLAINED] == []
-    other = {one.field: one.why for one in restore.compared if one.why}
+    other = {one.field: one.why for one in restore.compared}
     assert other["type"] == "it was asked for"
     assert other["interface 0 address"] == "the original has it"
-    same = {one.field for one in restore.compared if not one.why}
     assert {
         "user data",
         "security groups",
@@ -75,7 +74,7 @@ def test_a_clone_equals_its_original_but_for_what_cannot_be_or_was_asked_for(sit
         "/dev/sdf tag part",
         "interface 0 description",
         "tag backup",
-    } <= same
+    } <= set(restore.same)
     (clone,) = restore.ids("instance")
     tags = tags_of(site.instance(clone))
     assert tags["Name"] == "web-1-test"
@@ -232,6 +231,24 @@ def test_a_source_with_a_licence_is_launched_from_its_image_and_gets_its_root_sw
     snapshot = world.ec2.describe_volumes(VolumeIds=[root])["Volumes"][0]["SnapshotId"]
     assert snapshot in point.snapshots
     assert len(site.made(restore.id)["volume"]) == 2, "the root that the image came with is gone"
+
+
+@pytest.mark.parametrize("operation", ["RunInstances", "RunInstances:0002"])
+def test_a_source_that_may_not_be_stopped_is_cloned_stopped_or_not_and_protected_then(
+    world: World, operation: str
+) -> None:
+    image = world.cloud.ec2.image(IMAGE)
+    world.cloud.ec2.images[IMAGE] = replace(image, usage_operation=operation)
+    site = a_site(world, DisableApiStop=True)
+
+    for started, state in (("true", "running"), ("false", "stopped")):
+        restore = site.restore(start=started)
+
+        assert (restore.status, restore.cause) == (DONE, None)
+        assert [one for one in restore.compared if one.why == UNEXPLAINED] == []
+        assert {"stop protection", "user data"} <= set(restore.same)
+        (clone,) = restore.ids("instance")
+        assert site.instance(clone)["State"]["Name"] == state
 
 
 def test_a_clone_in_another_region_is_made_from_copies_that_go_afterwards(site: Site) -> None:

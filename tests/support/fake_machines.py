@@ -93,6 +93,8 @@ class FakeMachines:
     ends_starting: bool = False
     task_ends: str = "succeeded"
     protected: set[str] = field(default_factory=set)
+    unstoppable: set[str] = field(default_factory=set)
+    user_data: dict[str, str] = field(default_factory=dict)
     torn: list[str] = field(default_factory=list)
     _worlds: list[tuple[datetime, World]] = field(default_factory=list)
     _by_token: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -141,7 +143,12 @@ class FakeMachines:
         return tuple(one for one in self._shown.instances.values() if one.tags.get("Name") == name)
 
     def launch_attributes(self, instance: Instance, at: datetime) -> LaunchAttributes:
-        return LaunchAttributes(read_at=at, launched_at=instance.launched_at)
+        return LaunchAttributes(
+            read_at=at,
+            launched_at=instance.launched_at,
+            user_data=self.user_data.get(instance.id),
+            stop_protection=instance.id in self.unstoppable,
+        )
 
     def things_of(self, restore: str) -> Things:
         seen = self._shown
@@ -157,8 +164,12 @@ class FakeMachines:
     def images(self, ids: Iterable[str]) -> dict[str, Image]:
         return {one: self._shown.images[one][0] for one in ids if one in self._shown.images}
 
-    def root_tasks(self, instance: str) -> tuple[RootTask, ...]:
-        return tuple(one for one in self._shown.tasks.values() if one.instance == instance)
+    def root_tasks(self, instance: str, restore: str) -> tuple[RootTask, ...]:
+        return tuple(
+            one
+            for one in self._shown.tasks.values()
+            if one.instance == instance and one.tags.get(RESTORE) == restore
+        )
 
     def health(self, instances: Iterable[str]) -> dict[str, Health]:
         return {one: self.unhealthy.get(one, OK) for one in instances}
@@ -275,6 +286,10 @@ class FakeMachines:
         )
         if launch.termination_protection:
             self.protected.add(id_)
+        if launch.stop_protection and not launch.protected_last:
+            self.unstoppable.add(id_)
+        if launch.user_data and not launch.swaps_root:
+            self.user_data[id_] = launch.user_data
 
         def started(world: World) -> None:
             if self.ends_starting:
@@ -447,6 +462,8 @@ class FakeMachines:
     def stop(self, instance: str) -> None:
         if self._living(instance).state in ("stopping", "stopped"):
             return
+        if instance in self.unstoppable:
+            raise CallRefused(f"{instance} is protected from being stopped")
         self._through(instance, "stopping", "stopped")
 
     def _through(self, instance: str, first: str, then: str) -> None:
@@ -458,13 +475,25 @@ class FakeMachines:
 
     def unprotect(self, instance: str) -> None:
         self.protected.discard(instance)
+        self.unstoppable.discard(instance)
+
+    def protect_from_stop(self, instance: str) -> None:
+        self.unstoppable.add(self._living(instance).id)
+
+    def set_user_data(self, instance: str, user_data: str) -> None:
+        if self._living(instance).state != "stopped":
+            raise CallRefused(f"{instance} is not stopped")
+        self.user_data[instance] = user_data
 
     def terminate(self, instances: Iterable[str]) -> None:
-        for id_ in instances:
-            if id_ in self.protected:
-                raise CallRefused(f"{id_} is protected")
-            if id_ in self.now.instances:
+        there = [one for one in instances if one in self.now.instances]
+        kept = self.protected | self.unstoppable
+        for id_ in there:
+            if id_ not in kept:
                 self.change(lambda world, id_=id_: self._end(world, id_))
+        for id_ in there:
+            if id_ in kept:
+                raise CallRefused(f"{id_} is protected")
 
     def _end(self, world: World, id_: str) -> None:
         world.into(id_, "shutting-down")

@@ -247,11 +247,18 @@ class RestoreStage:
                 request
             )
         acting = {**ports, "at": lambda _: compute, "patience": PATIENCE}
+        commands = self.watched("commands")
         told = self._ports("ledger", "endings", "news")
         if step in ("undo", "remove"):
             return Undoer(**acting, **told).step(request)
         safety = SafetyPoints(**self._ports("ledger", "queue"))
-        return Restorer(**acting, **told, **self._ports("machine"), safety=safety).step(request)
+        return Restorer(
+            commands=lambda _: commands,
+            **acting,
+            **told,
+            **self._ports("machine"),
+            safety=safety,
+        ).step(request)
 
     @property
     def desk(self) -> RestoreDesk:

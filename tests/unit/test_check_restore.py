@@ -16,6 +16,7 @@ from tests.support.restore_stage import (
     RestoreStage,
     a_clone,
     in_place,
+    root_by_task,
     volumes,
 )
 
@@ -134,6 +135,19 @@ def test_the_source_itself_is_checked_when_it_was_restored_in_place():
     assert failed_with(stage, restore) == "status checks: i-0a: instance impaired, system ok"
 
 
+def test_the_status_of_a_root_that_was_replaced_is_not_believed():
+    stage = RestoreStage()
+    restore = stage.open(root_by_task())
+    for step in ("hold", "volumes", "safety", "replace"):
+        stage.finish(step, restore)
+    replaced = stage.record(restore).step("Replace the root volume").ended_at
+
+    assert not stage.call("check", restore)["done"]
+    stage.finish("check", restore)
+
+    assert stage.record(restore).evidence.at >= replaced + minutes(3)
+
+
 def test_volumes_have_nothing_that_could_be_checked():
     stage = RestoreStage()
     restore = stage.open(volumes())
@@ -209,6 +223,22 @@ def test_a_clone_that_ssm_never_reaches_is_checked_by_its_status_only_and_says_s
     assert found.passed
     assert found.only_status == f"status only: SSM does not reach {clone_of(stage, restore)}"
     assert stage.clock.now() - restore.asked_at >= minutes(5)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_source_that_ssm_reached_before_must_be_reached_again(before):
+    stage, asked = RestoreStage(), in_place()
+    restore = stage.open(replace(asked, request=replace(asked.request, check=COMMAND)))
+    stage.commands.reaches = before
+    for step in ("hold", "volumes", "stop", "safety", "swap", "start"):
+        stage.finish(step, restore)
+    stage.commands.reaches = False
+
+    if before:
+        assert failed_with(stage, restore) == "SSM reached i-0a before, and does not any more"
+    else:
+        stage.finish("check", restore)
+        assert stage.record(restore).evidence.only_status.startswith("status only")
 
 
 # ------------------------------------------------------------------------- killed, called again

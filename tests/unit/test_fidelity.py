@@ -1,5 +1,6 @@
 """A clone beside its original: every field is the same, or has a reason."""
 
+import json
 from dataclasses import fields, replace
 from datetime import timedelta
 
@@ -8,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lastgood.domain import preflight
-from lastgood.domain.fidelity import UNEXPLAINED, compare, unexplained
+from lastgood.domain.fidelity import TOO_MANY, UNEXPLAINED, compare, for_record, unexplained
+from lastgood.domain.launching import Disk
 from lastgood.domain.manifest import (
     Attachment,
     Instance,
@@ -20,8 +22,9 @@ from lastgood.domain.manifest import (
 from lastgood.domain.place import Place
 from lastgood.domain.policy import Mode
 from lastgood.domain.preflight import Group, LaunchFacts, Subnet
-from lastgood.domain.restoring import Asker, Overrides, RestoreRequest
-from tests.support.builders import SOURCE, T0, a_volume, an_instance
+from lastgood.domain.restoring import Asker, Compared, Overrides, RestoreRequest
+from lastgood.ledger import items
+from tests.support.builders import SOURCE, T0, a_restore, a_volume, an_instance
 
 HOME = SOURCE.place
 ABROAD = Place(region="eu-central-1", account=SOURCE.account)
@@ -554,3 +557,43 @@ def test_nothing_differs_from_itself(instance):
     assert all(one.original == one.clone for one in found)
     assert {one.field for one in found} >= {"type", "user data", "/dev/sdf size"}
     assert all(one.original for one in found)
+
+
+def test_a_record_names_what_is_the_same_and_keeps_what_differs_in_short():
+    found = (
+        Compared(field="type", original="m6i.large", clone="m6i.large"),
+        Compared(field="tag " + "k" * 128, original="v" * 256, clone="none", why=TOO_MANY),
+    )
+
+    (other,), same = for_record(found)
+
+    assert same == ("type",)
+    assert (len(other.field), len(other.original), other.clone) == (60, 200, "none")
+
+
+def test_a_record_of_the_largest_instance_fits_into_an_item():
+    tags = {f"{'key':x<40}{n:02}": "v" * 60 for n in range(40)}
+    volumes = tuple(
+        replace(VOLUMES[0], id=f"vol-{n:017}", tags=tags, attachments=()) for n in range(28)
+    )
+    original = replace(
+        MANIFEST.instance, volumes={f"/dev/sd{n:02}": one.id for n, one in enumerate(volumes)}
+    )
+    disks = tuple(
+        Disk(
+            piece=one, device=device, type="gp3", size_gib=8, tags=tags, root=device == "/dev/sd00"
+        )
+        for device, one in original.volumes.items()
+    )
+    launch, _, attributes, _ = launched(asked())
+    launch = replace(launch, disks=disks)
+    made = tuple(replace(one, id=f"vol-new{one.id[7:]}") for one in volumes)
+    new = {device: f"vol-new{one[7:]}" for device, one in original.volumes.items()}
+    clone = replace(original, volumes=new)
+    manifest = replace(MANIFEST, instance=original, volumes=volumes)
+
+    compared, same = for_record(compare(asked(), launch, manifest, clone, attributes, made))
+
+    record = replace(a_restore(), launch=launch, compared=compared, same=same)
+    assert len(same) > 28 * 40
+    assert len(json.dumps(items.restore(record))) < 0.85 * 400 * 1024

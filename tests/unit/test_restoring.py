@@ -63,7 +63,7 @@ def begun(**facts):
     ledger = MemoryLedger()
     ledger.open_restore(a_restore(**facts))
     clock = SimpleNamespace(now=lambda: T0)
-    unused = dict.fromkeys(("machines", "at", "machine", "endings", "news", "patience"))
+    unused = dict.fromkeys(("machines", "at", "commands", "machine", "endings", "news", "patience"))
     safety = SafetyPoints(ledger=ledger, queue=None)
     restorer = Restorer(ledger=ledger, clock=clock, safety=safety, **unused)
     return restorer.step(StepRequest(restore=a_restore().id, step="begin"))

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from lastgood.domain.restoring import InPlace, RestoreStatus
+from lastgood.domain.preflight import Image
+from lastgood.domain.restoring import InPlace, RestoreStatus, image_name
 from lastgood.domain.tags import RESTORE, TEMPORARY, of_restore
 from lastgood.errors import CallRefused, CheckFailed, DeadlinePassed, InUse
 from tests.support.builders import SOURCE, T0, a_volume, an_instance, minutes
@@ -244,8 +245,13 @@ def test_a_source_that_is_gone_keeps_its_originals_and_nothing_that_was_made(ste
 
 def test_originals_that_were_marked_to_go_are_never_deleted():
     stage, restore = begun(in_place(), *SWAPPED, "check")
-    # The one who handed it over died before he wrote that down.
-    stage.steps.at("ledger.free_from_restore", raising(CallRefused("no")))
+
+    def cancel():
+        known = stage.record(restore)
+        stage.ledger.change_restore(known, replace(known, cancelled_by="bob"))
+
+    # Before the one who hands it over writes that down.
+    stage.steps.at("ledger.free_from_restore", cancel)
 
     record = stage.run(restore)
 
@@ -367,6 +373,62 @@ def test_a_volume_that_somebody_uses_elsewhere_outlives_its_restore():
     assert record.status is ENDED
     assert told(stage).endswith("vol-new1 stays, since somebody has attached it to i-0a")
     assert [one.removed_at for one in record.made] == [None]
+    assert TEMPORARY not in stage.ec2.now.volumes["vol-new1"].tags
+
+
+def put_image(stage, restore, name="nightly of DLM"):
+    """An image that somebody made of a clone, with the clone's tags."""
+    image = Image(id="ami-9", name=name, state="available", root_device=ROOT)
+    tags = of_restore(restore.id, restore.point, temporary=True)
+    stage.ec2.change(lambda world: world.images.update({image.id: (image, tags)}))
+
+
+def test_an_image_that_others_made_of_a_clone_outlives_it():
+    stage = RestoreStage()
+    restore = stage.open(a_clone())
+    stage.run(restore)
+    put_image(stage, restore)
+    stage.clock.advance(timedelta(hours=9))
+
+    stage.finish("remove", restore)
+
+    assert stage.record(restore).status is ENDED
+    assert stage.ec2.now.images.keys() == {"ami-9"}
+
+
+def test_an_image_that_others_made_does_not_keep_the_copies_of_a_restore():
+    stage, restore = begun(a_clone_from_elsewhere(), "hold", "copy", "image", "launch")
+    put_image(stage, restore)
+
+    stage.undo(restore, BROKEN)
+
+    assert stage.ec2.now.images.keys() == {"ami-9"}
+    assert stage.compute.made == {}
+
+
+def test_an_image_that_a_killed_function_registered_is_found_by_its_name():
+    stage, restore = begun(a_clone(), "hold")
+    put_image(stage, restore, name=image_name(restore.id))
+
+    stage.undo(restore, BROKEN)
+
+    assert stage.ec2.now.images == {}
+
+
+@pytest.mark.parametrize("call", ["ec2.deregister_image", "ec2.terminate"])
+def test_what_may_not_go_does_not_keep_the_rest(call):
+    stage, restore = begun(a_clone_from_elsewhere(), "hold", "copy", "image", "launch")
+    loose = a_volume("vol-loose", state="available", tags={RESTORE: restore.id})
+    stage.ec2.change(lambda world: world.volumes.update({loose.id: loose}))
+    stage.clock.advance(minutes(5))
+    stage.steps.at(call, raising(CallRefused("it is protected")))
+
+    with pytest.raises(CallRefused, match="it is protected"):
+        stage.finish("undo", restore)
+
+    assert stage.ec2.now.volumes[loose.id].state == "deleting"
+    stage.finish("undo", restore)
+    assert stage.scene() == untouched()
 
 
 @pytest.mark.parametrize("call", ["ec2.delete_volume", "compute.delete_snapshot"])

@@ -4,6 +4,7 @@ Source: EC2 API Reference, DescribeInstanceAttribute, ModifyInstanceAttribute an
 DescribeInstanceCreditSpecifications.
 """
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,14 @@ from tests.cloud.ec2.conditions import World
 from tests.cloud.ec2.errors import refusal
 from tests.cloud.ec2.request import FILTERS, Operation, Request, check_id
 
-_STOPPED_ONLY = ("InstanceType", "EbsOptimized")
+_STOPPED_ONLY = ("InstanceType", "EbsOptimized", "UserData")
 _BY_NAME = {
     "DisableApiTermination": "disable_api_termination",
     "DisableApiStop": "disable_api_stop",
     "InstanceInitiatedShutdownBehavior": "instance_initiated_shutdown_behavior",
     "InstanceType": "instance_type",
     "EbsOptimized": "ebs_optimized",
+    "UserData": "user_data",
 }
 
 
@@ -47,7 +49,10 @@ def handle_modify_instance_attribute(_: World, request: Request) -> dict[str, An
     for block, deletes in blocks:
         block.delete_on_termination = deletes
     if name in _BY_NAME:
-        setattr(instance, _BY_NAME[name], params[name]["Value"])
+        value = params[name]["Value"]
+        # As RunInstances is told it, and DescribeInstanceAttribute shows it.
+        value = base64.b64encode(value).decode() if isinstance(value, bytes) else value
+        setattr(instance, _BY_NAME[name], value)
     return {}
 
 

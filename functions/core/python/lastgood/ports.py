@@ -412,6 +412,14 @@ class Machines(Protocol):
         """Let it be terminated and stopped."""
         ...
 
+    def protect_from_stop(self, instance: str) -> None:
+        """Of a launch that is ``protected_last``."""
+        ...
+
+    def set_user_data(self, instance: str, user_data: str) -> None:
+        """In base64; the instance is stopped."""
+        ...
+
     def terminate(self, instances: Iterable[str]) -> None:
         """Those that are gone are as good."""
         ...
@@ -426,8 +434,8 @@ class Machines(Protocol):
         """Begin to, keeping the volume that is replaced; the task's id."""
         ...
 
-    def root_tasks(self, instance: str) -> tuple[RootTask, ...]:
-        """Oldest first."""
+    def root_tasks(self, instance: str, restore: str) -> tuple[RootTask, ...]:
+        """Those of the restore, oldest first."""
         ...
 
     def health(self, instances: Iterable[str]) -> dict[str, Health]:

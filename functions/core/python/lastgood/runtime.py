@@ -432,7 +432,7 @@ class MeasuredNews:
         if status in (RestoreStatus.DONE, RestoreStatus.UNDONE, RestoreStatus.ENDED):
             measure(Measure.RESTORES, mode=mode, end=status.value)
         if restore.settled_at and status in (RestoreStatus.DONE, RestoreStatus.ENDING):
-            seconds = (restore.settled_at - restore.asked_at).total_seconds()
+            seconds = (restore.settled_at - restore.free_to_go_at).total_seconds()
             measure(Measure.RESTORE_SECONDS, seconds, MetricUnit.Seconds, mode=mode)
 
 

@@ -184,7 +184,7 @@ class Ec2Machines(Describing):
             for one in page.items
         }
 
-    def root_tasks(self, instance: str) -> tuple[RootTask, ...]:
+    def root_tasks(self, instance: str, restore: str) -> tuple[RootTask, ...]:
         pages = self._pages(
             "describe_replace_root_volume_tasks", [filter_of("instance-id", [instance])]
         )
@@ -197,6 +197,7 @@ class Ec2Machines(Describing):
                 tags=tags_of(one),
             )
             for one in sorted(found, key=lambda one: str(one.get("StartTime", "")))
+            if tags_of(one).get(tag_keys.RESTORE) == restore
         )
 
     def health(self, instances: Iterable[str]) -> dict[str, Health]:
@@ -338,7 +339,7 @@ class Ec2Machines(Describing):
         not told: some types refuse even the word."""
         flags = {
             "DisableApiTermination": launch.termination_protection,
-            "DisableApiStop": launch.stop_protection,
+            "DisableApiStop": launch.stop_protection and not launch.protected_last,
             "EbsOptimized": launch.ebs_optimized,
         }
         switches = {
@@ -351,7 +352,7 @@ class Ec2Machines(Describing):
             "IamInstanceProfile": _profile(launch.instance_profile),
             "InstanceInitiatedShutdownBehavior": launch.shutdown_behavior,
             # botocore encodes it, and takes bytes as well as text.
-            "UserData": base64.b64decode(launch.user_data) if launch.user_data else None,
+            "UserData": base64.b64decode(launch.user_data or "") if not launch.swaps_root else None,
             "CreditSpecification": {"CpuCredits": launch.credit_mode} if launch.credit_mode else {},
             "LicenseSpecifications": [{"LicenseConfigurationArn": one} for one in launch.licenses],
             "Placement": _placement(launch.placement),
@@ -467,6 +468,13 @@ class Ec2Machines(Describing):
             self._modify(instance, DisableApiTermination={"Value": False})
             self._modify(instance, DisableApiStop={"Value": False})
 
+    def protect_from_stop(self, instance: str) -> None:
+        self._modify(instance, DisableApiStop={"Value": True})
+
+    def set_user_data(self, instance: str, user_data: str) -> None:
+        # botocore encodes it.
+        self._modify(instance, UserData={"Value": base64.b64decode(user_data)})
+
     def _modify(self, instance: str, **attribute: Any) -> None:
         with translated("ec2", f"set {', '.join(attribute)} of {instance}"):
             self._reads.modify_instance_attribute(InstanceId=instance, **attribute)
@@ -520,14 +528,20 @@ class Ec2Machines(Describing):
     # -- what is removed ----------------------------------------------------------------------
 
     def terminate(self, instances: Iterable[str]) -> None:
+        refused: list[Refused] = []
         for some in chunks(instances, MOST_IDS):
             try:
                 self._terminate(some)
-            except SourceGone:
-                # One is gone, and EC2 has refused them all.
+            except Refused:
+                # One is gone or protected, and EC2 has refused them all.
                 for one in some:
-                    with suppress(SourceGone):
-                        self._terminate([one])
+                    try:
+                        with suppress(SourceGone):
+                            self._terminate([one])
+                    except Refused as error:
+                        refused.append(error)
+        if refused:
+            raise refused[0]
 
     def _terminate(self, instances: list[str]) -> None:
         with translated("ec2", f"terminate {', '.join(instances)}"):

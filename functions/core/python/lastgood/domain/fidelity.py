@@ -1,6 +1,7 @@
 """A clone beside its original, field by field: what is the same, what is not, and why."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 
 from lastgood.domain import tags as tag_keys
@@ -24,6 +25,9 @@ ELSEWHERE = "it belongs to the zone or Region of the original"
 TOO_MANY = "EC2 takes no more tags beside Lastgood's"
 DRILLED = "a drill reaches nothing and nobody"
 NONE = "none"
+MOST_TEXT, MOST_NAME = 200, 60
+"""Characters of a value, and of a name, that a record has: it is one item of at most 400 KB, and an
+instance may have 28 volumes of 50 tags each."""
 OPTIONS = ("CPU",)
 """Of which all settings differ for one reason."""
 
@@ -295,6 +299,30 @@ def _text(value: object) -> str:
 
 def _list(values: Iterable[str]) -> str:
     return ", ".join(values) or NONE
+
+
+def for_record(found: Iterable[Compared]) -> tuple[tuple[Compared, ...], tuple[str, ...]]:
+    """What differs, and the names of what is the same; long texts are cut."""
+    other, same = [], []
+    for one in found:
+        name = _cut(one.field, MOST_NAME)
+        if one.why:
+            original, clone = _cut(one.original, MOST_TEXT), _cut(one.clone, MOST_TEXT)
+            other.append(replace(one, field=name, original=original, clone=clone))
+        else:
+            same.append(name)
+    return tuple(other), tuple(same)
+
+
+def not_compared(why: str) -> tuple[Compared, ...]:
+    """In place of a comparison that could not be made."""
+    unknown = "not read"
+    why = f"they could not be compared: {_cut(why, MOST_TEXT)}"
+    return (Compared(field="all settings", original=unknown, clone=unknown, why=why),)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def unexplained(compared: Iterable[Compared]) -> tuple[Compared, ...]:

@@ -65,7 +65,8 @@ class Launch:
 
     ``image``: that of the source, if its licence is billed through it; then the root is swapped
     after the launch, and ``unmapped`` are the devices of the image that are left out. None: an
-    image is registered of the snapshots, as ``new_image`` says.
+    image is registered of the snapshots, as ``new_image`` says. The user data of one whose root is
+    swapped is set with that: what the image has on its root is not what it is for.
     """
 
     type: str
@@ -101,6 +102,11 @@ class Launch:
     @property
     def root(self) -> Disk:
         return next(one for one in self.disks if one.root)
+
+    @property
+    def protected_last(self) -> bool:
+        """It is protected from being stopped only once it is made: on the way it is stopped."""
+        return self.stop_protection and (self.swaps_root or not self.started)
 
     @property
     def swaps_root(self) -> bool:

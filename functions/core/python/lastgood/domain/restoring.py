@@ -155,12 +155,14 @@ class Swap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InPlace:
-    """The source before anything was changed: what an undo drives it back to."""
+    """The source before anything was changed: what an undo drives it back to. ``reached``: SSM
+    reached it, if there is a command to be run."""
 
     instance: str
     was_running: bool
     swaps: tuple[Swap, ...]
     safety_point: str | None = None
+    reached: bool = False
 
     @property
     def must_stop(self) -> bool:
@@ -207,7 +209,7 @@ class Made:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """One setting of the clone beside the original's. ``why``: they differ, and the reason; empty
-    if they are the same."""
+    if they are the same, which no record has."""
 
     field: str
     original: str
@@ -238,7 +240,8 @@ class Restore:
     the other modes, in ``zone``. ``attempted_at``: when a call that makes something last went out;
     until describes must show what it made, an absence proves nothing. ``token``: of the machine,
     which waits for approval. ``command``: the id of the SSM command that is under way.
-    ``version``: how often it was written.
+    ``compared``: the settings of the clone that are not the original's; ``same``: the names of
+    those that are. ``version``: how often it was written.
     """
 
     id: str
@@ -269,6 +272,7 @@ class Restore:
     command: str | None = None
     expires_at: datetime | None = None
     compared: tuple[Compared, ...] = ()
+    same: tuple[str, ...] = ()
     evidence: Evidence | None = None
     cause: str | None = None
     settled_at: datetime | None = None
@@ -279,6 +283,13 @@ class Restore:
         """There is something to do still, now or once it expires."""
         done = self.status is RestoreStatus.DONE
         return self.status.at_work or (done and self.expires_at is not None)
+
+    @property
+    def free_to_go_at(self) -> datetime:
+        """When it was asked for or, if it had to be, approved: how long people take is no time to
+        recovery."""
+        asked = self.step(STEPS["ask"])
+        return (asked.ended_at if asked else None) or self.asked_at
 
     @property
     def locks(self) -> str | None:
@@ -361,6 +372,12 @@ def _with_step(restore: Restore, step: Step) -> Restore:
     return replace(restore, steps=(*restore.steps[:index], step, *restore.steps[index + 1 :]))
 
 
+def image_name(restore: str) -> str:
+    """Of the image that a restore registers: by its tag alone, it is not told from those that DLM
+    or AWS Backup make of a clone, which bear the clone's tags."""
+    return f"lastgood-{restore}"
+
+
 SAFETY = "a restore in place"
 """Who holds a safety point."""
 
@@ -405,6 +422,8 @@ DEADLINES = {
     "Take a safety point": timedelta(minutes=30),
     # A stop, a swap and a start.
     "Swap the root": timedelta(hours=1),
+    # Bare metal and Windows take long to be well, and a command may take its time after that.
+    "Check": timedelta(hours=1),
     "Undo": timedelta(hours=1),
 }
 DEADLINE = timedelta(minutes=20)
