@@ -26,8 +26,8 @@ MINUTE = timedelta(minutes=1)
 
 Trouble = Callable[[CloudProcess], None]
 
-ASLEEP = ("copy_snapshots", "prune_snapshots", "delete_snapshots")
-"""The policy wants no copies, and by morning nothing is to be pruned."""
+ASLEEP = ("copy_snapshots", "prune_snapshots", "delete_snapshots", "tell_chat")
+"""The policy wants no copies, by morning nothing is to be pruned, and nobody asks for a restore."""
 
 
 def killed(cloud: CloudProcess, **after: int) -> None:
@@ -116,7 +116,7 @@ def test_after_a_bad_night_every_source_has_its_point_once(lastgood: Installatio
         ends = state["invocations"][began:]
         dead = {one["function"] for one in ends if "signal: killed" in one["result"]}
         # Deaths of the others are in tests/faults.
-        assert dead == set(FUNCTIONS.values()) - {FUNCTIONS[one] for one in ASLEEP}
+        assert dead == {FUNCTIONS[one] for one in BURYING if one not in ASLEEP}
 
 
 def broken_promises(lastgood: Installation, slot) -> list[str]:
