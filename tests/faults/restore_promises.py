@@ -18,7 +18,8 @@ DONE, UNDONE, ENDED = RestoreStatus.DONE, RestoreStatus.UNDONE, RestoreStatus.EN
 
 
 def broken(scene: Scene, ends: RestoreStatus, bound: Bound) -> list[str]:
-    """A line for each promise that does not hold."""
+    """A line for each promise that does not hold. What was checked is not undone because something
+    cannot be tidied: that is told, and holds then."""
     world = scene.world
     restores = {one: world.ledger.restore(restore_id(one)) for one in scene.asked}
     left, lines = things(world), [f"a bug: {one!r}" for one in world.bugs]
@@ -29,9 +30,24 @@ def broken(scene: Scene, ends: RestoreStatus, bound: Bound) -> list[str]:
             continue
         lines += _ended(restore, ends, bound)
         lines += _kept(scene, restore)
+        if bound is not Bound.MENDS and restore.time_to_live and restore.expires_at is None:
+            # Whoever asked to keep it got the error, and may ask again.
+            _forget_end(restore, left)
         lines += list(_made(scene, restore, left))
+        for id_ in [one for one in left if f"the copy {one} stays" in _told(scene, restore)]:
+            del left[id_]
     lines += _others(scene, left)
     return lines
+
+
+def _told(scene: Scene, restore: Restore) -> str:
+    return "; ".join(scene.site.told(restore.id))
+
+
+def _forget_end(restore: Restore, left: Found) -> None:
+    for one in left.values():
+        if one["tags"].get(TEMPORARY) == restore.id:
+            del one["tags"][TEMPORARY]
 
 
 def _ended(restore: Restore, ends: RestoreStatus, bound: Bound) -> Iterator[str]:
@@ -45,7 +61,8 @@ def _kept(scene: Scene, restore: Restore) -> Iterator[str]:
     world = scene.world
     scheduled = scene.site.schedules()
     lives = restore.status is DONE and restore.expires_at is not None
-    if scheduled != ([restore.id] if lives else []):
+    swept = lives and not scheduled and "nothing is scheduled" in _told(scene, restore)
+    if scheduled != ([restore.id] if lives else []) and not swept:
         yield f"scheduled, though it is {restore.status}: {scheduled}"
     if "restores" in _item(world, keys.restores_from(restore.point)):
         yield f"{restore.point} is held still"
@@ -137,7 +154,10 @@ def _swapped(scene: Scene, restore: Restore, left: Found) -> Iterator[str]:
         if kept is None:
             yield f"{old} is gone"
             continue
-        if kept["state"] != "available" or kept["tags"].get(TEMPORARY) != restore.id:
+        marked = kept["tags"].get(TEMPORARY) == restore.id
+        if kept["state"] != "available" or not (
+            marked or "are not marked, and stay" in _told(scene, restore)
+        ):
             yield f"{old} is {kept['state']} with {kept['tags']}"
         left[old] = scene.before[old]
 
