@@ -202,7 +202,7 @@ def in_place(stories: Stories) -> None:
         stories.restore(UNDONE, mode="in_place", stop="true")
         stories.restore(UNDONE, mode="in_place", stop="true", source=stories.far)
     stories.restore(DONE, **root)
-    swapped = stories.restore(DONE, mode="in_place", stop="true", volumes="/dev/sdf")
+    swapped = stories.restore(DONE, mode="in_place", stop="true", volumes="/dev/sdf", check="true")
     stories.ask(action="remove", restore=swapped.id)
     stories.cloud.advance(by=HOUR)
     assert stories.record(swapped.id).status is ENDED
