@@ -61,7 +61,7 @@ class Checker:
                 raise CheckFailed(f"{one.id} is {one.state}")
         health = machines.health(one.id for one in there if one.state == "running")
         healthy = [one for one, of in health.items() if (of.instance, of.system) == ("ok", "ok")]
-        step = restore.step("Check")
+        step = restore.step(STEPS["check"])
         since = now - (step.began_at if step else now)
         if len(healthy) < len(ids):
             self._impaired(restore, health, since, now)
@@ -69,7 +69,7 @@ class Checker:
         status = "instance and system status ok"
         if restore.request.check is None:
             return self._passed(restore, now, status, only="no command was asked for")
-        return self._command(restore, restore.request.check, ids[0], status, now)
+        return self._command(restore, restore.request.check, ids[0], status, since, now)
 
     def _impaired(
         self, restore: Restore, health: dict[str, Health], since: timedelta, now: datetime
@@ -86,15 +86,19 @@ class Checker:
             raise CheckFailed(f"status checks: {status}")
 
     def _command(
-        self, restore: Restore, check: CommandCheck, instance: str, status: str, now: datetime
+        self,
+        restore: Restore,
+        check: CommandCheck,
+        instance: str,
+        status: str,
+        since: timedelta,
+        now: datetime,
     ) -> Advanced:
         commands = self.commands(restore.place.region)
         if restore.command is None:
             if not commands.managed(instance):
-                step = restore.step("Check")
                 reached = restore.in_place is not None and restore.in_place.reached
-                patience = AGENT_BACK_FOR if reached else AGENT_FOR
-                if step and now - step.began_at < patience:
+                if since < (AGENT_BACK_FOR if reached else AGENT_FOR):
                     return Advanced(restore=restore)
                 if reached:
                     raise CheckFailed(f"SSM reached {instance} before, and does not any more")

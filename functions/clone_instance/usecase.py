@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from clone_instance.finding import Finder
@@ -163,10 +164,7 @@ class RestoreDesk:
         self.planner.permit(found.source, asked.allowed)
         if asked.verb == "points":
             return list_of(found.source, found.every, now)
-        restores = [
-            one
-            for one, _ in zip(self.ledger.restores_of(found.source.id), range(SHOWN), strict=False)
-        ]
+        restores = list(islice(self.ledger.restores_of(found.source.id), SHOWN))
         if not restores:
             raise UnknownTarget(f"source: nothing was restored from {found.source.id}")
         answers = [answer_of(one, now) for one in restores]

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lastgood.domain import preflight
-from lastgood.domain.fidelity import TOO_MANY, UNEXPLAINED, compare, for_record, unexplained
+from lastgood.domain.fidelity import TOO_MANY, UNEXPLAINED, compare, for_record
 from lastgood.domain.launching import Disk
 from lastgood.domain.manifest import (
     Attachment,
@@ -99,6 +99,10 @@ ATTRIBUTES = LaunchAttributes(
     termination_protection=True,
     stop_protection=True,
 )
+
+
+def unexplained(compared):
+    return tuple(one for one in compared if one.why == UNEXPLAINED)
 
 
 def attached(device, **facts):

@@ -82,11 +82,10 @@ class Walk:
             latest = after.step(name)
             since = latest.began_at if latest else now
             wait = ceil(advanced.wait.total_seconds()) if advanced.wait else wait_after(since, now)
-            late = not advanced.done and now + timedelta(seconds=wait) - since > deadline(name)
-            if advanced.done or late:
-                after = ended(after, name, self.clock.now(), failed=late)
+            if advanced.done:
+                after = ended(after, name, self.clock.now())
             self._write(restore, after)
-            if late:
+            if not advanced.done and now + timedelta(seconds=wait) - since > deadline(name):
                 raise DeadlinePassed(f"{name}: not done within {deadline(name)}")
         except (TryAgain, Conflict):
             raise

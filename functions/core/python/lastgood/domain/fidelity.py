@@ -323,7 +323,3 @@ def not_compared(why: str) -> tuple[Compared, ...]:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def unexplained(compared: Iterable[Compared]) -> tuple[Compared, ...]:
-    return tuple(one for one in compared if one.why == UNEXPLAINED)
